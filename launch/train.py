@@ -1,0 +1,29 @@
+"""Trains a model; resumes by itself when --workdir holds a checkpoint.
+
+python launch/train.py --config=configs/flow.py:data=shapes,size=tiny --workdir=runs/flow
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mmgen_jax import cli, config
+
+CONFIG = cli.define_config()
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+ACCEPT_CONFIG_CHANGE = flags.DEFINE_bool(
+    "accept_config_change", False, "Resume although the checkpoint was made by another config."
+)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    config.validate(CONFIG.value)
+
+    from mmgen_jax.training import loop  # imports jax: after the config is known to be good
+
+    loop.train(CONFIG.value, Path(WORKDIR.value), ACCEPT_CONFIG_CHANGE.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,135 @@
+"""Encodings and who is present -> one Condition."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from mmgen_jax.modalities import Encoding, Modality, Shared
+from mmgen_jax.nn.patches import sequence_positions
+
+Values = Mapping[str, Any]
+Presence = Mapping[str, Bool[Array, "batch"]]
+
+
+class Condition(NamedTuple):
+    """All that a generator learns of its inputs.
+
+    Attributes:
+      tokens: the modalities' tokens one after another, behind a null token that is always there.
+      mask: True where a token counts.
+      positions: (index within its modality, 0, 0), for rotary positions; the same in every row.
+      mean: mean of the product of the present experts.
+      log_precision: log of its precision, 0 where nothing is present.
+    """
+
+    tokens: Float[Array, "batch tokens width"]
+    mask: Bool[Array, "batch tokens"]
+    positions: Float[Array, "tokens 3"]
+    mean: Float[Array, "batch pooled"]
+    log_precision: Float[Array, "batch pooled"]
+
+    @property
+    def vector(self) -> Float[Array, "batch features"]:
+        """The pooled product of experts, for layers that take one vector per example."""
+        return jnp.concatenate([self.mean, self.log_precision], axis=-1)
+
+
+def init(key: Key[Array, ""], names: tuple[str, ...], shared: Shared) -> dict[str, Any]:
+    """Parameters of the fusion: a null token, and for each modality what marks its tokens."""
+    keys = jax.random.split(key, len(names) + 1)
+    draw = [0.02 * jax.random.normal(k, (shared.width,)) for k in keys]
+    return {"null": draw[0], "mark": dict(zip(names, draw[1:], strict=True))}
+
+
+def encode(
+    modalities: Mapping[str, Modality], params: Any, values: Values, has: Presence
+) -> dict[str, Encoding]:
+    """h_m = f(x_m) for every modality.
+
+    Values that a record lacks are replaced *before* an encoder sees them, so that their bits,
+    NaN included, can reach neither outputs nor gradients.
+    """
+    encodings = {}
+    for name, modality in modalities.items():
+        value = replace_absent(modality, values[name], has[name])
+        encoding = modality.encode(params[name], value)
+        mask = encoding.mask & has[name][:, None]
+        encodings[name] = encoding._replace(mask=mask, present=has[name])
+    return encodings
+
+
+def replace_absent(modality: Modality, value: Any, has: Bool[Array, "batch"]) -> Any:
+    """`value` with the modality's stand-in in the rows that lack it."""
+
+    def choose(given: Array, absent: Any) -> Array:
+        rows = has.reshape(-1, *(1,) * (given.ndim - 1))
+        return jnp.where(rows, given, jnp.asarray(absent, given.dtype)[None])
+
+    return jax.tree.map(choose, value, modality.absent)
+
+
+def sample_presence(
+    keys: Key[Array, "batch"],
+    has: Presence,
+    keep: Mapping[str, float],
+    rate_all: float,
+    rate_none: float,
+) -> dict[str, Bool[Array, "batch"]]:
+    """Draws which modalities an example is given in training, among those that it has.
+
+    With probability `rate_all` all, with `rate_none` none, else each one by itself with
+    probability `keep[m]`; 0.5 for all makes every subset equally likely. So every subset is
+    trained, and none, for guidance.
+    """
+
+    def draw(key: Key[Array, ""]) -> dict[str, Bool[Array, ""]]:
+        mixture, *each = jax.random.split(key, len(keep) + 1)
+        u = jax.random.uniform(mixture)
+        subset = {
+            name: jax.random.bernoulli(k, p)
+            for (name, p), k in zip(keep.items(), each, strict=True)
+        }
+        return {n: (u < rate_all) | ((u >= rate_all + rate_none) & s) for n, s in subset.items()}
+
+    drawn = jax.vmap(draw)(keys)
+    return {name: drawn[name] & has[name] for name in keep}
+
+
+def fuse(params: Any, encodings: Mapping[str, Encoding], given: Presence) -> Condition:
+    """Joins the encodings of the modalities that are given.
+
+    Tokens are concatenated and masked. The pooled vector is a product of Gaussian experts with a
+    standard normal prior (Huang et al. 2022, PoE-GAN, section 3.2; Hinton 2002):
+
+        precision = 1 + sum_m tau_m        mean = sum_m tau_m mu_m / precision
+
+    closed form, blind to order, and the prior when nothing is given.
+
+    Args:
+      params: what `init` made.
+      encodings: by modality; their `present` says which rows have a value at all.
+      given: by modality, which rows may use it.
+    """
+    batch = next(iter(encodings.values())).tokens.shape[0]
+    null = jnp.broadcast_to(params["null"], (batch, 1, params["null"].shape[0]))
+    tokens, masks, positions = [null], [jnp.ones((batch, 1), bool)], [sequence_positions(1)]
+    precision, weighted = 1.0, 0.0
+    for name, encoding in encodings.items():
+        use = given[name] & encoding.present
+        mask = encoding.mask & use[:, None]
+        marked = encoding.tokens + params["mark"][name][None, None]
+        tokens.append(jnp.where(mask[..., None], marked, 0))
+        masks.append(mask)
+        positions.append(sequence_positions(mask.shape[1]))
+        tau = jnp.where(use[:, None], jnp.exp(encoding.log_precision), 0)
+        precision, weighted = precision + tau, weighted + tau * encoding.mean
+    return Condition(
+        tokens=jnp.concatenate(tokens, axis=1),
+        mask=jnp.concatenate(masks, axis=1),
+        positions=jnp.concatenate(positions, axis=0),
+        mean=weighted / precision,
+        log_precision=jnp.log(precision),
+    )

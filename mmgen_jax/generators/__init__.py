@@ -1,0 +1,54 @@
+"""Families of image generators: the protocol, and the registry of families."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mmgen_jax.registry import Registry
+
+
+class Losses(NamedTuple):
+    """What one evaluation of a family's objective returns.
+
+    Attributes:
+      players: one scalar per player, to be minimised. Each stop-gradients the groups that its
+        player does not own, so that the gradient of their sum is every player's own gradient.
+      state: the new state.
+      metrics: scalars for the log.
+      images: Float[batch, height, width, channel], generated and differentiable, on which recovery
+        may act; None where the family has none.
+    """
+
+    players: dict[str, Any]
+    state: dict[str, Any]
+    metrics: dict[str, Any]
+    images: Any = None
+
+
+class Generator(NamedTuple):
+    """One family, ready to use, as pure functions.
+
+    Attributes:
+      players: player -> the groups of parameters that it owns. A group nobody owns is frozen.
+      init: (key, images, condition) -> (params, state); groups of its own only ("generator", ...).
+      losses: (params, state, images, condition, keys[batch], step) -> Losses.
+      sample: (params, state, guidance, keys[batch], options) -> images in [-1, 1]. `options` is
+        the config group generator.FAMILY.sample.
+    """
+
+    players: dict[str, tuple[str, ...]]
+    init: Callable[..., tuple[Any, Any]]
+    losses: Callable[..., Losses]
+    sample: Callable[..., Any]
+
+
+class GeneratorSpec(NamedTuple):
+    """What the registry holds for one family.
+
+    Attributes:
+      build: (options, image_size, dtype) -> Generator. `options` is config.generator.FAMILY.
+    """
+
+    build: Callable[[Any, int, str], Generator]
+
+
+GENERATORS = Registry("generator", {"flow": "mmgen_jax.generators.flow:FLOW"})

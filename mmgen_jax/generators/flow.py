@@ -1,0 +1,161 @@
+"""Family `flow`: flow matching with a multimodal diffusion transformer.
+
+Timesteps run from 0 (image) to 1 (noise):  x_t = (1 - t) x + t e,  velocity v = e - x
+(rectified flow, Liu et al. 2023, eq. 1; flow matching, Lipman et al. 2023, eq. 22 with sigma 0).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mmgen_jax.fusion import Condition
+from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.guidance import Guidance
+from mmgen_jax.nn.mmdit import MMDiT
+from mmgen_jax.training import crossbatch
+
+Images = Float[Array, "batch height width channel"]
+Timesteps = Float[Array, "batch"]
+
+# An x-prediction is divided by t to give a velocity (JiT, Li & He 2025, section 4.3): not below.
+SMALLEST_TIMESTEP = 0.05
+
+
+def build(options: Any, image_size: int, dtype: str) -> Generator:
+    """A flow-matching generator of RGB images.
+
+    The likelihood term is the flow-matching regression of the velocity, with timesteps from a
+    logit-normal (Esser et al. 2024, SD3, eq. 19), shifted with the resolution (eq. 23).
+    """
+    network = MMDiT(
+        patch=options.patch,
+        width=options.width,
+        depth=options.depth,
+        heads=options.heads,
+        dtype=jnp.dtype(dtype),
+        remat=options.remat,
+    )
+    shift = image_size / options.base_size
+
+    def velocity(params: Any, noisy: Images, timestep: Timesteps, condition: Condition) -> Images:
+        out = network.apply({"params": params["generator"]}, noisy, timestep, *_inputs(condition))
+        if options.prediction == "velocity":
+            return out
+        return (noisy - out) / _rows(jnp.maximum(timestep, SMALLEST_TIMESTEP))
+
+    def init(key: Key[Array, ""], images: Images, condition: Condition) -> tuple[Any, Any]:
+        timestep = jnp.zeros(images.shape[0])
+        return {"generator": network.init(key, images, timestep, *_inputs(condition))["params"]}, {}
+
+    def losses(
+        params: Any,
+        state: Any,
+        images: Images,
+        condition: Condition,
+        keys: Key[Array, "batch"],
+        step: Any,
+    ) -> Losses:
+        noise, timestep = jax.vmap(lambda key: _draw(key, images.shape[1:], options))(keys)
+        timestep = shift_timestep(timestep, shift)
+        noisy = (1 - _rows(timestep)) * images + _rows(timestep) * noise
+        predicted = velocity(params, noisy, timestep, condition)
+        # The target is built as the prediction is, so that a perfect x-prediction has loss 0 at
+        # every t, below SMALLEST_TIMESTEP too.
+        denominator = _rows(jnp.maximum(timestep, SMALLEST_TIMESTEP))
+        target = noise - images
+        if options.prediction == "x":
+            target = (noisy - images) / denominator
+        loss = crossbatch.mean(jnp.square(predicted - target).mean(axis=(1, 2, 3)))
+        generated = noisy - _rows(timestep) * predicted
+        return Losses({"generator": loss}, state, {"flow": loss}, generated)
+
+    def sample(
+        params: Any, state: Any, guidance: Guidance, keys: Key[Array, "batch"], options: Any
+    ) -> Images:
+        shape = (image_size, image_size, 3)
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+        def field(x: Images, timestep: Float[Array, ""]) -> Images:
+            rows = jnp.broadcast_to(timestep, guidance.condition.mean.shape[:1])
+            outputs = velocity(params, guidance.tile(x), rows, guidance.condition)
+            inside = (timestep >= options.guidance_from) & (timestep <= options.guidance_to)
+            return jnp.where(
+                inside, guidance.combine(outputs), _unguided(guidance).combine(outputs)
+            )
+
+        times = shift_timestep(jnp.linspace(1.0, 0.0, options.steps + 1), shift)
+        return jnp.clip(SOLVERS[options.solver](field, noise, times), -1, 1)
+
+    return Generator(
+        players={"generator": ("encoders", "recovery", "generator")},
+        init=init,
+        losses=losses,
+        sample=sample,
+    )
+
+
+def shift_timestep(timestep: Float[Array, "..."], shift: float) -> Float[Array, "..."]:
+    """More noise for larger images (SD3, eq. 23): t' = s t / (1 + (s - 1) t)."""
+    return shift * timestep / (1 + (shift - 1) * timestep)
+
+
+def euler(
+    field: Callable[[Images, Float[Array, ""]], Images],
+    x: Images,
+    times: Float[Array, "steps"],
+) -> Images:
+    """Follows dx/dt = field(x, t) along `times` by Euler's method."""
+
+    def advance(x: Images, pair: Float[Array, "2"]) -> tuple[Images, None]:
+        return x + (pair[1] - pair[0]) * field(x, pair[0]), None
+
+    return jax.lax.scan(advance, x, jnp.stack([times[:-1], times[1:]], axis=-1))[0]
+
+
+def heun(
+    field: Callable[[Images, Float[Array, ""]], Images],
+    x: Images,
+    times: Float[Array, "steps"],
+) -> Images:
+    """Heun's second-order method; the last step, to t = 0, is Euler's (Karras et al. 2022)."""
+
+    def advance(x: Images, pair: Float[Array, "2"]) -> tuple[Images, None]:
+        here = field(x, pair[0])
+        there = field(x + (pair[1] - pair[0]) * here, pair[1])
+        return x + (pair[1] - pair[0]) * 0.5 * (here + there), None
+
+    pairs = jnp.stack([times[:-2], times[1:-1]], axis=-1)
+    return euler(field, jax.lax.scan(advance, x, pairs)[0], times[-2:])
+
+
+SOLVERS = {"euler": euler, "heun": heun}
+
+
+def _draw(
+    key: Key[Array, ""], shape: tuple[int, ...], options: Any
+) -> tuple[Float[Array, "height width channel"], Float[Array, ""]]:
+    """Noise and a timestep for one example."""
+    noise_key, time_key = jax.random.split(key)
+    normal = options.timestep_mean + options.timestep_deviation * jax.random.normal(time_key)
+    return jax.random.normal(noise_key, shape), jax.nn.sigmoid(normal)
+
+
+def _unguided(guidance: Guidance) -> Guidance:
+    """The same passes, of which only the last counts: the conditional model."""
+    coefficients = jnp.zeros_like(guidance.coefficients).at[-1].set(1)
+    return guidance._replace(coefficients=coefficients)
+
+
+def _inputs(condition: Condition) -> tuple[Array, ...]:
+    """What the network takes of a condition."""
+    return condition.tokens, condition.mask, condition.positions, condition.vector
+
+
+def _rows(x: Timesteps) -> Float[Array, "batch 1 1 1"]:
+    return x[:, None, None, None]
+
+
+FLOW = GeneratorSpec(build)

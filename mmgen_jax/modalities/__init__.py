@@ -1,0 +1,124 @@
+"""What can condition an image: the protocol of a modality, and the registry of modalities.
+
+A modality is five pure functions. Nothing here imports jax, so that a config's modalities are
+checked before jax is loaded; the functions themselves live one file each beside this one.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mmgen_jax.registry import Registry
+
+
+class Encoding(NamedTuple):
+    """What an encoder says of a batch of values: h_m = f(x_m).
+
+    Attributes:
+      tokens: Float[batch, tokens, width], for attention.
+      mask: Bool[batch, tokens], True where a token counts; all False where the value is absent.
+      mean: Float[batch, pooled], the expert's mean.
+      log_precision: Float[batch, pooled], log of the expert's precision.
+      present: Bool[batch], whether the record has this modality.
+    """
+
+    tokens: Any
+    mask: Any
+    mean: Any
+    log_precision: Any
+    present: Any
+
+
+class Modality(NamedTuple):
+    """One modality, ready to use: its sizes, vocabulary and statistics are fixed.
+
+    Attributes:
+      prepare: (raw) -> dict of NumPy arrays of fixed shape and dtype, on the host. Raises
+        InputError for a value that cannot be used.
+      absent: what `prepare` would return, for a record that lacks the modality. Its bits never
+        matter, its shapes do.
+      init: (key) -> {"encoders": tree, "recovery": tree}, the parameters.
+      encode: (params["encoders"], value) -> Encoding. `value` is `prepare`'s dict with a leading
+        batch axis. It need not think of absence: the caller replaces absent values before and
+        masks their encodings after (`fusion.encode`), and fills `present`.
+      recover: (params["recovery"], images, value, encoding) -> Recovery, per example.
+      parse: (str) -> raw value, from a command line. Raises InputError.
+      show: (one `prepare`d value) -> what the model is fed, for people: a str, a sound
+        (float [samples]) or a picture (uint8 [height, width, 3]).
+    """
+
+    prepare: Callable[[Any], dict[str, Any]]
+    absent: dict[str, Any]
+    init: Callable[[Any], dict[str, Any]]
+    encode: Callable[[Any, Any], Encoding]
+    recover: Callable[[Any, Any, Any, Encoding], "Recovery"]
+    parse: Callable[[str], Any]
+    show: Callable[[Any], Any]
+
+
+class Recovery(NamedTuple):
+    """How well a value can be read back from an image.
+
+    Attributes:
+      bound: Float[batch], a lower bound on log p(x_m | y) in nats, up to a constant that the
+        modality's docstring names. Meaningless where the value is absent.
+      correct: Float[batch], 1 where the value was recovered, in the modality's own sense, else 0.
+    """
+
+    bound: Any
+    correct: Any
+
+
+class ModalitySpec(NamedTuple):
+    """What the registry holds for one kind of modality.
+
+    Attributes:
+      fit: (options, source) -> assets, a JSON-able dict: what must be learned from the data before
+        training (vocabulary, class names, statistics). Saved in the run, so that it is
+        self-contained.
+      build: (options, shared, assets) -> Modality. `options` is config.modalities.NAME, `shared`
+        a `Shared`.
+    """
+
+    fit: Callable[[Any, Any], dict[str, Any]]
+    build: Callable[[Any, "Shared", dict[str, Any]], Modality]
+
+
+class ReaderSizes(NamedTuple):
+    """Sizes of the small vision transformer with which recovery reads an image."""
+
+    patch: int
+    width: int
+    depth: int
+    heads: int
+
+
+class Shared(NamedTuple):
+    """Sizes on which all modalities agree.
+
+    Attributes:
+      width: channels of a condition token.
+      pooled: channels of an expert.
+      pool_tokens: True if each modality hands one pooled token to the generator's attention,
+        False if it hands all of its tokens.
+      image_size: height and width of the images.
+      dtype: compute dtype, "float32" or "bfloat16"; parameters are float32.
+      reader: sizes of the networks that recover values from images.
+    """
+
+    width: int
+    pooled: int
+    pool_tokens: bool
+    image_size: int
+    dtype: str
+    reader: ReaderSizes
+
+
+MODALITIES = Registry(
+    "modality",
+    {
+        "text": "mmgen_jax.modalities.text:TEXT",
+        "label": "mmgen_jax.modalities.label:LABEL",
+        "audio": "mmgen_jax.modalities.audio:AUDIO",
+        "image": "mmgen_jax.modalities.image:IMAGE",
+    },
+)

@@ -1,0 +1,136 @@
+"""Modality `audio`: a sound, as patches of its log-mel spectrogram through a transformer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.signal
+import soundfile
+from jaxtyping import Array, Float, Int
+
+from mmgen_jax.data import Source
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared
+from mmgen_jax.modalities.encoder import SequenceEncoder
+from mmgen_jax.modalities.reader import ContrastiveReader
+from mmgen_jax.nn.mel import log_mel
+from mmgen_jax.nn.patches import sequence_positions
+
+SAMPLE_RATE = 16_000
+
+
+class AudioEncoder(nn.Module):
+    """Log-mel frames, normalised over the data set, `patch_frames` of them to a token.
+
+    A token that holds no sound at all (the padding of a short clip) is masked.
+    """
+
+    bins: int
+    patch_frames: int
+    width: int
+    depth: int
+    heads: int
+    mean: float
+    deviation: float
+    shared: Shared
+
+    @nn.compact
+    def __call__(
+        self, samples: Float[Array, "batch samples"], length: Int[Array, "batch"]
+    ) -> Encoding:
+        frames = (log_mel(samples, bins=self.bins) - self.mean) / self.deviation
+        tokens = frames.shape[1] // self.patch_frames
+        patches = frames[:, : tokens * self.patch_frames].reshape(frames.shape[0], tokens, -1)
+        x = nn.Dense(self.width, dtype=jnp.dtype(self.shared.dtype), name="embed")(patches)
+        starts = jnp.arange(tokens) * (samples.shape[1] / tokens)
+        mask = (starts[None, :] < length[:, None]).at[:, 0].set(True)
+        positions = sequence_positions(tokens)
+        return SequenceEncoder(self.depth, self.heads, self.shared)(x, mask, positions)
+
+
+def read_sound(path: str) -> np.ndarray:
+    """Reads wav, flac or ogg as float32 [samples], mono, 16 kHz, in [-1, 1].
+
+    Channels are averaged; other rates are resampled by a polyphase filter.
+
+    Raises:
+      InputError: if the file is missing, no sound, or holds no sample.
+    """
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"cannot read sound {path}: {error}; allowed: wav, flac, ogg") from error
+    if not len(samples):
+        raise InputError(f"sound {path} is empty; it needs at least one sample")
+    divisor = np.gcd(rate, SAMPLE_RATE)
+    mono = samples.mean(axis=1)
+    resampled = scipy.signal.resample_poly(mono, SAMPLE_RATE // divisor, rate // divisor)
+    return np.clip(resampled, -1, 1).astype(np.float32)
+
+
+def fit(options: Any, source: Source) -> dict[str, Any]:
+    """Mean and deviation of the log-mel values of up to `options.fit_examples` records."""
+    step = max(1, len(source) // options.fit_examples)
+    records = (source[i] for i in range(0, len(source), step))
+    sounds = [record.values["audio"] for record in records if "audio" in record.values]
+    if not sounds:
+        return {"mean": 0.0, "deviation": 1.0}
+    # One after another: one array to compile for, and no padding among the statistics.
+    frames = np.asarray(log_mel(jnp.concatenate(sounds)[None], bins=options.bins), np.float64)
+    return {"mean": float(frames.mean()), "deviation": float(max(frames.std(), 1e-3))}
+
+
+def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
+    """A sound of at most `options.seconds`; a longer one is cut at the end, a shorter one padded.
+
+    Recovery is InfoNCE against the batch's other sounds: a lower bound on
+    log p(x | y) - log p(x), that is on log p(x | y) up to the sounds' own entropy. What the
+    picture does not show of a sound (its noise, its phase) bounds it from above.
+    """
+    total = round(options.seconds * SAMPLE_RATE)
+    sizes = (options.bins, options.patch_frames, options.width, options.depth, options.heads)
+    encoder = AudioEncoder(*sizes, assets["mean"], assets["deviation"], shared)
+    reader = ContrastiveReader(shared)
+
+    def prepare(raw: np.ndarray) -> dict[str, Any]:
+        raw = np.asarray(raw)
+        if raw.ndim != 1 or not raw.size or not np.isfinite(raw).all():
+            raise InputError(
+                f"sound of shape {raw.shape} is unusable; it must be one row of finite samples"
+            )
+        cut = raw[:total].astype(np.float32)
+        return {"samples": np.pad(cut, (0, total - len(cut))), "length": np.int32(len(cut))}
+
+    def init(key: jax.Array) -> dict[str, Any]:
+        encoder_key, reader_key = jax.random.split(key)
+        images = jnp.zeros((1, shared.image_size, shared.image_size, 3))
+        samples, length = jnp.zeros((1, total)), jnp.full(1, total, jnp.int32)
+        encoding, params = encoder.init_with_output(encoder_key, samples, length)
+        return {
+            "encoders": params["params"],
+            "recovery": reader.init(reader_key, images, encoding, identity(samples))["params"],
+        }
+
+    return Modality(
+        prepare=prepare,
+        absent={"samples": np.zeros(total, np.float32), "length": np.int32(total)},
+        init=init,
+        encode=lambda params, value: encoder.apply(
+            {"params": params}, value["samples"], value["length"]
+        ),
+        recover=lambda params, images, value, encoding: reader.apply(
+            {"params": params}, images, encoding, identity(value["samples"])
+        ),
+        parse=read_sound,
+        show=lambda value: value["samples"][: value["length"]],
+    )
+
+
+def identity(samples: Float[Array, "batch samples"]) -> Int[Array, "batch 64"]:
+    """64 numbers by which equal sounds are told from different ones: every nth sample's bits."""
+    return jax.lax.bitcast_convert_type(samples[:, :: samples.shape[1] // 64][:, :64], jnp.int32)
+
+
+AUDIO = ModalitySpec(fit, build)

@@ -1,0 +1,151 @@
+"""The multimodal diffusion transformer: image and condition tokens in one attention."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mmgen_jax.nn.attention import QueryKeyValue, attend
+from mmgen_jax.nn.patches import patch_positions, patchify, unpatchify
+from mmgen_jax.nn.transformer import SwiGLU, scan_layers
+
+Tokens = Float[Array, "batch tokens width"]
+Vector = Float[Array, "batch width"]
+
+
+class TimestepEmbedding(nn.Module):
+    """Sinusoids of the timestep (Vaswani et al. 2017, section 3.5) through a small network."""
+
+    width: int
+    frequencies: int = 128
+
+    @nn.compact
+    def __call__(self, timestep: Float[Array, "batch"]) -> Vector:
+        exponent = jnp.arange(self.frequencies) / self.frequencies
+        # Timesteps lie in [0, 1]; 1000 spreads them as the discrete steps of DDPM were.
+        angle = 1000.0 * timestep[:, None] * (10_000.0**-exponent)[None]
+        x = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+        x = nn.silu(nn.Dense(self.width, name="hidden")(x))
+        return nn.Dense(self.width, name="out")(x)
+
+
+def modulate(x: Tokens, shift: Vector, scale: Vector) -> Tokens:
+    """Adaptive layer norm's shift and scale, one per example."""
+    return x * (1 + scale[:, None]) + shift[:, None]
+
+
+class Modulation(nn.Module):
+    """adaLN-zero (Peebles & Xie 2023, section 3.2): parts regressed from a vector, zero at first."""
+
+    parts: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, vector: Vector) -> list[Vector]:
+        zeros = nn.initializers.zeros
+        width = self.parts * vector.shape[-1]
+        dense = nn.Dense(width, kernel_init=zeros, dtype=self.dtype, name="parts")
+        return jnp.split(dense(nn.silu(vector)), self.parts, axis=-1)
+
+
+class Stream(nn.Module):
+    """One stream's half of a block: its own weights, what attention mixes between the streams."""
+
+    width: int
+    heads: int
+    dtype: jnp.dtype
+
+    def setup(self):
+        self.modulation = Modulation(6, self.dtype)
+        self.attention_norm = nn.RMSNorm(use_scale=False, dtype=self.dtype)
+        self.feed_norm = nn.RMSNorm(use_scale=False, dtype=self.dtype)
+        self.projection = QueryKeyValue(self.heads, self.dtype)
+        self.out = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
+        self.feed = SwiGLU(self.dtype)
+
+    def before(
+        self, x: Tokens, vector: Vector, positions: Float[Array, "tokens axes"]
+    ) -> tuple[list[Vector], tuple[Float[Array, "batch tokens heads channel"], ...]]:
+        """What the attention needs of this stream: (modulation, (queries, keys, values))."""
+        parts = self.modulation(vector)
+        normed = modulate(self.attention_norm(x), parts[0], parts[1])
+        return parts, self.projection(normed, positions)
+
+    def after(self, x: Tokens, mixed: Tokens, parts: list[Vector]) -> Tokens:
+        """Adds what attention brought, then the feed-forward layer, each behind its gate."""
+        x = x + parts[2][:, None] * self.out(mixed)
+        normed = modulate(self.feed_norm(x), parts[3], parts[4])
+        return x + parts[5][:, None] * self.feed(normed)
+
+
+class MMDiTBlock(nn.Module):
+    """Joint attention over both streams (Esser et al. 2024, SD3, figure 2b)."""
+
+    heads: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        streams: tuple[Tokens, Float[Array, "batch condition width"]],
+        vector: Vector,
+        mask: Bool[Array, "batch all"],
+        image_positions: Float[Array, "tokens axes"],
+        condition_positions: Float[Array, "condition axes"],
+    ) -> tuple[tuple[Tokens, Float[Array, "batch condition width"]], None]:
+        image, condition = streams
+        sizes = (image.shape[-1], self.heads, self.dtype)
+        image_stream = Stream(*sizes, name="image")
+        condition_stream = Stream(*sizes, name="condition")
+        image_parts, image_qkv = image_stream.before(image, vector, image_positions)
+        parts, qkv = condition_stream.before(condition, vector, condition_positions)
+        joint = (jnp.concatenate(pair, axis=1) for pair in zip(image_qkv, qkv, strict=True))
+        mixed = attend(*joint, mask)
+        tokens = image.shape[1]
+        image = image_stream.after(image, mixed[:, :tokens], image_parts)
+        condition = condition_stream.after(condition, mixed[:, tokens:], parts)
+        return (image, condition), None
+
+
+class MMDiT(nn.Module):
+    """A noisy image, its timestep and what conditions it -> an image-shaped prediction.
+
+    Condition tokens join the attention; the timestep and a pooled vector modulate every layer.
+    Pre-norm RMSNorm, SwiGLU, QK-norm, rotary positions; the output starts at zero.
+    """
+
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    dtype: jnp.dtype
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        noisy: Float[Array, "batch height image_width channel"],
+        timestep: Float[Array, "batch"],
+        tokens: Float[Array, "batch condition features"],
+        mask: Bool[Array, "batch condition"],
+        positions: Float[Array, "condition axes"],
+        vector: Float[Array, "batch pooled"],
+    ) -> Float[Array, "batch height image_width channel"]:
+        height, width, channel = noisy.shape[1:]
+        image = nn.Dense(self.width, dtype=self.dtype, name="embed")(patchify(noisy, self.patch))
+        image = image + self.param("positions", nn.initializers.normal(0.02), image.shape[1:])[None]
+        tokens = nn.Dense(self.width, dtype=self.dtype, name="condition")(tokens)
+        vector = nn.Dense(self.width, name="pooled")(vector)
+        vector = vector + TimestepEmbedding(self.width, name="timestep")(timestep)
+        mask = jnp.concatenate([jnp.ones(image.shape[:2], bool), mask], axis=1)
+        image_positions = patch_positions(height, width, self.patch)
+        layers = scan_layers(MMDiTBlock, self.depth, self.remat, broadcasts=4)(
+            self.heads, self.dtype, name="layers"
+        )
+        streams = (image.astype(self.dtype), tokens)
+        (image, _), _ = layers(streams, vector, mask, image_positions, positions)
+        shift, scale = Modulation(2, self.dtype, name="final")(vector)
+        image = modulate(nn.RMSNorm(use_scale=False, dtype=self.dtype)(image), shift, scale)
+        values = self.patch * self.patch * channel
+        zeros = nn.initializers.zeros
+        out = nn.Dense(values, kernel_init=zeros, name="out")(image.astype(jnp.float32))
+        return unpatchify(out, height, width, self.patch)

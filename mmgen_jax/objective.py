@@ -1,0 +1,83 @@
+"""The one objective that trains every family on every combination of modalities:
+
+    L(θe, θg) = - E[log p_θg(y | h, z)] - Σ_m λ_m · E[log p_θe(x_m | y)]
+
+with encodings h_m = f_θe(x_m). The first term is the family's own, `Generator.losses`. The second
+recovers each input from the image, `Modality.recover`: the recovery network sees the image alone,
+for with h in its input the term would be trivial.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array, Bool, Float, Key
+
+from mmgen_jax import fusion
+from mmgen_jax.fusion import Values
+from mmgen_jax.modalities import Encoding, Modality, Recovery
+from mmgen_jax.model import Batch, Model
+from mmgen_jax.training import crossbatch
+
+
+def objective(
+    model: Model, params: Any, state: Any, batch: Batch, key: Key[Array, ""], step: Any
+) -> tuple[Float[Array, ""], tuple[Any, dict[str, Any]]]:
+    """The sum of the players' losses, and (the new state, metrics).
+
+    All randomness comes from one key per example, `fold_in(key, index)`.
+    """
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.index)
+    presence_keys, generator_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    w = model.weights
+
+    h = fusion.encode(model.modalities, params["encoders"], batch.values, batch.has)
+    given = fusion.sample_presence(presence_keys, batch.has, w.keep, w.present_all, w.present_none)
+    condition = fusion.fuse(params["encoders"]["fusion"], h, given)
+    losses = model.generator.losses(params, state, batch.images, condition, generator_keys, step)
+
+    players = dict(losses.players)
+    real = recover(model.modalities, params["recovery"], batch.images, batch.values, h)
+    recovered, metrics = weigh(real, batch.has, w.recovery, "recovery")
+    players["generator"] = players["generator"] - recovered
+    if losses.images is not None and any(w.generated.values()):
+        # Heads and encodings are stopped here, or encoder and generator would collude.
+        stopped = jax.lax.stop_gradient((params["recovery"], h))
+        fake = recover(model.modalities, stopped[0], losses.images, batch.values, stopped[1])
+        recovered, more = weigh(fake, given, w.generated, "generated")
+        players["generator"] = players["generator"] - recovered
+        metrics |= more
+    total = sum(players.values())
+    metrics |= losses.metrics | {f"loss_{name}": loss for name, loss in players.items()}
+    return total, (losses.state, metrics | {"loss": total})
+
+
+def recover(
+    modalities: Mapping[str, Modality],
+    params: Any,
+    images: Float[Array, "batch height width channel"],
+    values: Values,
+    encodings: Mapping[str, Encoding],
+) -> dict[str, Recovery]:
+    """Log p(x_m | y) of every modality, or a bound on it, per example."""
+    recoveries = {}
+    for name, modality in modalities.items():
+        value = fusion.replace_absent(modality, values[name], encodings[name].present)
+        recoveries[name] = modality.recover(params[name], images, value, encodings[name])
+    return recoveries
+
+
+def weigh(
+    recoveries: Mapping[str, Recovery],
+    mask: Mapping[str, Bool[Array, "batch"]],
+    weights: Mapping[str, float],
+    prefix: str,
+) -> tuple[Any, dict[str, Any]]:
+    """Σ_m λ_m · E[recovery_m] over the examples where mask_m is True, and its metrics."""
+    total, metrics = 0.0, {}
+    for name, recovery in recoveries.items():
+        bound = crossbatch.masked_mean(recovery.bound, mask[name])
+        total = total + weights[name] * bound
+        metrics[f"{prefix}_{name}"] = bound
+        metrics[f"{prefix}_accuracy_{name}"] = crossbatch.masked_mean(recovery.correct, mask[name])
+    return total, metrics

@@ -1,0 +1,141 @@
+"""Images from a trained model, for any subset of its modalities."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key, UInt8
+
+from mmgen_jax import fusion, gallery
+from mmgen_jax.errors import InputError
+from mmgen_jax.fusion import Presence, Values
+from mmgen_jax.guidance import guide
+from mmgen_jax.images import quantise
+from mmgen_jax.model import Model
+
+
+def sample(
+    model: Model,
+    params: Any,
+    state: Any,
+    values: Values,
+    has: Presence,
+    weights: Mapping[str, Float[Array, "batch"]],
+    keys: Key[Array, "batch"],
+    options: Any,
+) -> Float[Array, "batch height width channel"]:
+    """Draws one image in [-1, 1] per row; pure.
+
+    Args:
+      model: what to draw with.
+      params: its parameters, as a rule their moving average.
+      state: the family's state.
+      values: by modality, what `prepare` made; anything where `has` is False.
+      has: by modality, which rows are given it.
+      weights: by modality, guidance weight of each row.
+      keys: one per row.
+      options: config.generator.FAMILY.sample.
+    """
+    encodings = fusion.encode(model.modalities, params["encoders"], values, has)
+    guidance = guide(params["encoders"]["fusion"], encodings, weights)
+    return model.generator.sample(params, state, guidance, keys, options)
+
+
+class Sampler:
+    """A compiled `sample` for conditions from the host, in batches of one size."""
+
+    def __init__(self, model: Model, options: Any, batch_size: int):
+        """`options` is config.generator.FAMILY.sample; `batch_size` is compiled for."""
+        self._model, self._batch_size = model, batch_size
+
+        def draw(
+            params: Any,
+            state: Any,
+            values: Values,
+            has: Presence,
+            weights: Any,
+            rows: Array,
+            seed: Array,
+        ) -> Array:
+            key = jax.random.key(seed)
+            keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+            return sample(model, params, state, values, has, weights, keys, options)
+
+        self._draw = jax.jit(draw)
+
+    def __call__(
+        self,
+        params: Any,
+        state: Any,
+        values: Values,
+        has: Mapping[str, Bool[np.ndarray, "rows"]],
+        weights: Mapping[str, float],
+        seed: int,
+    ) -> np.ndarray:
+        """uint8 [rows, height, width, 3].
+
+        Row i is drawn from seed and i alone, whatever the batch size. A modality without an entry
+        in `weights` has weight 1.
+        """
+        rows = len(next(iter(has.values())))
+        size, pictures = self._batch_size, []
+        for start in range(0, rows, size):
+            take = np.minimum(np.arange(start, start + size), rows - 1)
+            cut = lambda x, take=take: jnp.asarray(np.asarray(x)[take])  # noqa: E731
+            full = {m: jnp.full(size, weights[m] if m in weights else 1.0) for m in has}
+            part = self._draw(
+                params,
+                state,
+                jax.tree.map(cut, values),
+                jax.tree.map(cut, dict(has)),
+                full,
+                jnp.asarray(take, jnp.uint32),
+                jnp.uint32(seed),
+            )
+            pictures.append(quantise(part)[: rows - start])
+        return np.concatenate(pictures)
+
+
+def conditions(
+    model: Model, raws: Mapping[str, Any], rows: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The same raw inputs for `rows` rows -> (values, has).
+
+    Raises:
+      InputError: for a modality that the model does not have, or a value that it cannot use.
+    """
+    for name in raws:
+        if name not in model.modalities:
+            raise InputError(
+                f"the model has no modality {name!r}; it has: {', '.join(model.modalities)}"
+            )
+    values, has = {}, {}
+    for name, modality in model.modalities.items():
+        value = modality.prepare(raws[name]) if name in raws else modality.absent
+        values[name] = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], rows, axis=0), value)
+        has[name] = np.full(rows, name in raws)
+    return values, has
+
+
+def describe(
+    model: Model, values: Mapping[str, Any], has: Mapping[str, Bool[np.ndarray, "rows"]]
+) -> tuple[list[str], list[list[UInt8[np.ndarray, "height width 3"]]]]:
+    """What the model is fed, for people: each row's lines of text, and its small pictures."""
+    captions, thumbnails = [], []
+    for row in range(len(next(iter(has.values())))):
+        lines, pictures = [], []
+        for name, modality in model.modalities.items():
+            if not has[name][row]:
+                continue
+            shown = modality.show(jax.tree.map(lambda x, row=row: np.asarray(x)[row], values[name]))
+            if isinstance(shown, str):
+                lines.append(f"{name}: {shown}")
+            elif shown.ndim == 1:
+                pictures.append(gallery.waveform(shown))
+            else:
+                pictures.append(shown)
+        captions.append("\n".join(lines))
+        thumbnails.append(pictures)
+    return captions, thumbnails

@@ -1,0 +1,93 @@
+"""The checksums of a directory: written when it is complete, compared before it is read."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+NAME = "MANIFEST.json"
+
+
+def write(directory: Path) -> None:
+    """Writes `directory`/MANIFEST.json: the SHA-256 of every file below, by relative path.
+
+    The manifest is on the disk, whole, or not there at all: its presence says that whoever wrote
+    the directory had finished.
+
+    Raises:
+      OSError: if a file cannot be read, or the manifest not be written.
+    """
+    checksums = {name: _sha256(directory / name) for name in _files(directory)}
+    write_atomically(directory / NAME, [json.dumps(checksums, indent=1).encode()])
+
+
+def fault(directory: Path, under: str = "") -> str | None:
+    """Says what is wrong with `directory`, in one line that names the file; None if it is whole.
+
+    Files that the manifest does not list (a desktop's `.DS_Store`) are no fault.
+
+    Args:
+      directory: what `write` was called on.
+      under: only files whose relative path begins so are compared.
+    """
+    try:
+        checksums = json.loads((directory / NAME).read_text("utf-8"))
+    except FileNotFoundError:
+        return f"{NAME} is missing (the save did not finish)"
+    except (OSError, ValueError) as error:
+        return f"{NAME} cannot be read ({_one_line(error)})"
+    if not isinstance(checksums, dict) or not checksums:
+        return f"{NAME} lists no files"
+    compared = (name for name in checksums if name.startswith(under))
+    faults = (_file_fault(directory, name, checksums[name]) for name in compared)
+    return next((found for found in faults if found is not None), None)
+
+
+def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
+    """Replaces the file `path` by `chunks`: after a crash there is the old file or the new one.
+
+    Raises:
+      OSError: if it cannot be written; the old file is then untouched.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_directory(path.parent)
+
+
+def _files(directory: Path) -> Iterator[str]:
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path != directory / NAME:
+            yield path.relative_to(directory).as_posix()
+
+
+def _file_fault(directory: Path, name: str, expected: object) -> str | None:
+    try:
+        found = _sha256(directory / name)
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except (OSError, ValueError) as error:  # ValueError: a damaged manifest can name no-paths
+        return f"{name} cannot be read ({_one_line(error)})"
+    return None if found == expected else f"{name} is damaged (its SHA-256 differs)"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _sync_directory(directory: Path) -> None:
+    # Without it, a rename may be lost when the power goes.
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,82 @@
+"""One optax transformation per player."""
+
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+from optax import contrib
+
+# `nn.scan` stacks the parameters of all layers under this name, on axis 0.
+STACKED = "layers"
+
+
+def learning_rate(options: ConfigDict, peak: float, steps: int) -> optax.Schedule:
+    """Linear warm-up to `peak`, then a cosine down to `final_fraction` of it at `steps`."""
+    warmup = min(options.warmup_steps, steps - 1)
+    return optax.warmup_cosine_decay_schedule(
+        init_value=peak / (warmup + 1),
+        peak_value=peak,
+        warmup_steps=warmup,
+        decay_steps=steps,
+        end_value=peak * options.final_fraction,
+    )
+
+
+def matrix_dimensions(params: Any) -> Any:
+    """For every parameter: its muon dimension numbers, or None if it is no weight matrix.
+
+    A matrix is a Dense or convolution kernel. Kernels of scanned layers have the layer on axis 0,
+    which is a batch of matrices and no dimension of one.
+    """
+
+    def dimensions(path: tuple[Any, ...], leaf: Any) -> contrib.MuonDimensionNumbers | None:
+        names = [entry.key for entry in path]
+        if names[-1] != "kernel":
+            return None
+        axes = range(1 if STACKED in names else 0, leaf.ndim)
+        if len(axes) < 2:
+            return None
+        return contrib.MuonDimensionNumbers(tuple(axes[:-1]), (axes[-1],))
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)
+
+
+def matrix_mask(params: Any) -> Any:
+    """True for weight matrices, which alone are decayed."""
+    return jax.tree.map(
+        lambda numbers: numbers is not None,
+        matrix_dimensions(params),
+        is_leaf=lambda x: x is None or isinstance(x, contrib.MuonDimensionNumbers),
+    )
+
+
+def build(options: ConfigDict, steps: int) -> optax.GradientTransformation:
+    """Clipping by global norm, then AdamW or Muon with their schedule.
+
+    AdamW: Loshchilov & Hutter 2019, algorithm 2. Muon: Jordan 2024, orthogonalised momentum on
+    weight matrices, each layer's by itself; AdamW on everything else.
+
+    Args:
+      options: config.optimizer.PLAYER.
+      steps: at which the cosine ends.
+    """
+    rate = learning_rate(options, options.learning_rate, steps)
+    if options.name == "adamw":
+        core = optax.adamw(
+            rate,
+            b1=options.beta1,
+            b2=options.beta2,
+            weight_decay=options.weight_decay,
+            mask=matrix_mask,
+        )
+    else:
+        core = contrib.muon(
+            rate,
+            weight_decay=options.weight_decay,
+            adam_b1=options.beta1,
+            adam_b2=options.beta2,
+            adam_learning_rate=learning_rate(options, options.adamw_learning_rate, steps),
+            muon_weight_dimension_numbers=matrix_dimensions,
+        )
+    return optax.chain(optax.clip_by_global_norm(options.clip_norm), core)

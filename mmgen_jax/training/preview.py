@@ -1,0 +1,42 @@
+"""What a model draws while it trains: one picture, always of the same conditions."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from mmgen_jax import gallery
+from mmgen_jax.data import SOURCES
+from mmgen_jax.data.pipeline import fixed_batch, prepare_example
+from mmgen_jax.model import Model
+from mmgen_jax.sampling import Sampler, describe
+
+
+class Preview:
+    """Draws the conditions of the first records of config.eval.split, all that they have given."""
+
+    def __init__(self, config: ConfigDict, model: Model):
+        source = SOURCES[config.data.name].open(config.data, config.eval.split)
+        rows = min(config.eval.count, len(source))
+        indices = [i * len(source) // rows for i in range(rows)]
+        prepare = partial(
+            prepare_example, modalities=model.modalities, image_size=config.data.image_size
+        )
+        self._batch = fixed_batch(source, prepare, indices)
+        self._captions, self._thumbnails = describe(
+            model, self._batch["values"], self._batch["has"]
+        )
+        self._weights = {m: config.modalities[m].guidance for m in model.modalities}
+        self._seed = config.train.seed
+        self._sampler = Sampler(model, config.generator[config.generator.name].sample, rows)
+
+    def __call__(self, params: Any, state: Any) -> UInt8[np.ndarray, "height width 3"]:
+        """A captioned grid from these (averaged) parameters."""
+        values, has = self._batch["values"], self._batch["has"]
+        # Drawing is one process's work, on one device: no collective may depend on it.
+        local = jax.tree.map(lambda x: x.addressable_data(0), (params, state))
+        images = self._sampler(*local, values, has, self._weights, self._seed)
+        return gallery.grid(images, self._captions, thumbnails=self._thumbnails)

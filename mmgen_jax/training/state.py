@@ -1,0 +1,53 @@
+"""Everything that training changes, in one pytree."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int32, UInt32
+
+from mmgen_jax import model as models
+from mmgen_jax.model import Model
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds, besides the position in the data.
+
+    Attributes:
+      step: optimizer steps taken.
+      params: by group.
+      state: the family's own (batch statistics, codebooks, ...), never differentiated.
+      optimizer: by player.
+      ema: exponential moving average of `params`, with which samples are drawn.
+      key: raw bits of the key that all randomness of training comes from.
+    """
+
+    step: Int32[Array, ""]
+    params: Any
+    state: Any
+    optimizer: dict[str, Any]
+    ema: Any
+    key: UInt32[Array, "words"]
+
+
+def owned(model: Model, player: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The groups of parameters that a player owns."""
+    return {group: params[group] for group in model.generator.players[player]}
+
+
+def create(
+    model: Model, optimizers: Mapping[str, optax.GradientTransformation], seed: int
+) -> TrainState:
+    """A fresh state; the same seed gives the same bits."""
+    init_key, key = jax.random.split(jax.random.key(seed))
+    params, state = models.init(model, init_key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        state=state,
+        optimizer={p: tx.init(owned(model, p, params)) for p, tx in optimizers.items()},
+        ema=jax.tree.map(jnp.copy, params),
+        key=jax.random.key_data(key),
+    )

@@ -1,0 +1,21 @@
+"""Sets jax up for tests, before it is imported: quick to compile, strict, and on the CPU."""
+
+import os
+import sys
+from pathlib import Path
+
+assert "jax" not in sys.modules, "jax reads its settings when it is imported"
+
+CACHE = Path(__file__).parents[1] / ".cache" / "jax"
+
+# In the environment, so that the subprocesses of tests have them too. The two workers share the
+# cache; a cold start is made quick by leaving LLVM's expensive passes out.
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "MPLBACKEND": "Agg",
+}

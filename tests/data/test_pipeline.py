@@ -1,0 +1,234 @@
+"""The input pipeline: examples, the stream's order, its position, and bad records."""
+
+import functools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mmgen_jax.data import Record, SourceInfo
+from mmgen_jax.data.pipeline import fixed_batch, prepare_example, training_batches
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import Modality
+
+
+def _prepare_number(raw):
+    if raw < 0:
+        raise InputError(f"number: {raw}; allowed: 0 and more")
+    return {"number": np.int32(raw), "pair": np.full(2, raw, np.float32)}
+
+
+NUMBER = Modality(
+    prepare=_prepare_number,
+    absent={"number": np.int32(0), "pair": np.zeros(2, np.float32)},
+    init=None,
+    encode=None,
+    recover=None,
+    parse=int,
+    show=str,
+)
+PREPARE = functools.partial(prepare_example, modalities={"number": NUMBER}, image_size=2)
+
+
+class Numbers:
+    """Record i is a picture of brightness i; odd ones have a number; some are unreadable."""
+
+    info = SourceInfo(modalities=("number",), splits=("train",))
+
+    def __init__(self, length, unreadable=(), negative=()):
+        self.length, self.unreadable, self.negative = length, unreadable, negative
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        if index in self.unreadable:
+            raise InputError(f"numbers.txt: record {index}: it is not there")
+        value = -1 if index in self.negative else index
+        values = {"number": value} if index % 2 else {}
+        return Record(np.full((2, 2, 3), index, np.uint8), values)
+
+
+def _stream(length=11, batch_size=4, seed=7, source=None, **options):
+    return training_batches(source or Numbers(length), PREPARE, batch_size, seed, **options)
+
+
+def _records(batch):
+    return np.rint((batch["image"][:, 0, 0, 0] + 1) * 127.5).astype(int).tolist()
+
+
+def _assert_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        if isinstance(value, dict):
+            _assert_equal(value, theirs[key])
+        else:
+            assert value.dtype == theirs[key].dtype
+            np.testing.assert_array_equal(value, theirs[key])
+
+
+def test_an_example_has_its_values_or_says_that_it_lacks_them():
+    batch = fixed_batch(Numbers(256), PREPARE, [3, 255, 0])
+    assert batch["index"].dtype == np.uint32
+    assert batch["index"].tolist() == [3, 255, 0]
+    assert batch["image"].dtype == np.float32
+    assert batch["image"].shape == (3, 2, 2, 3)
+    np.testing.assert_array_equal(batch["image"][1:, 0, 0, 0], [1, -1])
+    assert batch["has"]["number"].tolist() == [True, True, False]
+    assert batch["values"]["number"]["number"].tolist() == [3, 255, 0]
+    assert batch["values"]["number"]["pair"].shape == (3, 2)
+
+
+def test_a_picture_is_cropped_to_its_centre_and_averaged():
+    picture = np.zeros((4, 6, 3), np.uint8)
+    picture[:2, 1:3] = [[[0], [100]], [[100], [200]]]
+    picture[:, [0, 5]] = 255  # outside the crop
+    image = prepare_example(Record(picture, {}), 0, {}, 2)["image"]
+    np.testing.assert_allclose((image[..., 0] + 1) * 127.5, [[100, 0], [0, 0]], atol=1e-4)
+
+
+def test_refuses_a_picture_without_three_channels():
+    with pytest.raises(InputError, match=r"image: uint8 \[4, 4\]; allowed"):
+        prepare_example(Record(np.zeros((4, 4), np.uint8), {}), 0, {}, 2)
+
+
+def test_every_epoch_holds_every_record_once_in_another_order():
+    batches = _stream(length=12)
+    epochs = [[r for _ in range(3) for r in _records(next(batches))] for _ in range(3)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(12))] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_the_order_comes_from_the_seed():
+    first, same, other = (_records(next(_stream(length=200, seed=s))) for s in (1, 1, 2))
+    assert first == same != other
+
+
+def test_without_shuffling_the_order_is_the_sources():
+    batches = _stream(length=5, shuffle=False)
+    assert [_records(next(batches)) for _ in range(2)] == [[0, 1, 2, 3], [4, 0, 1, 2]]
+
+
+def test_the_index_counts_on_across_epochs():
+    batches = _stream(length=3)
+    assert [next(batches)["index"].tolist() for _ in range(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_the_index_wraps_at_32_bits():
+    batches = _stream(length=3)
+    batches.set_state({"position": 2**30})
+    assert next(batches)["index"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_the_batches_of_one(count):
+    alone = _stream()
+    shares = [_stream(process=(number, count)) for number in range(count)]
+    for _ in range(7):
+        whole, parts = next(alone), [next(share) for share in shares]
+        for part in parts:
+            assert part["index"].shape == (4 // count,)
+        index = np.concatenate([part["index"] for part in parts])
+        image = np.concatenate([part["image"] for part in parts])
+        order = np.argsort(index)
+        np.testing.assert_array_equal(index[order], whole["index"])
+        np.testing.assert_array_equal(image[order], whole["image"])
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_resumes_exactly_from_json(threads):
+    batches = _stream(threads=threads)
+    for _ in range(5):
+        next(batches)
+    state = json.loads(json.dumps(batches.get_state()))
+    assert state == {"position": 5}
+    expected = [next(batches) for _ in range(4)]
+    for restored in (_stream(threads=threads), batches):
+        restored.set_state(state)
+        for batch in expected:
+            _assert_equal(next(restored), batch)
+
+
+def test_the_position_holds_for_another_number_of_processes():
+    pair = [_stream(process=(number, 2)) for number in range(2)]
+    for _ in range(3):
+        states = [next(share) and share.get_state() for share in pair]
+    assert states == [{"position": 3}] * 2
+    alone = _stream()
+    alone.set_state(states[0])
+    index = np.concatenate([next(share)["index"] for share in pair])
+    assert sorted(index) == next(alone)["index"].tolist() == [12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("state", [{}, {"position": -1}, {"position": 1, "epoch": 0}])
+def test_refuses_a_state_that_is_none(state):
+    with pytest.raises(InputError, match="position in the data"):
+        _stream().set_state(state)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_bad_record_is_named_every_time_it_is_asked_for(threads):
+    source = Numbers(8, unreadable={5})
+    batches = _stream(source=source, shuffle=False, threads=threads)
+    next(batches)
+    for _ in range(2):
+        with pytest.raises(InputError) as error:
+            next(batches)
+        assert str(error.value) == "numbers.txt: record 5: it is not there"
+        assert batches.get_state() == {"position": 1}
+
+
+def test_a_bad_value_is_named():
+    source = Numbers(8, negative={3})
+    with pytest.raises(InputError) as error:
+        next(_stream(source=source, shuffle=False))
+    assert str(error.value) == "record 3: number: -1; allowed: 0 and more"
+
+
+def test_skipping_takes_the_next_good_record_and_counts():
+    source = Numbers(8, unreadable={1, 2}, negative={5})
+    batches = _stream(source=source, shuffle=False, on_bad_record="skip")
+    first = next(batches)
+    assert _records(first) == [0, 3, 3, 3]
+    assert first["index"].tolist() == [0, 1, 2, 3]
+    assert batches.skipped == 3
+    assert _records(next(batches)) == [4, 6, 6, 7]
+    assert batches.skipped == 4
+
+
+def test_skipping_does_not_depend_on_the_number_of_processes():
+    source = Numbers(8, unreadable={1, 2}, negative={5})
+    alone, *pair = (
+        _stream(source=source, process=process, on_bad_record="skip")
+        for process in ((0, 1), (0, 2), (1, 2))
+    )
+    for _ in range(4):
+        expected = _records(next(alone))
+        assert [_records(next(share)) for share in pair] == [expected[::2], expected[1::2]]
+    assert alone.skipped == sum(share.skipped for share in pair) > 0
+
+
+def test_skipping_ends_where_no_record_is_good():
+    batches = _stream(source=Numbers(3, unreadable={0, 1, 2}), shuffle=False, on_bad_record="skip")
+    with pytest.raises(InputError, match="100 bad records in a row, the last of them: numbers"):
+        next(batches)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 0}, "the data set is empty"),
+        ({"process": (0, 3)}, "batch size 4 is not divisible by the 3 processes"),
+        ({"on_bad_record": "ignore"}, "on_bad_record is 'ignore'; allowed: raise, skip"),
+    ],
+)
+def test_refuses_what_cannot_work(options, message):
+    with pytest.raises(InputError, match=message):
+        _stream(**options)
+
+
+def test_importing_it_does_not_import_jax():
+    code = "import sys, mmgen_jax.data.pipeline; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,237 @@
+"""Tests of the repository: its dependencies, layers and locks, and what no file may hold."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import mmgen_jax
+
+ROOT = Path(__file__).parents[1]
+LOCKS = [ROOT / "requirements" / name for name in ("py311.txt", "py312.txt")]
+OURS = {"mmgen_jax", "launch", "configs", "tests"}
+
+# A part of the package, its modules, and the parts that it may import besides itself. What is not
+# named is a tool: it may import everything, and only tools may import it.
+PARTS = {
+    "protocols": (
+        [
+            *("", "errors", "registry", "images", "data", "modalities", "generators"),
+            *("training", "training.crossbatch"),  # for terms across examples, whoever has them
+        ],
+        set(),
+    ),
+    "networks": (["nn", "nn.*"], {"protocols"}),
+    "sources": (["data.*"], {"protocols"}),
+    "models": (
+        ["fusion", "guidance", "modalities.*", "generators.*"],
+        {"protocols", "networks"},
+    ),
+    "objective": (["model", "objective"], {"protocols", "networks", "models"}),
+    "tools": (["*"], {"protocols", "networks", "sources", "models", "objective"}),
+}
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def text_files() -> Iterator[Path]:
+    """Yields what a person wrote: no environments, runs, data, caches or pictures."""
+    for entry in ROOT.iterdir():
+        if entry.name in OURS | {".ci", "requirements"}:
+            yield from (path for path in entry.rglob("*") if path.is_file())
+        elif entry.is_file():
+            yield entry
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(path: Path) -> set[str]:
+    """Returns the full names of the modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            found |= {submodule(node.module, alias.name) for alias in node.names}
+    return found
+
+
+def submodule(package: str, name: str) -> str:
+    """Returns what `from package import name` loads: a module of ours, or the package."""
+    base = ROOT.joinpath(*package.split("."), name)
+    return f"{package}.{name}" if base.is_dir() or base.with_suffix(".py").exists() else package
+
+
+def module_name(path: Path) -> str:
+    """Returns the dotted name inside the package: "nn.attention", and "nn" for its __init__."""
+    parts = path.relative_to(ROOT / "mmgen_jax").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def part_of(module: str) -> str:
+    """Returns the part that a module belongs to; a package's own name goes before `package.*`."""
+    return next(
+        part
+        for part, (patterns, _) in PARTS.items()
+        if any(module == pattern or fnmatch(module, pattern) for pattern in patterns)
+    )
+
+
+def declared() -> dict[str, list[Requirement]]:
+    """Returns the requirements in setup.py: the core's and each extra's."""
+    assigned = {
+        node.targets[0].id: node.value for node in tree(ROOT / "setup.py").body if is_assign(node)
+    }
+    groups = {"core": ast.literal_eval(assigned["CORE"]), **ast.literal_eval(assigned["EXTRAS"])}
+    return {group: [Requirement(line) for line in lines] for group, lines in groups.items()}
+
+
+def is_assign(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+
+
+def names(*groups: str) -> set[str]:
+    return {canonicalize_name(each.name) for group in groups for each in declared()[group]}
+
+
+def pins(lock: Path) -> dict[str, str]:
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    pairs = [re.fullmatch(r"([\w-]+)==([\w.]+)(?: ; .+)?", line) for line in lines]
+    assert all(pairs), [line for line, pair in zip(lines, pairs, strict=True) if not pair]
+    return {canonicalize_name(pair[1]): pair[2] for pair in pairs}
+
+
+def test_installed_version_is_the_one_in_the_source():
+    assert importlib.metadata.version("mmgen_jax") == mmgen_jax.__version__
+
+
+def test_version_stands_in_one_place():
+    for path in (ROOT / "setup.py", ROOT / "pyproject.toml", *python_files("mmgen_jax", "launch")):
+        if path != ROOT / "mmgen_jax" / "__init__.py":
+            assert f'"{mmgen_jax.__version__}"' not in path.read_text(encoding="utf-8"), path
+
+
+def test_changelog_knows_the_version():
+    assert f"## [{mmgen_jax.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("folders", "groups"),
+    [
+        (("mmgen_jax", "configs"), ("core", "data")),
+        (("launch",), ("core", "data", "demo")),
+        (("tests",), ("core", "data", "demo", "test")),
+    ],
+)
+def test_every_import_is_declared(folders, groups):
+    distributions = importlib.metadata.packages_distributions()
+    allowed = names(*groups)
+    for path in python_files(*folders):
+        for module in {name.partition(".")[0] for name in imports(path)}:
+            if module in sys.stdlib_module_names | OURS:
+                continue
+            candidates = {canonicalize_name(name) for name in distributions.get(module, [module])}
+            assert candidates & allowed, f"{path}: {module} is in none of setup.py's {groups}"
+
+
+def test_only_builders_need_the_data_extra():
+    distributions = importlib.metadata.packages_distributions()
+    extra = names("data") - names("core")
+    for path in python_files("mmgen_jax"):
+        if "builders" in path.parts:
+            continue
+        for module in imports(path):
+            owners = distributions.get(module.partition(".")[0], [])
+            assert not {canonicalize_name(name) for name in owners} & extra, f"{path}: {module}"
+
+
+def test_dependencies_point_one_way():
+    for path in python_files("mmgen_jax"):
+        part = part_of(module_name(path))
+        allowed = PARTS[part][1] | {part}
+        for module in imports(path):
+            package, _, name = module.partition(".")
+            assert package not in OURS - {"mmgen_jax"}, f"{path} imports {module}"
+            if package == "mmgen_jax":
+                assert part_of(name) in allowed, f"{path} ({part}) imports {module}"
+
+
+@pytest.mark.parametrize(
+    ("module", "part"),
+    [
+        ("data", "protocols"),
+        ("data.shapes", "sources"),
+        ("data.builders.emoji", "sources"),
+        ("nn.attention", "networks"),
+        ("generators.flow", "models"),
+        ("training.crossbatch", "protocols"),
+        ("training.step", "tools"),
+    ],
+)
+def test_parts_are_told_apart(module, part):
+    assert part_of(module) == part
+
+
+@pytest.mark.parametrize("module", ["config", "modalities", "generators", "data", "cli"])
+def test_config_is_checked_before_jax_is_imported(module):
+    if importlib.util.find_spec(f"mmgen_jax.{module}") is None:
+        pytest.skip(f"there is no mmgen_jax.{module}")
+    check = f"import sys, mmgen_jax.{module}; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-W", "error", "-c", check], cwd=ROOT).returncode == 0
+
+
+def test_no_file_names_a_place_on_one_machine():
+    place = re.compile(r"(?<![\w.:/}-])/(home|root|work|mnt|opt|tmp|Users|scratch)/\w")
+    for path in text_files():
+        if path.suffix in {".pyc", ".png", ".wav", ".npz"}:
+            continue
+        found = place.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path}: {found and found[0]}"
+
+
+def test_nothing_is_unpickled():
+    readers = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    for path in python_files("mmgen_jax", "launch", "configs"):
+        assert not {name.partition(".")[0] for name in imports(path)} & readers, path
+        for node in ast.walk(tree(path)):
+            assert not (isinstance(node, ast.keyword) and node.arg == "allow_pickle"), path
+
+
+def test_no_file_is_longer_than_400_lines():
+    for path in python_files("mmgen_jax", "launch", "configs"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_lock_pins_what_setup_asks_for(lock):
+    pinned = pins(lock)
+    declarations = declared()
+    for group in ("core", "data", "demo", "test"):
+        for requirement in declarations[group]:
+            name = canonicalize_name(requirement.name)
+            assert name in pinned, f"{name} is not locked; run `make lock`"
+            assert requirement.specifier.contains(pinned[name]), f"{requirement}: {pinned[name]}"
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_lock_names_no_index_and_no_torch(lock):
+    text = lock.read_text()
+    assert "://" not in text
+    assert "--" not in text
+    assert "torch" not in pins(lock)

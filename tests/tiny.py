@@ -1,0 +1,64 @@
+"""The smallest models that still have every part, for tests."""
+
+import functools
+
+import jax
+from ml_collections import ConfigDict
+
+from mmgen_jax import config as configs
+from mmgen_jax import model as models
+from mmgen_jax.data import SOURCES
+from mmgen_jax.data.pipeline import fixed_batch, prepare_example
+from mmgen_jax.model import Batch, Model
+
+ALL = ("text", "label", "audio", "image")
+
+
+def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
+    """Shapes at 16 pixels through a flow of width 32 and depth 2: compiles in seconds."""
+    config = configs.default()
+    config.data.image_size = 16
+    config.modalities.names = names
+    config.fusion.width, config.fusion.pooled = 16, 8
+    flow = config.generator.flow
+    flow.patch, flow.width, flow.depth, flow.heads = 8, 32, 2, 2
+    flow.sample.steps = 2
+    for name in ("text", "audio", "image"):
+        options = config.modalities[name]
+        options.width, options.depth, options.heads = 16, 1, 2
+    config.modalities.text.vocabulary_size = 300
+    config.modalities.text.fit_examples = 200
+    config.modalities.text.max_tokens = 12
+    config.modalities.audio.fit_examples = 8
+    config.modalities.audio.bins = 16
+    objective = config.objective
+    objective.reader_width, objective.reader_depth, objective.reader_heads = 16, 1, 2
+    config.train.batch_size = 8
+    config.train.steps = 20
+    config.train.sample_every = 0
+    config.train.log_every = 5
+    config.checkpoint.every = 5
+    config.eval.count = 4
+    return config
+
+
+@functools.lru_cache
+def tiny_model(names: tuple[str, ...] = ALL) -> Model:
+    """The model of `tiny_config`; of its own session of fitting, so the same for every test."""
+    config = tiny_config(names)
+    return models.build(config, models.fit(config, open_source(config)))
+
+
+def open_source(config: ConfigDict, split: str = "train"):
+    return SOURCES[config.data.name].open(config.data, split)
+
+
+def tiny_batch(names: tuple[str, ...] = ALL, rows: int = 8) -> Batch:
+    """The first records of the training split, as arrays on the device."""
+    model, config = tiny_model(names), tiny_config(names)
+    prepare = functools.partial(
+        prepare_example, modalities=model.modalities, image_size=config.data.image_size
+    )
+    example = fixed_batch(open_source(config), prepare, range(rows))
+    arrays = jax.tree.map(jax.numpy.asarray, example)
+    return Batch(arrays["index"], arrays["image"], arrays["values"], arrays["has"])

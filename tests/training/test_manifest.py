@@ -1,0 +1,87 @@
+"""The checksums of a directory."""
+
+import pytest
+
+from mmgen_jax.training import manifest
+
+
+@pytest.fixture
+def directory(tmp_path):
+    (tmp_path / "state" / "d").mkdir(parents=True)
+    (tmp_path / "state" / "d" / "array").write_bytes(bytes(range(256)))
+    (tmp_path / "config").write_bytes(b"{}")
+    manifest.write(tmp_path)
+    return tmp_path
+
+
+def test_whole(directory):
+    assert manifest.fault(directory) is None
+
+
+def test_without_manifest(directory):
+    (directory / manifest.NAME).unlink()
+    assert manifest.fault(directory) == "MANIFEST.json is missing (the save did not finish)"
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 256, 97))
+def test_flipped_bit(directory, bit):
+    array = directory / "state" / "d" / "array"
+    content = bytearray(array.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    array.write_bytes(content)
+    assert manifest.fault(directory) == "state/d/array is damaged (its SHA-256 differs)"
+
+
+def test_every_flipped_bit_of_the_manifest(directory):
+    path = directory / manifest.NAME
+    whole = path.read_bytes()
+    harmless = 0
+    for bit in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        harmless += manifest.fault(directory) is None
+    # White space between the entries may turn into other white space, nothing else may change.
+    assert harmless <= whole.count(b"\n") + whole.count(b" ")
+
+
+def test_truncated(directory):
+    (directory / "state" / "d" / "array").write_bytes(bytes(range(255)))
+    assert "state/d/array is damaged" in manifest.fault(directory)
+
+
+@pytest.mark.parametrize("kept", (0, 2, 40))
+def test_truncated_manifest(directory, kept):
+    path = directory / manifest.NAME
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "MANIFEST.json cannot be read" in manifest.fault(directory)
+
+
+def test_missing_file(directory):
+    (directory / "config").unlink()
+    assert manifest.fault(directory) == "config is missing"
+
+
+def test_only_some_files(directory):
+    (directory / "config").unlink()
+    assert manifest.fault(directory, under="state/") is None
+
+
+def test_more_files_are_no_fault(directory):
+    (directory / ".DS_Store").write_bytes(b"a desktop was here")
+    assert manifest.fault(directory) is None
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def chunks():
+        yield b"new"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        manifest.write_atomically(path, chunks())
+    assert path.read_bytes() == b"old"
+    manifest.write_atomically(path, [b"n", b"ew"])
+    assert path.read_bytes() == b"new"
