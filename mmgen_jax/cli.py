@@ -1,23 +1,29 @@
 """What every launcher shares: flags, one clear line for bad input, exit codes."""
 
+import difflib
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from mmgen_jax.config import KEYS
 from mmgen_jax.errors import InputError
 
 BAD_INPUT = 2
 
+# What is defined here is a launcher's own flag, and stands in its --help.
+flags.disclaim_key_flags()
 
-def define_config() -> flags.FlagHolder:
+
+def define_config(default: str | None = None) -> flags.FlagHolder:
     """The flag --config=FILE[:ARGUMENT], with --config.KEY=VALUE to override."""
     return config_flags.DEFINE_config_file(
-        "config", None, "Recipe and its argument, such as configs/flow.py:data=emoji,size=tiny."
+        "config", default, "Recipe and its argument, such as configs/flow.py:data=emoji,size=tiny."
     )
 
 
@@ -43,13 +49,44 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; whatever a recipe or an override refuses is the user's to mend."""
     try:
         rest = flags.FLAGS(list(argv))
-    except InputError as error:
-        fail(str(error))
+        _check_recipe()
+    except SystemExit:  # absl has shown the help, which for it is a failure
+        raise SystemExit(0) from None
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        fail(f"bad flag: {error}")
+        fail(_explain(error, argv))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; flags are written --name=value")
     return rest
+
+
+def _check_recipe() -> None:
+    """Raises what ml_collections kept back: that the recipe's file cannot be read."""
+    if "config" in flags.FLAGS:
+        flags.FLAGS.config.keys()
+
+
+def _explain(error: Exception, argv: Sequence[str]) -> str:
+    """What a user needs of an error that absl or ml_collections may have wrapped in tracebacks."""
+    chain = list(_chain(error))
+    for cause in reversed(chain):
+        if isinstance(cause, InputError):
+            return str(cause)
+    for argument in argv:
+        key = re.match(r"--?config\.([\w.]+)", argument)
+        groups = (path.rpartition(".")[0] for path in KEYS)
+        if key and isinstance(error, (AttributeError, KeyError)) and key[1] not in {*KEYS, *groups}:
+            nearest = difflib.get_close_matches(key[1], KEYS, n=3, cutoff=0)
+            return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
+    if isinstance(error, OSError):
+        return f"cannot read the recipe of --config: {chain[-1]}"
+    return f"bad flag: {error}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _guarded(main: Callable[[], None]) -> None:

@@ -4,10 +4,8 @@ Nothing here imports jax: a config that cannot work is refused before jax is loa
 a family from outside the package declares its keys with `declare`.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -15,58 +13,40 @@ from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.schema import (
+    ANY,
+    FRACTION,
+    KEYS,
+    Key,
+    Rule,
+    above,
+    at_least,
+    declare,
+    default,
+    differences,
+    from_dict,
+    leaves,
+    load,
+    one_of,
+    save,
+)
 
-
-class Rule(NamedTuple):
-    """A check of one value.
-
-    Attributes:
-      allows: whether a value is allowed.
-      allowed: the same in words, for the error message.
-    """
-
-    allows: Callable[[Any], bool]
-    allowed: str
-
-
-class Key(NamedTuple):
-    """One config key."""
-
-    default: Any
-    meaning: str
-    rule: Rule
-
-
-ANY = Rule(lambda value: True, "anything")
-FRACTION = Rule(lambda value: 0 <= value <= 1, "0 to 1")
-
-
-def at_least(bound: float | int) -> Rule:
-    return Rule(lambda value: value >= bound, f"at least {bound}")
-
-
-def above(bound: float | int) -> Rule:
-    return Rule(lambda value: value > bound, f"more than {bound}")
-
-
-def one_of(*values: Any) -> Rule:
-    return Rule(lambda value: value in values, ", ".join(map(repr, values)))
-
-
-KEYS: dict[str, Key] = {}
-
-
-def declare(prefix: str, keys: Mapping[str, Key]) -> None:
-    """Adds keys under a group, such as `modalities.depth`.
-
-    Raises:
-      InputError: if one of them is declared already.
-    """
-    for name, key in keys.items():
-        path = f"{prefix}.{name}"
-        if path in KEYS:
-            raise InputError(f"config key {path} is declared already")
-        KEYS[path] = key
+__all__ = [
+    "KEYS",
+    "Key",
+    "Rule",
+    "choose",
+    "declare",
+    "declare_modality",
+    "declare_player",
+    "default",
+    "differences",
+    "from_dict",
+    "load",
+    "parse_argument",
+    "save",
+    "validate",
+]
 
 
 def declare_modality(name: str, keys: Mapping[str, Key]) -> None:
@@ -217,7 +197,6 @@ declare(
         "ema_decay": Key(0.999, "of the averaged parameters that samples are drawn with", FRACTION),
         "log_every": Key(50, "steps between lines of metrics", at_least(1)),
         "sample_every": Key(500, "steps between sample grids; 0: none", at_least(0)),
-        "strategy": Key("jit", "how a step is spread over devices", one_of("jit")),
     },
 )
 declare_player("generator")
@@ -248,20 +227,6 @@ declare(
 )
 
 
-def default() -> ConfigDict:
-    """A config of all declared keys at their defaults, locked against unknown ones."""
-    config = ConfigDict()
-    for path, key in KEYS.items():
-        group, _, name = path.rpartition(".")
-        node = config
-        for part in group.split("."):
-            if part not in node:
-                node[part] = ConfigDict()
-            node = node[part]
-        node[name] = key.default
-    return config.lock()
-
-
 def parse_argument(argument: str | None, defaults: Mapping[str, str]) -> dict[str, str]:
     """Reads a recipe's `key=value,key=value`.
 
@@ -285,16 +250,6 @@ def choose(what: str, name: str, options: Mapping[str, Any]) -> Any:
     if name not in options:
         raise InputError(f"unknown {what} {name!r}; allowed: {', '.join(options)}")
     return options[name]
-
-
-def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values of a nested config."""
-    for name, value in config.items():
-        path = f"{prefix}{name}"
-        if isinstance(value, (ConfigDict, dict)):
-            yield from leaves(value, f"{path}.")
-        else:
-            yield path, value
 
 
 def validate(config: ConfigDict, devices: int | None = None) -> None:
@@ -379,51 +334,3 @@ def _check_devices(config: ConfigDict, devices: int) -> None:
             f" parts does not divide over {data} devices; allowed: multiples of"
             f" {data * config.train.accumulate}"
         )
-
-
-def save(config: ConfigDict, path: Path) -> None:
-    """Writes a config as JSON, atomically."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
-    temporary.replace(path)
-
-
-def load(path: Path) -> ConfigDict:
-    """Reads what `save` wrote.
-
-    Raises:
-      InputError: if the file is missing, no JSON, or holds a key that is not declared.
-    """
-    try:
-        saved = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read config {path}: {error}") from error
-    return from_dict(saved, str(path))
-
-
-def from_dict(saved: Mapping[str, Any], where: str) -> ConfigDict:
-    """The inverse of `ConfigDict.to_dict`, through JSON.
-
-    Raises:
-      InputError: for a key that is not declared, naming `where`.
-    """
-    config = default()
-    for key, value in leaves(saved):
-        group, _, name = key.rpartition(".")
-        if key not in KEYS:
-            raise InputError(f"unknown config key {key} in {where}")
-        node = config
-        for part in group.split("."):
-            node = node[part]
-        node[name] = tuple(value) if isinstance(value, list) else value
-    return config
-
-
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """`path: old -> new` for every key that differs."""
-    before, after = dict(leaves(old)), dict(leaves(new))
-    return [
-        f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
-        for path in sorted(before.keys() | after.keys())
-        if before.get(path) != after.get(path)
-    ]

@@ -1,4 +1,4 @@
-"""Pictures for people: grids of images with captions, sections with headings, plots of sounds."""
+"""Pictures for people: grids of images with captions, sections with headings, spectrograms."""
 
 import contextlib
 import functools
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageColor, ImageDraw, ImageFont, features
+from scipy import signal
 
 from mmgen_jax.errors import InputError
 
@@ -25,6 +26,12 @@ PICTURE_SIZE = 128  # images are enlarged to this many pixels at most
 THUMBNAIL_HEIGHT = 40
 LEAST_WIDTH = 64  # of a cell, so that its caption can be read
 CAPTION_SIZE, TITLE_SIZE = 12, 19
+
+LOWEST_HERTZ = 80.0  # of a spectrogram: below it there is no speech
+WINDOW_SECONDS = 0.05
+DECIBELS = 40.0
+SILENCE = 1e-9  # power of a tone of two steps of 16-bit sound
+GLOW = ("#0b0724", "#532090", "#ca4078", "#fa964c", "#fdeeb6")  # lightness 3, 26, 49, 71, 94
 
 # Tried in this order, by file name, wherever the system keeps its fonts; the first is Pillow's own.
 FONTS = (
@@ -64,7 +71,7 @@ def grid(
         the largest that keeps them within 128 pixels, so that a 32 pixel image is easy to see.
       title: a heading above the grid.
       thumbnails: for each image small pictures to show under it, such as a reference image that
-        it was made from, or the `waveform` of a sound.
+        it was made from, or the `spectrogram` of a sound.
     """
     scale = scale or max(1, PICTURE_SIZE // max(images.shape[1:3]))
     width = max(scale * images.shape[2] + 2, LEAST_WIDTH)
@@ -98,30 +105,42 @@ def stack(sections: Sequence[tuple[str, Picture]]) -> Picture:
     return np.concatenate(parts)
 
 
-def waveform(
+def spectrogram(
     samples: Float[np.ndarray, " samples"],
     width: int = PICTURE_SIZE,
     height: int = THUMBNAIL_HEIGHT,
+    sample_rate: int = 16_000,
 ) -> Picture:
-    """Plots a sound in [-1, 1]: for each pixel column the range that the sound covers there.
+    """Draws a sound in [-1, 1]: time to the right, pitch upwards, power as light.
+
+    Rows share out the octaves from 80 Hz to half the sample rate evenly, so that an octave, which
+    is what one hears, is as high everywhere. Colours span 40 dB below the sound's loudest place;
+    silence is dark.
 
     Raises:
       InputError: if there is no sample.
     """
     if not len(samples):
-        raise InputError("a sound without samples has no waveform")
-    starts = np.arange(width) * len(samples) // width
-    high = np.maximum.reduceat(samples, starts)
-    low = np.minimum.reduceat(samples, starts)
-    # Neighbouring columns overlap, or a steep sound would fall apart into loose strokes.
-    high, low = np.maximum(high, np.append(low[1:], -1)), np.minimum(low, np.append(high[1:], 1))
-    middle, reach = height / 2, height / 2 - 2
-    top = middle - reach * np.clip(high, -1, 1) - 0.5
-    bottom = middle - reach * np.clip(low, -1, 1) + 0.5
-    row = np.arange(height)[:, None]
-    covered = np.clip(np.minimum(row + 1, bottom) - np.maximum(row, top), 0, 1)[..., None]
-    wash, accent = _rgb(WASH), _rgb(ACCENT)
-    return np.round(wash + covered * (accent - wash)).astype(np.uint8)
+        raise InputError("a sound without samples has no spectrogram")
+    hop = -(-len(samples) // width)
+    # Long enough to tell low pitches apart, and for the frames of a long sound to overlap.
+    window = max(round(WINDOW_SECONDS * sample_rate), 2 * hop)
+    transform = signal.ShortTimeFFT(
+        signal.windows.hann(window, sym=False),
+        hop,
+        sample_rate,
+        mfft=1 << (2 * window - 1).bit_length(),
+        scale_to="magnitude",
+    )
+    padded = np.pad(samples, (0, max(0, window - len(samples))))
+    power = transform.spectrogram(padded, p0=0, padding="even")
+    # A row shows the strongest of its frequencies, or a pure tone would fade where rows are wide.
+    edges = np.geomspace(LOWEST_HERTZ, sample_rate / 2, height + 1)[:-1]
+    rows = np.maximum.reduceat(power, (edges / transform.delta_f).astype(int))[::-1]
+    middles = (np.arange(width) + 0.5) * len(samples) / width
+    light = rows[:, (middles / hop).astype(int)]
+    loudest = max(light.max(), SILENCE)
+    return _glow(1 + 10 * np.log10(np.maximum(light / loudest, 1e-30)) / DECIBELS)
 
 
 def save_png(path: str | os.PathLike[str], picture: Picture) -> None:
@@ -293,6 +312,14 @@ def _has_glyph(font: ImageFont.FreeTypeFont, char: str) -> bool:
 
 # Joining letters, placing marks and writing from the right need these two libraries.
 _SHAPES = features.check("raqm") and features.check("fribidi")
+
+
+def _glow(light: Float[np.ndarray, "height width"]) -> Picture:
+    """Colours for [0, 1], from dark to bright in even steps of lightness."""
+    anchors = np.stack([_rgb(colour) for colour in GLOW])
+    places = np.linspace(0, 1, len(anchors))
+    channels = [np.interp(light, places, channel) for channel in anchors.T]
+    return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def _rgb(colour: str) -> Float[np.ndarray, "3"]:

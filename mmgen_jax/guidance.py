@@ -1,6 +1,6 @@
 """Weights per modality -> the passes of a guided sample."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -35,16 +35,12 @@ class Guidance(NamedTuple):
         # where, not *: a pass without weight must not count, whatever it holds.
         return jnp.where(weights == 0, 0, weights * outputs).sum(0)
 
-    def full_pass(self) -> "Guidance":
-        """The same without guidance: one pass that is given every modality of weight > 0."""
-        batch = self.coefficients.shape[1]
-        last = jax.tree.map(lambda x: x[-batch:], self.condition._replace(positions=None))
-        condition = last._replace(positions=self.condition.positions)
-        return Guidance(condition, jnp.ones((1, batch)))
-
 
 def guide(
-    params: Any, encodings: Mapping[str, Encoding], weights: Mapping[str, Float[Array, "batch"]]
+    params: Any,
+    encodings: Mapping[str, Encoding],
+    weights: Mapping[str, Float[Array, "batch"]],
+    passes: tuple[int, ...] | None = None,
 ) -> Guidance:
     """Telescoping guidance over nested sets of modalities, in descending weight.
 
@@ -61,6 +57,7 @@ def guide(
       params: the fusion's parameters.
       encodings: by modality, of one batch.
       weights: by modality, one weight per row, not negative.
+      passes: which of the n + 1 passes to make, as from `passes_needed`; None for all.
     """
     names = list(encodings)
     stacked = jnp.stack([weights[name] for name in names])
@@ -71,16 +68,27 @@ def guide(
     edges = jnp.concatenate(
         [jnp.ones_like(stacked[:1]), descending, jnp.zeros_like(stacked[:1])], axis=0
     )
-    passes = [
+    chosen = tuple(range(len(names) + 1)) if passes is None else passes
+    conditions = [
         fusion.fuse(
             params,
             encodings,
             {m: (rank[i] < k) & (stacked[i] > 0) for i, m in enumerate(names)},
         )
-        for k in range(len(names) + 1)
+        for k in chosen
     ]
     joined = jax.tree.map(
-        lambda *rows: jnp.concatenate(rows), *(p._replace(positions=None) for p in passes)
+        lambda *rows: jnp.concatenate(rows), *(c._replace(positions=None) for c in conditions)
     )
-    condition = joined._replace(positions=passes[0].positions)
-    return Guidance(condition, edges[:-1] - edges[1:])
+    condition = joined._replace(positions=conditions[0].positions)
+    return Guidance(condition, (edges[:-1] - edges[1:])[jnp.array(chosen)])
+
+
+def passes_needed(weights: Sequence[float]) -> tuple[int, ...]:
+    """The passes that count when these weights are the same in every row, and the last one.
+
+    Without guidance (all 1) that is a single pass, with equal weights two.
+    """
+    edges = [1.0, *sorted(weights, reverse=True), 0.0]
+    last = len(weights)
+    return tuple(k for k in range(last + 1) if k == last or edges[k] != edges[k + 1])

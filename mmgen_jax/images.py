@@ -1,25 +1,27 @@
 """Pictures on the host: read, resized, and moved between uint8 and [-1, 1]."""
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmgen_jax.errors import InputError
 
 
 def read_image(path: str) -> np.ndarray:
-    """Reads a picture file as uint8 [height, width, 3]; transparency is laid on white.
+    """Reads a picture file as uint8 [height, width, 3].
+
+    A photograph is turned as its EXIF data say; transparency is laid on white.
 
     Raises:
       InputError: if the file is missing or no picture.
     """
     try:
         with Image.open(path) as image:
-            rgba = image.convert("RGBA")
+            rgba = ImageOps.exif_transpose(image).convert("RGBA")
     except UnidentifiedImageError as error:
         raise InputError(
             f"{path} is no picture; allowed: PNG, JPEG and what Pillow reads"
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read picture {path}: {error}") from error
     canvas = Image.new("RGBA", rgba.size, "white")
     canvas.alpha_composite(rgba)

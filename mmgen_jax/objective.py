@@ -1,4 +1,4 @@
-"""The one objective that trains every family on every combination of modalities:
+"""The one objective that trains every family on every combination of modalities.
 
     L(θe, θg) = - E[log p_θg(y | h, z)] - Σ_m λ_m · E[log p_θe(x_m | y)]
 

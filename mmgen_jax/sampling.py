@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 from mmgen_jax import fusion, gallery
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
-from mmgen_jax.guidance import guide
+from mmgen_jax.guidance import guide, passes_needed
 from mmgen_jax.images import quantise
 from mmgen_jax.model import Model
 
@@ -25,6 +25,7 @@ def sample(
     weights: Mapping[str, Float[Array, "batch"]],
     keys: Key[Array, "batch"],
     options: Any,
+    passes: tuple[int, ...] | None = None,
 ) -> Float[Array, "batch height width channel"]:
     """Draws one image in [-1, 1] per row; pure.
 
@@ -37,9 +38,10 @@ def sample(
       weights: by modality, guidance weight of each row.
       keys: one per row.
       options: config.generator.FAMILY.sample.
+      passes: see `guidance.guide`.
     """
     encodings = fusion.encode(model.modalities, params["encoders"], values, has)
-    guidance = guide(params["encoders"]["fusion"], encodings, weights)
+    guidance = guide(params["encoders"]["fusion"], encodings, weights, passes)
     return model.generator.sample(params, state, guidance, keys, options)
 
 
@@ -48,7 +50,7 @@ class Sampler:
 
     def __init__(self, model: Model, options: Any, batch_size: int):
         """`options` is config.generator.FAMILY.sample; `batch_size` is compiled for."""
-        self._model, self._batch_size = model, batch_size
+        self._batch_size = batch_size
 
         def draw(
             params: Any,
@@ -58,12 +60,13 @@ class Sampler:
             weights: Any,
             rows: Array,
             seed: Array,
+            passes: tuple[int, ...],
         ) -> Array:
             key = jax.random.key(seed)
             keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-            return sample(model, params, state, values, has, weights, keys, options)
+            return sample(model, params, state, values, has, weights, keys, options, passes)
 
-        self._draw = jax.jit(draw)
+        self._draw = jax.jit(draw, static_argnames="passes")
 
     def __call__(
         self,
@@ -76,15 +79,15 @@ class Sampler:
     ) -> np.ndarray:
         """uint8 [rows, height, width, 3].
 
-        Row i is drawn from seed and i alone, whatever the batch size. A modality without an entry
-        in `weights` has weight 1.
+        Row i is drawn from seed and i alone, whatever the batch size.
         """
         rows = len(next(iter(has.values())))
         size, pictures = self._batch_size, []
+        passes = passes_needed(list(weights.values()))
         for start in range(0, rows, size):
             take = np.minimum(np.arange(start, start + size), rows - 1)
             cut = lambda x, take=take: jnp.asarray(np.asarray(x)[take])  # noqa: E731
-            full = {m: jnp.full(size, weights[m] if m in weights else 1.0) for m in has}
+            full = {m: jnp.full(size, weights[m], jnp.float32) for m in has}
             part = self._draw(
                 params,
                 state,
@@ -93,8 +96,9 @@ class Sampler:
                 full,
                 jnp.asarray(take, jnp.uint32),
                 jnp.uint32(seed),
+                passes=passes,
             )
-            pictures.append(quantise(part)[: rows - start])
+            pictures.append(quantise(jax.device_get(part))[: rows - start])
         return np.concatenate(pictures)
 
 
@@ -133,7 +137,7 @@ def describe(
             if isinstance(shown, str):
                 lines.append(f"{name}: {shown}")
             elif shown.ndim == 1:
-                pictures.append(gallery.waveform(shown))
+                pictures.append(gallery.spectrogram(shown))
             else:
                 pictures.append(shown)
         captions.append("\n".join(lines))

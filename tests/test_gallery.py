@@ -1,12 +1,13 @@
-"""Galleries: what is drawn where, captions in any script, plots of sounds, whole files."""
+"""Galleries: what is drawn where, captions in any script, pictures of sounds, whole files."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmgen_jax import gallery
+from mmgen_jax.data.shapes import Scene, tone
 from mmgen_jax.errors import InputError
-from mmgen_jax.gallery import GAP, MARGIN, grid, save_png, stack, waveform
+from mmgen_jax.gallery import GAP, MARGIN, grid, save_png, spectrogram, stack
 
 
 def _images(count, size=32):
@@ -103,20 +104,94 @@ def test_sections_are_stacked_under_their_headings():
     np.testing.assert_array_equal(titled, sheet[: titled.shape[0]])
 
 
-def test_a_waveform_covers_the_range_of_the_sound():
-    samples = np.concatenate([np.zeros(500), np.tile([1.0, -1.0], 250)]).astype(np.float32)
-    plot = waveform(samples, width=100, height=40)
-    assert plot.shape == (40, 100, 3)
-    drawn = (plot != gallery._rgb(gallery.WASH)).any(-1)
-    assert drawn[:, :49].sum(0).tolist() == [2] * 49
-    assert drawn[19:21, :49].all()
-    assert (drawn[:, 51:].sum(0) >= 36).all()
+def _tone(hertz, seconds=0.4, sample_rate=16_000, amplitude=0.5):
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    return (amplitude * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
 
 
-def test_a_short_sound_has_a_waveform_and_an_empty_one_does_not():
-    assert waveform(np.array([0.5, -0.5], np.float32)).shape == (40, 128, 3)
-    with pytest.raises(InputError, match="no waveform"):
-        waveform(np.zeros(0, np.float32))
+def _brightness(picture):
+    """Luma, after which the eye judges what is brighter."""
+    return picture @ np.array([0.299, 0.587, 0.114])
+
+
+def _pitch_rows(picture):
+    return _brightness(picture).argmax(axis=0)
+
+
+@pytest.mark.parametrize("hertz", [100, 300, 1200, 7000])
+@pytest.mark.parametrize(("width", "height"), [(128, 40), (90, 120)])
+def test_a_tone_is_a_line_at_the_height_of_its_pitch(hertz, width, height):
+    picture = spectrogram(_tone(hertz), width, height)
+    assert picture.shape == (height, width, 3) and picture.dtype == np.uint8
+    octaves = np.log2([hertz / 80, 8000 / 80])
+    expected = height * (1 - octaves[0] / octaves[1])
+    # At its ends a sound is reflected, which bends its phase.
+    inner = _pitch_rows(picture)[width // 8 : -width // 8]
+    assert np.abs(inner + 0.5 - expected).max() <= 0.03 * height
+    bright = _brightness(picture)[:, width // 2] > 128
+    assert bright.sum() < 0.2 * height
+
+
+def test_high_and_low_tones_of_shapes_are_told_apart_at_a_glance():
+    rows = []
+    for size in range(2):
+        sound = tone(Scene(shape=0, colour=0, size=size, position=0), np.random.default_rng(size))
+        rows.append(np.median(_pitch_rows(spectrogram(sound))))
+    small, large = rows
+    assert large - small > gallery.THUMBNAIL_HEIGHT / 5
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 44_100])
+def test_the_top_is_half_the_sample_rate(sample_rate):
+    sound = _tone(0.48 * sample_rate, sample_rate=sample_rate)
+    assert _pitch_rows(spectrogram(sound, sample_rate=sample_rate)).max() == 0
+
+
+@pytest.mark.parametrize("seconds", [0.3, 20.0])
+def test_time_runs_to_the_right_and_silence_is_dark(seconds):
+    half = _tone(1000, seconds / 2)
+    picture = _brightness(spectrogram(np.append(np.zeros_like(half), half)))
+    # The window of 50 ms blurs the onset.
+    blur = 12
+    assert (picture[:, : 64 - blur].max(axis=0) < 30).all()
+    assert (picture[:, 64 + blur :].max(axis=0) > 200).all()
+    assert (_brightness(spectrogram(np.zeros_like(half))) < 30).all()
+
+
+def test_a_click_in_a_long_sound_is_seen_wherever_it_is():
+    for place in range(50_000, 51_500, 100):
+        sound = np.zeros(160_000, np.float32)
+        sound[place] = 1
+        bright = _brightness(spectrogram(sound)).max(axis=0)
+        assert abs(int(bright.argmax()) - place * 128 // 160_000) <= 1
+        assert bright.max() > 200
+
+
+def test_the_loudness_of_a_sound_does_not_matter_until_it_is_silence():
+    loud, quiet = (spectrogram(_tone(500, amplitude=a)) for a in (1.0, 0.01))
+    np.testing.assert_allclose(loud.astype(int), quiet.astype(int), atol=1)
+    assert (_brightness(spectrogram(_tone(500, amplitude=1e-7))) < 30).all()
+
+
+def test_the_glow_brightens_evenly():
+    picture = gallery._glow(np.linspace(-0.5, 1.5, 201)[None])[0]
+    np.testing.assert_array_equal(picture[:51], np.tile(picture[0], (51, 1)))
+    np.testing.assert_array_equal(picture[150:], np.tile(picture[-1], (51, 1)))
+    linear = np.where(
+        (c := picture[50:151] / 255) > 0.04045, ((c + 0.055) / 1.055) ** 2.4, c / 12.92
+    )
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    lightness = 116 * np.cbrt(np.maximum(luminance, 0.008856)) - 16
+    even = np.linspace(lightness[0], lightness[-1], 101)
+    assert (np.diff(lightness) >= 0).all() and lightness[-1] - lightness[0] > 80
+    np.testing.assert_allclose(lightness, even, atol=6)
+
+
+def test_a_short_sound_has_a_spectrogram_and_an_empty_one_does_not():
+    for length in (1, 2, 100, 799, 801):
+        assert spectrogram(np.full(length, 0.5, np.float32)).shape == (40, 128, 3)
+    with pytest.raises(InputError, match="no spectrogram"):
+        spectrogram(np.zeros(0, np.float32))
 
 
 def test_saves_in_a_new_folder_and_leaves_nothing_else(tmp_path):

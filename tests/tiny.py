@@ -1,8 +1,12 @@
 """The smallest models that still have every part, for tests."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
@@ -62,3 +66,18 @@ def tiny_batch(names: tuple[str, ...] = ALL, rows: int = 8) -> Batch:
     example = fixed_batch(open_source(config), prepare, range(rows))
     arrays = jax.tree.map(jax.numpy.asarray, example)
     return Batch(arrays["index"], arrays["image"], arrays["values"], arrays["has"])
+
+
+def random_parameters(init: Callable[..., Any], seed: int = 0) -> Any:
+    """Noise in the shapes that `init(key)` returns, kernels scaled by their fan-in.
+
+    Nothing is zero and nothing is compiled: what starts at zero by design would hide what a test
+    looks for.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf: Any) -> jax.Array:
+        fan_in = leaf.shape[-2] if leaf.ndim > 1 else 4
+        return jnp.asarray(0.5 * rng.normal(size=leaf.shape) / np.sqrt(fan_in), leaf.dtype)
+
+    return jax.tree.map(draw, jax.eval_shape(init, jax.random.key(0)))

@@ -20,7 +20,8 @@ from mmgen_jax.training import crossbatch
 Images = Float[Array, "batch height width channel"]
 Timesteps = Float[Array, "batch"]
 
-# An x-prediction is divided by t to give a velocity (JiT, Li & He 2025, section 4.3): not below.
+# An x-prediction is divided by t to give a velocity; in training by no less than this (JiT, Li & He
+# 2025, section 4.3). Samplers divide by t itself, so that the last step ends at the prediction.
 SMALLEST_TIMESTEP = 0.05
 
 
@@ -40,11 +41,13 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     )
     shift = image_size / options.base_size
 
-    def velocity(params: Any, noisy: Images, timestep: Timesteps, condition: Condition) -> Images:
+    def velocity(
+        params: Any, noisy: Images, timestep: Timesteps, condition: Condition, smallest: float
+    ) -> Images:
         out = network.apply({"params": params["generator"]}, noisy, timestep, *_inputs(condition))
         if options.prediction == "velocity":
             return out
-        return (noisy - out) / _rows(jnp.maximum(timestep, SMALLEST_TIMESTEP))
+        return (noisy - out) / _rows(jnp.maximum(timestep, smallest))
 
     def init(key: Key[Array, ""], images: Images, condition: Condition) -> tuple[Any, Any]:
         timestep = jnp.zeros(images.shape[0])
@@ -61,7 +64,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         noise, timestep = jax.vmap(lambda key: _draw(key, images.shape[1:], options))(keys)
         timestep = shift_timestep(timestep, shift)
         noisy = (1 - _rows(timestep)) * images + _rows(timestep) * noise
-        predicted = velocity(params, noisy, timestep, condition)
+        predicted = velocity(params, noisy, timestep, condition, SMALLEST_TIMESTEP)
         # The target is built as the prediction is, so that a perfect x-prediction has loss 0 at
         # every t, below SMALLEST_TIMESTEP too.
         denominator = _rows(jnp.maximum(timestep, SMALLEST_TIMESTEP))
@@ -80,7 +83,8 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
 
         def field(x: Images, timestep: Float[Array, ""]) -> Images:
             rows = jnp.broadcast_to(timestep, guidance.condition.mean.shape[:1])
-            outputs = velocity(params, guidance.tile(x), rows, guidance.condition)
+            # No solver asks at t = 0.
+            outputs = velocity(params, guidance.tile(x), rows, guidance.condition, 0.0)
             inside = (timestep >= options.guidance_from) & (timestep <= options.guidance_to)
             return jnp.where(
                 inside, guidance.combine(outputs), _unguided(guidance).combine(outputs)

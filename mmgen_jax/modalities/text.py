@@ -83,6 +83,10 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     def prepare(raw: str) -> dict[str, Any]:
         if not isinstance(raw, str) or not raw.strip():
             raise InputError(f"caption {raw!r} is empty; a text needs at least one character")
+        try:
+            raw.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"caption {raw!r} is no Unicode text: {error.reason}") from error
         ids = tokenizer.encode(raw.strip()).ids[:length]
         tokens = np.zeros(length, np.int32)
         tokens[: len(ids)] = ids

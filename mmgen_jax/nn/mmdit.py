@@ -34,7 +34,7 @@ def modulate(x: Tokens, shift: Vector, scale: Vector) -> Tokens:
 
 
 class Modulation(nn.Module):
-    """adaLN-zero (Peebles & Xie 2023, section 3.2): parts regressed from a vector, zero at first."""
+    """adaLN-zero (Peebles & Xie 2023, section 3.2): parts read off a vector, zero at first."""
 
     parts: int
     dtype: jnp.dtype
@@ -143,7 +143,7 @@ class MMDiT(nn.Module):
         )
         streams = (image.astype(self.dtype), tokens)
         (image, _), _ = layers(streams, vector, mask, image_positions, positions)
-        shift, scale = Modulation(2, self.dtype, name="final")(vector)
+        shift, scale = Modulation(2, self.dtype, name="modulation")(vector)
         image = modulate(nn.RMSNorm(use_scale=False, dtype=self.dtype)(image), shift, scale)
         values = self.patch * self.patch * channel
         zeros = nn.initializers.zeros

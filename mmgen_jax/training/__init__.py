@@ -1,0 +1,1 @@
+"""State, step, loop, optimizers, sharding, checkpoints: one of each, for every family."""

@@ -9,6 +9,8 @@ from optax import contrib
 
 # `nn.scan` stacks the parameters of all layers under this name, on axis 0.
 STACKED = "layers"
+# Adaptive norms' modules are named so (`nn.mmdit.Modulation`).
+MODULATION = "modulation"
 
 
 def learning_rate(options: ConfigDict, peak: float, steps: int) -> optax.Schedule:
@@ -24,15 +26,16 @@ def learning_rate(options: ConfigDict, peak: float, steps: int) -> optax.Schedul
 
 
 def matrix_dimensions(params: Any) -> Any:
-    """For every parameter: its muon dimension numbers, or None if it is no weight matrix.
+    """For every parameter: its muon dimension numbers, or None if it is no hidden weight matrix.
 
-    A matrix is a Dense or convolution kernel. Kernels of scanned layers have the layer on axis 0,
-    which is a batch of matrices and no dimension of one.
+    That is a Dense or convolution kernel, but for those of adaptive norms, which act on one vector
+    per example, not on features: orthogonalising them costs much and brings nothing. Kernels
+    of scanned layers have the layer on axis 0: a batch of matrices, no dimension of one.
     """
 
     def dimensions(path: tuple[Any, ...], leaf: Any) -> contrib.MuonDimensionNumbers | None:
         names = [entry.key for entry in path]
-        if names[-1] != "kernel":
+        if names[-1] != "kernel" or MODULATION in names:
             return None
         axes = range(1 if STACKED in names else 0, leaf.ndim)
         if len(axes) < 2:

@@ -42,7 +42,9 @@ def create(
 ) -> TrainState:
     """A fresh state; the same seed gives the same bits."""
     init_key, key = jax.random.split(jax.random.key(seed))
-    params, state = models.init(model, init_key)
+    # A weak type would be gone after a step, or a checkpoint, and the step be compiled again.
+    strong = lambda x: jnp.asarray(x, x.dtype)  # noqa: E731
+    params, state = jax.tree.map(strong, models.init(model, init_key))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -28,7 +28,7 @@ def build(
         for player, transformation in optimizers.items():
             options = config.optimizer[player]
             mine = owned(model, player, grads)
-            metrics[f"gradient_norm_{player}"] = optax.global_norm(mine)
+            metrics[f"gradient_norm_{player}"] = optax.tree.norm(mine)
             # bind now: the loop variables change before a closure of jax's would be called
             update = lambda args, tx=transformation: _update(tx, *args)  # noqa: E731
             operands = (mine, optimizer[player], owned(model, player, params))

@@ -1,0 +1,142 @@
+"""How config keys are declared, checked one by one, compared and stored."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from mmgen_jax.errors import InputError
+
+
+class Rule(NamedTuple):
+    """A check of one value.
+
+    Attributes:
+      allows: whether a value is allowed.
+      allowed: the same in words, for the error message.
+    """
+
+    allows: Callable[[Any], bool]
+    allowed: str
+
+
+class Key(NamedTuple):
+    """One config key."""
+
+    default: Any
+    meaning: str
+    rule: Rule
+
+
+ANY = Rule(lambda value: True, "anything")
+FRACTION = Rule(lambda value: 0 <= value <= 1, "0 to 1")
+
+
+def at_least(bound: float | int) -> Rule:
+    """Numbers from `bound` on."""
+    return Rule(lambda value: value >= bound, f"at least {bound}")
+
+
+def above(bound: float | int) -> Rule:
+    """Numbers beyond `bound`."""
+    return Rule(lambda value: value > bound, f"more than {bound}")
+
+
+def one_of(*values: Any) -> Rule:
+    """One of these values."""
+    return Rule(lambda value: value in values, ", ".join(map(repr, values)))
+
+
+KEYS: dict[str, Key] = {}
+
+
+def declare(prefix: str, keys: Mapping[str, Key]) -> None:
+    """Adds keys under a group, such as `modalities.depth`.
+
+    Raises:
+      InputError: if one of them is declared already.
+    """
+    for name, key in keys.items():
+        path = f"{prefix}.{name}"
+        if path in KEYS:
+            raise InputError(f"config key {path} is declared already")
+        KEYS[path] = key
+
+
+def default() -> ConfigDict:
+    """A config of all declared keys at their defaults, locked against unknown ones."""
+    config = ConfigDict()
+    for path, key in KEYS.items():
+        group, _, name = path.rpartition(".")
+        node = config
+        for part in group.split("."):
+            if part not in node:
+                node[part] = ConfigDict()
+            node = node[part]
+        node[name] = key.default
+    return config.lock()
+
+
+def leaves(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of a nested config."""
+    for name, value in config.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, (ConfigDict, dict)):
+            yield from leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def save(config: ConfigDict, path: Path) -> None:
+    """Writes a config as JSON, atomically."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)
+
+
+def load(path: Path) -> ConfigDict:
+    """Reads what `save` wrote.
+
+    Raises:
+      InputError: if the file is missing, no JSON object, or as `from_dict` does.
+    """
+    try:
+        saved = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read config {path}: {error}") from error
+    if not isinstance(saved, dict):
+        raise InputError(f"cannot read config {path}: it holds no JSON object")
+    return from_dict(saved, str(path))
+
+
+def from_dict(saved: Mapping[str, Any], where: str) -> ConfigDict:
+    """The inverse of `ConfigDict.to_dict`, through JSON.
+
+    Raises:
+      InputError: for a key that is not declared, or a value of another type, naming `where`.
+    """
+    config = default()
+    for key, value in leaves(saved):
+        group, _, name = key.rpartition(".")
+        if key not in KEYS:
+            raise InputError(f"unknown config key {key} in {where}")
+        node = config
+        for part in group.split("."):
+            node = node[part]
+        try:
+            node[name] = tuple(value) if isinstance(value, list) else value
+        except TypeError as error:
+            raise InputError(f"config.{key} = {value!r} in {where}: {error}") from error
+    return config
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """`path: old -> new` for every key that differs."""
+    before, after = dict(leaves(old)), dict(leaves(new))
+    return [
+        f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    ]

@@ -1,0 +1,19 @@
+"""One tiny run for the tests of all launchers."""
+
+import pytest
+
+from mmgen_jax.training import loop
+from tests.tiny import tiny_config
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The directory of a run with all four modalities; not to be changed, but copied."""
+    workdir = tmp_path_factory.mktemp("trained")
+    config = tiny_config()
+    config.train.steps = 2
+    # Two steps that show: what is drawn must differ with what is asked for.
+    config.train.ema_decay = 0.0
+    config.optimizer.generator.update(name="adamw", learning_rate=0.02, warmup_steps=0)
+    loop.train(config, workdir)
+    return workdir

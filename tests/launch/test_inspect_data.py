@@ -1,0 +1,67 @@
+"""The launcher that shows what a model is fed."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.launching import assert_bad_input, launch
+
+RECIPE = """
+from tests.tiny import tiny_config
+
+
+def get_config():
+    return tiny_config()
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.py"
+    path.write_text(RECIPE)
+    return f"--config={path}"
+
+
+def test_it_draws_a_sheet_and_sums_up(recipe, tmp_path):
+    out = tmp_path / "sheet.png"
+    done = launch("launch/inspect_data.py", recipe, f"--out={out}", "--count=4")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        f"{out}: 4 of 1000000 records; present: text 100%, label 100%, audio 100%, image 100%\n"
+    )
+    with Image.open(out) as sheet:
+        pixels = np.asarray(sheet)
+    assert sheet.format == "PNG" and pixels.shape[2] == 3
+    # Four pictures with a sound and a sketch each: in colour, and with more than one tile.
+    assert (pixels.max(axis=2) - pixels.min(axis=2)).max() > 100
+    again = tmp_path / "again.png"
+    launch("launch/inspect_data.py", recipe, f"--out={again}", "--count=4")
+    assert out.read_bytes() == again.read_bytes()
+    launch("launch/inspect_data.py", recipe, f"--out={again}", "--count=2")
+    with Image.open(again) as smaller:
+        assert smaller.width * smaller.height < sheet.width * sheet.height
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--out=sheet.jpg",), ("--out=sheet.jpg", ".png")),
+        (("--out=nowhere/sheet.png",), ("--out=nowhere/sheet.png", "folder")),
+        (("--count=0",), ("count", "0")),
+        (("--config.train.stepz=1",), ("train.stepz",)),
+        (("--config.generator.flow.patch=5",), ("config.generator.flow.patch = 5",)),
+        (("more",), ("'more'",)),
+    ],
+)
+def test_bad_input(recipe, tmp_path, monkeypatch, flags, words):
+    monkeypatch.chdir(tmp_path)
+    done = launch("launch/inspect_data.py", recipe, "--out=sheet.png", *flags)
+    assert_bad_input(done, *words)
+    assert not (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize("flag", ("config", "out"))
+def test_missing_flags(recipe, flag):
+    flags = {"config": recipe, "out": "--out=sheet.png"}
+    del flags[flag]
+    assert_bad_input(launch("launch/inspect_data.py", *flags.values()), f"--{flag}")

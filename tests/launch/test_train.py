@@ -1,0 +1,128 @@
+"""The training launcher: exit codes, and runs that are stopped in every way."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from mmgen_jax.training import checkpoints
+from tests.launching import ROOT, assert_bad_input, launch, python
+from tests.runs import everything, logged
+
+STEPS = 12
+
+RECIPE = """
+from tests.tiny import tiny_config
+
+
+def get_config():
+    config = tiny_config(("label",))
+    config.train.steps, config.train.log_every = 12, 1
+    config.checkpoint.every, config.checkpoint.keep_last = 4, 9
+    return config
+"""
+
+# Runs the launcher, and sends itself a signal when it has taken a certain step.
+SIGNALLED = """
+import os, runpy, signal, sys
+
+from mmgen_jax.training.logbook import Logbook
+
+name, wanted = sys.argv[1], int(sys.argv[2])
+advance = Logbook.advance
+
+
+def advance_and_signal(self, step):
+    advance(self, step)
+    if step == wanted:
+        os.kill(os.getpid(), getattr(signal, name))
+
+
+Logbook.advance = advance_and_signal
+sys.argv = ["launch/train.py", *sys.argv[3:]]
+runpy.run_path("launch/train.py", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
+    path.write_text(RECIPE)
+    return f"--config={path}"
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    """The directory of a run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("whole")
+    done = launch("launch/train.py", recipe, f"--workdir={workdir}")
+    assert (done.code, done.out) == (0, ""), done.err
+    assert f"step {STEPS}/{STEPS} " in done.err
+    return workdir
+
+
+def test_a_run_stopped_in_every_way_ends_as_if_nothing_had_been(recipe, whole, tmp_path):
+    flags = (recipe, f"--workdir={tmp_path}")
+    for name, step in (("SIGTERM", 3), ("SIGINT", 6)):
+        done = python("-c", SIGNALLED, name, str(step), *flags)
+        assert done.code == 143, done.err
+        assert f"{name}: saving, then stopping" in done.err and "Traceback" not in done.err
+        assert checkpoints.latest(tmp_path) == step
+    assert python("-c", SIGNALLED, "SIGKILL", "10", *flags).code == -9
+    assert checkpoints.latest(tmp_path) in (6, 8)  # that of step 8 may not have been whole yet
+
+    done = launch("launch/train.py", *flags)
+    assert done.code == 0, done.err
+    assert everything(tmp_path, STEPS) == everything(whole, STEPS)
+    assert logged(tmp_path) == logged(whole)
+    assert [line["step"] for line in logged(whole)] == list(range(1, STEPS + 1))
+
+
+def test_a_changed_config_is_refused_unless_accepted(recipe, whole, tmp_path):
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    flags = (recipe, f"--workdir={workdir}", f"--config.train.steps={STEPS + 1}")
+    done = launch("launch/train.py", *flags)
+    assert_bad_input(done, f"train.steps: {STEPS} -> {STEPS + 1}", "--accept_config_change")
+    done = launch("launch/train.py", *flags, "--accept_config_change")
+    assert done.code == 0, done.err
+    assert checkpoints.latest(workdir) == STEPS + 1
+
+
+def test_a_workdir_that_cannot_be(recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = launch("launch/train.py", recipe, f"--workdir={tmp_path / 'file'}")
+    assert_bad_input(done, str(tmp_path / "file"), "--workdir")
+
+
+def test_a_batch_that_does_not_divide_over_the_devices(recipe, tmp_path):
+    flags = (recipe, f"--workdir={tmp_path / 'run'}", "--config.sharding.data=2")
+    done = launch("launch/train.py", *flags)
+    assert_bad_input(done, "config.sharding.data = 2", "at most 1 devices")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(recipe, whole, tmp_path):
+    """Kills, without warning, runs that are always saving."""
+    moments, kills = random.Random(0), 0
+    every_step = (recipe, "--config.checkpoint.every=1", f"--workdir={tmp_path}")
+    command = [sys.executable, "launch/train.py", *every_step]
+    for _ in range(8):
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as child:
+            for line in child.stderr:
+                if line.startswith(b"step"):
+                    break
+            try:
+                child.wait(timeout=moments.uniform(0, 0.3))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                kills += 1
+    done = launch("launch/train.py", *every_step)
+    assert done.code == 0, done.err
+    assert kills > 2
+    assert everything(tmp_path, STEPS) == everything(whole, STEPS)
+    assert logged(tmp_path) == logged(whole)

@@ -1,0 +1,82 @@
+"""Runs launchers as a person would: in this process where that will do, or in one of their own."""
+
+import contextlib
+import io
+import logging
+import os
+import runpy
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+ROOT = Path(__file__).parents[1]
+
+
+class Done(NamedTuple):
+    """How a launcher ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def launch(script: str | Path, *arguments: str | Path) -> Done:
+    """Runs `script`, by its path from the root, in this process; leaves no flag defined behind.
+
+    Code 1 stands for an exception that reached the top, whose traceback begins `err`.
+    """
+    path = str(ROOT / script)
+    out, err, argv, handlers = io.StringIO(), io.StringIO(), sys.argv, list(logging.root.handlers)
+    sys.argv = [path, *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = _exit_code(path)
+    finally:
+        sys.argv, logging.root.handlers = argv, handlers
+        for name in list(flags.FLAGS):
+            # The type checks of tests hide which module defined --config and its overrides.
+            module = flags.FLAGS.find_module_defining_flag(name)
+            if module == path or name.partition(".")[0] == "config":
+                delattr(flags.FLAGS, name)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def _exit_code(path: str) -> int:
+    try:
+        with warnings.catch_warnings():
+            # ml_collections loads a recipe in a way that Python deprecates.
+            warnings.filterwarnings("ignore", ".*load_module", DeprecationWarning)
+            runpy.run_path(path, run_name="__main__")
+    except SystemExit as exit_:
+        return exit_.code or 0
+    except Exception as error:
+        print(f"Traceback\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def python(*arguments: str | Path, **environment: str) -> Done:
+    """Runs Python in a process of its own, in the repository's root."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def assert_bad_input(done: Done, *words: str) -> None:
+    """One line on stderr that holds all the words, nothing on stdout, exit code 2."""
+    assert done.code == 2, done
+    assert done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
+    assert done.err.endswith("\n") and "Traceback" not in done.err, done.err
+    assert not done.out
+    for word in words:
+        assert word in done.err, done.err

@@ -1,0 +1,151 @@
+"""Modality `audio`: sounds from files, their frames, and their recovery."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import ReaderSizes, Shared
+from mmgen_jax.modalities.audio import AUDIO, identity, read_sound
+from tests.tiny import open_source, random_parameters, tiny_config
+
+SHARED = Shared(16, 8, False, 16, "float32", ReaderSizes(8, 16, 1, 2))
+SECONDS, TOTAL = 0.25, 4000
+
+
+@pytest.fixture(scope="module")
+def audio():
+    options = tiny_config().modalities.audio
+    options.seconds, options.patch_frames = SECONDS, 6
+    return AUDIO.build(options, SHARED, {"mean": -8.0, "deviation": 3.0})
+
+
+@pytest.fixture(scope="module")
+def compiled(audio):
+    """(encode, recover, parameters)."""
+    return jax.jit(audio.encode), jax.jit(audio.recover), random_parameters(audio.init)
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, samples).astype(np.float32)
+
+
+def types(value):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), value)
+
+
+def test_prepare_cuts_and_pads(audio):
+    short, long = audio.prepare(noise(1000)), audio.prepare(noise(9000))
+    for value, length in ((short, 1000), (long, TOTAL)):
+        assert value["samples"].shape == (TOTAL,) and value["samples"].dtype == np.float32
+        assert value["length"] == length and value["length"].dtype == np.int32
+        np.testing.assert_array_equal(value["samples"][:length], noise(9000)[:length])
+        assert (value["samples"][length:] == 0).all()
+        np.testing.assert_array_equal(audio.show(value), noise(9000)[:length])
+        assert types(value) == types(audio.absent)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [np.zeros(0), np.zeros((100, 2)), np.array([0.0, np.nan]), np.array([np.inf]), np.array(0.1)],
+    ids=["empty", "stereo", "nan", "inf", "scalar"],
+)
+def test_an_unusable_sound_is_refused_in_one_line(audio, raw):
+    with pytest.raises(InputError, match=r"^sound of shape .* must be one row of finite samples$"):
+        audio.prepare(raw)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_stereo_at_44100_hz_becomes_mono_at_16000(tmp_path, suffix):
+    path = str(tmp_path / f"x.{suffix}")
+    seconds = np.arange(44_100) / 44_100
+    left, right = 0.4 * np.sin(2 * np.pi * 440 * seconds), np.zeros(44_100)
+    soundfile.write(path, np.stack([left, right], axis=1), 44_100)
+    sound = read_sound(path)
+    assert sound.shape == (16_000,) and sound.dtype == np.float32
+    expected = 0.2 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    assert np.abs(sound - expected)[200:-200].max() < 0.02
+
+
+def test_resampling_leaves_no_alias_of_what_16_khz_cannot_hold(tmp_path):
+    path = str(tmp_path / "high.wav")
+    soundfile.write(path, 0.8 * np.sin(2 * np.pi * 15_000 * np.arange(48_000) / 48_000), 48_000)
+    assert np.abs(read_sound(path)[200:-200]).max() < 0.02
+
+
+def test_mono_at_16_khz_is_left_as_it_is(tmp_path):
+    path = str(tmp_path / "x.wav")
+    soundfile.write(path, noise(1600), 16_000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_sound(path), noise(1600))
+
+
+def test_unreadable_files_are_refused_in_one_line(audio, tmp_path):
+    garbage, empty, silent = (tmp_path / name for name in ("x.wav", "empty.wav", "silent.wav"))
+    garbage.write_bytes(b"RIFF but no sound")
+    empty.write_bytes(b"")
+    soundfile.write(str(silent), np.zeros(0), 16_000)
+    for path in (garbage, empty, silent, tmp_path / "missing.wav", tmp_path):
+        with pytest.raises(InputError) as error:
+            audio.parse(str(path))
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_fit_measures_the_log_mel_values():
+    options = tiny_config().modalities.audio
+    assets = AUDIO.fit(options, open_source(tiny_config()))
+    assert -14 < assets["mean"] < 5 and 0.1 < assets["deviation"] < 8
+
+    class Deaf:
+        info = open_source(tiny_config()).info
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return open_source(tiny_config())[index]._replace(values={})
+
+    assert AUDIO.fit(options, Deaf()) == {"mean": 0.0, "deviation": 1.0}
+
+
+def stack(audio, sounds):
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *map(audio.prepare, sounds))
+
+
+def test_tokens_of_padding_are_masked(audio, compiled):
+    encode, _, params = compiled
+    value = stack(audio, [noise(n) for n in (1, 1000, 2001, 9000)])
+    encoding = encode(params["encoders"], value)
+    # 23 frames of 25 ms every 10 ms make three tokens of six frames.
+    np.testing.assert_array_equal(encoding.mask.sum(axis=1), [1, 1, 2, 3])
+    assert encoding.tokens.shape == (4, 3, SHARED.width)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(encoding))
+
+
+def test_loud_and_quiet_and_different_sounds_are_told_apart(audio, compiled):
+    encode, _, params = compiled
+    value = stack(audio, [noise(TOTAL), 0.1 * noise(TOTAL), noise(TOTAL, seed=1), noise(TOTAL)])
+    mean = encode(params["encoders"], value).mean
+    assert min(np.abs(mean[0] - mean[k]).max() for k in (1, 2)) > 1e-3
+    np.testing.assert_allclose(mean[0], mean[3], atol=1e-5)
+
+
+def test_identity_tells_sounds_apart_by_their_samples():
+    sounds = jnp.asarray(np.stack([noise(TOTAL), noise(TOTAL, seed=1), noise(TOTAL)]))
+    bits = np.asarray(identity(sounds))
+    assert bits.shape == (3, 64) and bits.dtype == np.int32
+    assert (bits[0] == bits[2]).all() and (bits[0] != bits[1]).any()
+
+
+def test_recovery_does_not_count_an_equal_sound_against_another(audio, compiled):
+    encode, recover, params = compiled
+    images = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (4, 16, 16, 3)), jnp.float32)
+
+    def bound(sounds):
+        value = stack(audio, sounds)
+        encoding = encode(params["encoders"], value)
+        return np.asarray(recover(params["recovery"], images, value, encoding).bound)
+
+    np.testing.assert_allclose(bound([noise(TOTAL)] * 4), np.zeros(4), atol=1e-5)
+    assert np.abs(bound([noise(TOTAL, seed) for seed in range(4)])).min() > 1e-5

@@ -1,0 +1,99 @@
+"""Recovery by contrast: InfoNCE against its definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmgen_jax.modalities import Encoding, ReaderSizes, Shared
+from mmgen_jax.modalities.reader import ContrastiveReader, ImageReader, info_nce
+from tests.tiny import random_parameters
+
+SHARED = Shared(16, 8, False, 16, "float32", ReaderSizes(8, 16, 1, 2))
+ROWS = 7
+
+run = jax.jit(info_nce)
+
+
+def inputs(seed=0):
+    rng = np.random.default_rng(seed)
+    query, key = rng.normal(size=(2, ROWS, 4)).astype(np.float32)
+    present = np.array([1, 1, 0, 1, 1, 0, 1], bool)
+    # Rows 0, 3 and 4 hold the same value; so do 2 and 6, of which 2 is absent.
+    identity = np.array([[5, 1], [5, 2], [9, 9], [5, 1], [5, 1], [7, 7], [9, 9]])
+    return query, key, present, identity
+
+
+def definition(query, key, present, identity):
+    """(bound, correct) of the rows that are present, in float64, by loops."""
+    bound, correct = np.zeros(ROWS), np.zeros(ROWS)
+    for i in range(ROWS):
+        rivals = [
+            j for j in range(ROWS) if present[j] and j != i and (identity[i] != identity[j]).any()
+        ]
+        scores = query[i].astype(np.float64) @ key[[i, *rivals]].T.astype(np.float64)
+        bound[i] = scores[0] - np.log(np.exp(scores).sum()) + np.log(len(scores))
+        correct[i] = scores[0] == scores.max()
+    return bound, correct
+
+
+def test_info_nce_equals_its_definition():
+    for seed in range(5):
+        query, key, present, identity = inputs(seed)
+        recovery = run(query, key, present, identity)
+        bound, correct = definition(query, key, present, identity)
+        np.testing.assert_allclose(recovery.bound[present], bound[present], atol=1e-5)
+        np.testing.assert_array_equal(recovery.correct[present], correct[present])
+
+
+def test_it_cannot_exceed_the_log_of_what_competes():
+    query, key, present, identity = inputs()
+    different = np.arange(2 * ROWS).reshape(ROWS, 2)
+    sharp = run(100 * key, key / np.linalg.norm(key, axis=1, keepdims=True), present, different)
+    assert (recovered := sharp.bound[present]).max() <= np.log(present.sum()) + 1e-5
+    assert recovered.max() > np.log(present.sum()) - 1e-3
+    assert (sharp.correct[present] == 1).all()
+
+
+def test_one_alone_has_nothing_to_say():
+    query, key, present, identity = inputs()
+    only = np.arange(ROWS) == 3
+    assert abs(run(query, key, only, identity).bound[3]) < 1e-6
+    same = np.zeros_like(identity)
+    np.testing.assert_allclose(run(query, key, present, same).bound, np.zeros(ROWS), atol=1e-6)
+
+
+def test_absent_rows_are_no_rivals():
+    query, key, present, identity = inputs()
+    other = np.where(present[:, None], key, 50 + key)
+    one, two = run(query, key, present, identity), run(query, other, present, identity)
+    np.testing.assert_array_equal(one.bound[present], two.bound[present])
+    everybody = run(query, other, np.ones(ROWS, bool), identity)
+    assert np.abs(everybody.bound - two.bound)[present].max() > 1
+
+
+def test_the_contrastive_reader_is_scaled_cosine_similarity():
+    rng = np.random.default_rng(0)
+    _, _, present, identity = inputs()
+    images = jnp.asarray(rng.uniform(-1, 1, (ROWS, 16, 16, 3)), jnp.float32)
+    mean = jnp.asarray(rng.normal(size=(ROWS, 8)), jnp.float32)
+    encoding = Encoding(mean[:, None], jnp.ones((ROWS, 1), bool), mean, mean, jnp.asarray(present))
+    reader = ContrastiveReader(SHARED)
+    inputs_ = images, encoding, jnp.asarray(identity)
+    params = random_parameters(lambda key: reader.init(key, *inputs_))["params"]
+
+    @jax.jit
+    def recover(params):
+        features = ImageReader(SHARED).apply({"params": params["ImageReader_0"]}, images)
+        return features, reader.apply({"params": params}, *inputs_).bound
+
+    for log_scale, scale in ((1.5, np.exp(1.5)), (9.0, np.exp(4.6))):
+        features, bound = recover(params | {"log_scale": jnp.float32(log_scale)})
+
+        def unit(name, x):
+            dense = jax.tree.map(lambda x: np.asarray(x, np.float64), params[name])
+            out = np.asarray(x, np.float64) @ dense["kernel"] + dense["bias"]
+            return out / np.linalg.norm(out, axis=1, keepdims=True)
+
+        query, key = scale * unit("query", features), unit("key", mean)
+        expected, _ = definition(query, key, present, identity)
+        np.testing.assert_allclose(bound[present], expected[present], rtol=1e-3, atol=1e-3)

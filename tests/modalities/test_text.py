@@ -1,0 +1,165 @@
+"""Modality `text`: captions, their tokens, and their recovery."""
+
+import sys
+import unicodedata
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import ReaderSizes, Shared
+from mmgen_jax.modalities.text import PAD, TEXT, train_tokenizer
+from tests.tiny import open_source, random_parameters, tiny_config
+
+CAPTIONS = ["a red circle", "ein grüner Kreis", "the square is blue", "hier ist ein rotes Quadrat"]
+SHARED = Shared(16, 8, False, 16, "float32", ReaderSizes(8, 16, 1, 2))
+
+
+def text(max_tokens=12, shared=SHARED):
+    options = tiny_config().modalities.text
+    options.max_tokens = max_tokens
+    return TEXT.build(options, shared, {"tokenizer": train_tokenizer(CAPTIONS, 300).to_str()})
+
+
+def types(value):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), value)
+
+
+def stack(modality, captions):
+    rows = [modality.prepare(caption) for caption in captions]
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *rows)
+
+
+def test_prepare_has_fixed_shapes_and_types():
+    modality = text()
+    for caption in CAPTIONS:
+        value = modality.prepare(caption)
+        assert value["tokens"].shape == value["mask"].shape == (12,)
+        assert value["tokens"].dtype == np.int32 and value["mask"].dtype == bool
+        assert value["mask"].any() and (value["tokens"][~value["mask"]] == 0).all()
+        assert types(value) == types(modality.absent)
+
+
+def test_a_long_caption_is_cut_at_the_end():
+    long, short = text(200).prepare(" ".join(CAPTIONS)), text(7).prepare(" ".join(CAPTIONS))
+    assert short["mask"].all() and not long["mask"].all()
+    np.testing.assert_array_equal(short["tokens"], long["tokens"][:7])
+
+
+@pytest.mark.parametrize("caption", ["", "  ", "\t\n", "half a pair \ud83d"])
+def test_what_is_no_caption_is_refused_in_one_line(caption):
+    with pytest.raises(InputError) as error:
+        text().prepare(caption)
+    assert "\n" not in str(error.value)
+
+
+def unicode_strings(count):
+    """Strings of any characters that there are, in the form in which they are handed on."""
+    rng = np.random.default_rng(0)
+    characters = [
+        character
+        for character in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(character) not in ("Cn", "Cs", "Co")
+        and character.lower() == character
+    ]
+    for _ in range(count):
+        drawn = "".join(rng.choice(characters, 30))
+        yield unicodedata.normalize("NFC", f"x{drawn}x")
+
+
+def test_any_unicode_comes_back():
+    modality = text(max_tokens=400)
+    samples = [*unicode_strings(200), "😀👩‍👩‍👧‍👦 日本語 עברית", "a\x00b", "\u202eabc", "tab\there"]
+    for sample in samples:
+        assert modality.show(modality.prepare(sample)) == sample
+
+
+def test_case_and_composition_do_not_matter():
+    modality = text()
+    for one, other in [("A RED Circle", "a red circle"), ("gru\u0308n", "grün"), (" a ", "a")]:
+        first, second = modality.prepare(one), modality.prepare(other)
+        np.testing.assert_array_equal(first["tokens"], second["tokens"])
+
+
+def test_the_tokenizer_is_the_same_whenever_it_is_trained():
+    source = open_source(tiny_config())
+    captions = [source[i].values["text"] for i in range(300)]
+    first = train_tokenizer(captions, 400)
+    assert first.to_str() == train_tokenizer(captions, 400).to_str()
+    assert first.to_str() == train_tokenizer(captions[::-1], 400).to_str()
+    assert first.get_vocab_size() <= 400
+    assert first.token_to_id(PAD) == 0
+
+
+def test_fit_reads_no_more_than_it_may():
+    class Counted:
+        info = open_source(tiny_config()).info
+
+        def __init__(self):
+            self.read = []
+
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return open_source(tiny_config())[index]
+
+    source, options = Counted(), tiny_config().modalities.text
+    options.fit_examples = 10
+    assets = TEXT.fit(options, source)
+    assert source.read == list(range(0, 100, 10))
+    assert text().prepare("a")["mask"].sum() >= 1
+    assert TEXT.build(options, SHARED, assets).prepare("a red circle")["mask"].any()
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """(modality, encode, recover, parameters)."""
+    modality = text()
+    params = random_parameters(modality.init)
+    return modality, jax.jit(modality.encode), jax.jit(modality.recover), params
+
+
+def test_padding_is_masked_and_does_not_count(compiled):
+    modality, encode, _, params = compiled
+    value = stack(modality, CAPTIONS)
+    encoding = encode(params["encoders"], value)
+    np.testing.assert_array_equal(encoding.mask, value["mask"])
+    assert encoding.tokens.shape == (4, 12, SHARED.width)
+    assert encoding.mean.shape == encoding.log_precision.shape == (4, SHARED.pooled)
+    garbage = jnp.where(value["mask"], value["tokens"], 77)
+    other = encode(params["encoders"], value | {"tokens": garbage})
+    np.testing.assert_array_equal(other.mean, encoding.mean)
+    np.testing.assert_array_equal(other.log_precision, encoding.log_precision)
+    mask = np.asarray(encoding.mask)
+    np.testing.assert_array_equal(np.asarray(other.tokens)[mask], np.asarray(encoding.tokens)[mask])
+
+
+def test_the_order_of_words_counts(compiled):
+    modality, encode, _, params = compiled
+    means = encode(params["encoders"], stack(modality, ["a b", "b a", "a b", "b b"])).mean
+    assert np.abs(means[0] - means[1]).max() > 1e-3
+    np.testing.assert_allclose(means[0], means[2], atol=1e-6)
+
+
+def test_recovery_tells_captions_apart_and_equal_ones_not(compiled):
+    modality, encode, recover, params = compiled
+    images = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (4, 16, 16, 3)), jnp.float32)
+
+    def bound(captions):
+        value = stack(modality, captions)
+        encoding = encode(params["encoders"], value)
+        return np.asarray(recover(params["recovery"], images, value, encoding).bound)
+
+    np.testing.assert_allclose(bound(["a red circle"] * 4), np.zeros(4), atol=1e-5)
+    different = bound(CAPTIONS)
+    assert (different <= np.log(4) + 1e-5).all() and np.abs(different).min() > 1e-4
+    half = bound([*CAPTIONS[:2], CAPTIONS[1], CAPTIONS[1]])
+    assert (half[1:] <= np.log(2) + 1e-5).all() and (half <= np.log(4) + 1e-5).all()
+
+
+def test_parse_takes_the_string_as_it_is():
+    assert text().parse("a red circle") == "a red circle"

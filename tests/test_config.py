@@ -1,0 +1,237 @@
+"""The config: declared keys, what is refused, and how it is stored and compared."""
+
+import ast
+import json
+import re
+
+import pytest
+
+from mmgen_jax import config as configs
+from mmgen_jax.errors import InputError
+from mmgen_jax.schema import at_least, leaves
+from tests.launching import ROOT
+
+
+def library_files(*but):
+    files = [path for top in ("mmgen_jax", "launch") for path in (ROOT / top).rglob("*.py")]
+    return [path for path in files if path.name not in but]
+
+
+def test_every_key_has_a_meaning_and_an_allowed_default():
+    for path, key in configs.KEYS.items():
+        assert key.meaning.strip() and key.rule.allowed, path
+        assert key.rule.allows(key.default), path
+    configs.validate(configs.default())
+
+
+def test_every_key_does_something():
+    """A key that no code reads would be a dead option."""
+    source = "\n".join(path.read_text() for path in library_files("config.py", "schema.py"))
+    names = {path.rpartition(".")[2] for path in configs.KEYS}
+    unused = {name for name in names if not re.search(rf'\.{name}\b|"{name}"', source)}
+    assert not unused
+
+
+def test_the_default_is_all_keys_and_locked():
+    config = configs.default()
+    assert dict(leaves(config)) == {path: key.default for path, key in configs.KEYS.items()}
+    for group in (config, config.train, config.generator.flow.sample):
+        with pytest.raises(AttributeError):
+            group.foo = 1
+    with pytest.raises(TypeError):
+        config.train.steps = "many"
+
+
+def test_a_default_is_nobody_elses():
+    changed = configs.default()
+    changed.train.steps += 1
+    assert configs.default().train.steps == changed.train.steps - 1
+
+
+def test_no_default_hides_in_the_library():
+    """A key is declared or it is an error: no `config.get(key, default)`."""
+    for path in [*library_files(), *(ROOT / "configs").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                words = set(re.findall(r"\w+", ast.unparse(node.func.value)))
+                of_config = words & {"config", "options", "recipe", *configs.default()}
+                assert not (node.func.attr == "get" and of_config), f"{path}:{node.lineno}"
+
+
+def test_declared_twice():
+    with pytest.raises(InputError, match=r"train\.steps is declared already"):
+        configs.declare("train", {"steps": configs.Key(1, "again", at_least(1))})
+
+
+def changed(**values):
+    """The default at 32 pixels, with values of dotted keys, written with __ for the dots."""
+    config = configs.default()
+    config.data.image_size = 32
+    for path, value in values.items():
+        *groups, name = path.split("__")
+        node = config
+        for group in groups:
+            node = node[group]
+        node[name] = value
+    return config
+
+
+def assert_refused(config, *words, devices=None):
+    with pytest.raises(InputError) as refusal:
+        configs.validate(config, devices)
+    message = str(refusal.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+# Values that cannot work -> what the message holds: the key, the value, what is allowed.
+REFUSED = [
+    ({"data__name": "cats"}, ("config.data.name", "'cats'", "shapes", "emoji")),
+    ({"data__split": "night"}, ("config.data.split", "'night'", "train", "test")),
+    ({"eval__split": "night"}, ("config.eval.split", "'night'", "train", "test")),
+    ({"data__image_size": 0}, ("config.data.image_size", "0", "at least")),
+    (
+        {"data__image_size": 36, "generator__flow__patch": 8},
+        ("generator.flow.patch = 8", "image_size = 36", "divisors"),
+    ),
+    ({"data__on_bad_record": "weep"}, ("config.data.on_bad_record", "'weep'", "raise", "skip")),
+    ({"generator__name": "magic"}, ("config.generator.name", "'magic'", "flow")),
+    ({"generator__flow__patch": 7}, ("config.generator.flow.patch = 7", "divisors")),
+    (
+        {"generator__flow__heads": 5, "generator__flow__width": 64},
+        ("config.generator.flow.heads = 5", "64", "divisors"),
+    ),
+    ({"generator__flow__sample__solver": "rk"}, ("sample.solver", "'rk'", "euler", "heun")),
+    ({"objective__reader_patch": 7}, ("config.objective.reader_patch = 7", "divisors")),
+    ({"modalities__names": ()}, ("config.modalities.names", "text, label")),
+    ({"modalities__names": ("text", "text")}, ("config.modalities.names", "twice")),
+    ({"modalities__names": ("smell",)}, ("modality 'smell'", "text, label, audio, image")),
+    (
+        {"modalities__text__heads": 4, "modalities__text__width": 20},
+        ("config.modalities.text.heads = 4", "20", "divisors"),
+    ),
+    ({"modalities__text__keep": 1.1}, ("config.modalities.text.keep = 1.1", "0 to 1")),
+    (
+        {"fusion__present_all": 0.6, "fusion__present_none": 0.5},
+        ("present_all", "present_none", "at most 1"),
+    ),
+    ({"optimizer__generator__name": "sgd"}, ("optimizer.generator.name", "'sgd'", "adamw", "muon")),
+    ({"optimizer__generator__every": 0}, ("optimizer.generator.every = 0", "at least 1")),
+    ({"optimizer__generator__learning_rate": float("nan")}, ("learning_rate = nan",)),
+    ({"train__dtype": "int4"}, ("config.train.dtype", "'int4'", "float32", "bfloat16")),
+    (
+        {"train__batch_size": 64, "train__accumulate": 3},
+        ("config.train.accumulate = 3", "batch_size = 64", "divisors"),
+    ),
+    ({"sharding__data": 0}, ("config.sharding.data = 0", "-1")),
+]
+
+
+@pytest.mark.parametrize(("values", "words"), REFUSED, ids=lambda x: " ".join(x))
+def test_what_cannot_work_is_refused(values, words):
+    assert_refused(changed(**values), *words)
+
+
+def test_a_modality_that_the_data_lacks(monkeypatch):
+    lacking = (
+        configs.SOURCES["shapes"]
+        .describe(configs.default().data)
+        ._replace(modalities=("text", "image"))
+    )
+    spec = configs.SOURCES["shapes"]._replace(describe=lambda options: lacking)
+    monkeypatch.setitem(configs.SOURCES._targets, "shapes", spec)
+    config = changed(modalities__names=("text", "audio"))
+    assert_refused(config, "'shapes'", "no modality 'audio'", "text, image")
+
+
+def test_the_patch_of_a_modality_that_is_not_used_is_free():
+    config = changed(modalities__image__patch=7)
+    configs.validate(config)
+    config.modalities.names = ("image",)
+    assert_refused(config, "config.modalities.image.patch = 7", "divisors")
+
+
+def test_devices():
+    config = changed(train__batch_size=24, train__accumulate=2)
+    for count in (None, 1, 2, 4):
+        configs.validate(config, count)
+    words = ("config.train.batch_size = 24", "2 parts", "8 devices", "multiples of 16")
+    assert_refused(config, *words, devices=8)
+    config.sharding.data = 4
+    configs.validate(config, 8)
+    assert_refused(config, "config.sharding.data = 4", "at most 2", devices=2)
+
+
+def test_json_round_trip(tmp_path):
+    path = tmp_path / "config.json"
+    config = changed(modalities__names=("audio", "label"), train__steps=7, data__path="données")
+    configs.save(config, path)
+    loaded = configs.load(path)
+    assert loaded.to_dict() == config.to_dict()
+    assert loaded.is_locked and loaded.modalities.names == ("audio", "label")
+    assert configs.differences(config, loaded) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, ("cannot read", "No such file")),
+        ("{", ("cannot read",)),
+        ("[1]", ("cannot read", "no JSON object")),
+        ('{"train": {"stepz": 1}}', ("unknown config key train.stepz",)),
+        ('{"train": 3}', ("unknown config key train ",)),
+        ('{"train": {"steps": "many"}}', ("config.train.steps = 'many'",)),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path, text, words):
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError) as refusal:
+        configs.load(path)
+    for word in (*words, str(path)):
+        assert word in str(refusal.value)
+
+
+def test_differences_name_the_key_and_both_values():
+    old, new = configs.default(), changed(train__steps=7, modalities__names=("label",))
+    new.data.image_size = old.data.image_size
+    names, steps = configs.differences(old, new)
+    assert names == f"modalities.names: {old.modalities.names!r} -> ('label',)"
+    assert steps == f"train.steps: {old.train.steps} -> 7"
+
+
+def test_an_unknown_key_is_refused():
+    config = configs.default().unlock()
+    config.train.stepz = 3
+    assert_refused(config, "unknown config key train.stepz")
+
+
+def test_a_recipe_argument():
+    defaults = {"data": "shapes", "size": "tiny"}
+    assert configs.parse_argument(None, defaults) == defaults
+    assert configs.parse_argument("", defaults) == defaults
+    assert configs.parse_argument("size=xl", defaults) == {"data": "shapes", "size": "xl"}
+    assert configs.parse_argument("size=a=b", defaults)["size"] == "a=b"
+    assert defaults == {"data": "shapes", "size": "tiny"}
+
+
+@pytest.mark.parametrize("argument", ("sise=xl", "xl", "data=emoji,=x"))
+def test_a_recipe_argument_that_is_unknown(argument):
+    with pytest.raises(InputError, match=r"unknown recipe argument .* data=\.\.\., size=\.\.\."):
+        configs.parse_argument(argument, {"data": "shapes", "size": "tiny"})
+
+
+def test_choose():
+    assert configs.choose("size", "xl", {"xl": 3, "s": 1}) == 3
+    with pytest.raises(InputError, match="unknown size 'xs'; allowed: xl, s"):
+        configs.choose("size", "xs", {"xl": 3, "s": 1})
+
+
+def test_saved_configs_are_plain_json(tmp_path):
+    configs.save(configs.default(), tmp_path / "config.json")
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["train"]["steps"] == configs.default().train.steps
+    assert dict(leaves(saved)).keys() == configs.KEYS.keys()

@@ -1,0 +1,99 @@
+"""Pictures on the host: read, resized, and moved between uint8 and [-1, 1]."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import normalise, quantise, read_image, resize
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_normalise_and_quantise_are_inverse_on_every_value():
+    values = np.arange(256, dtype=np.uint8)
+    floats = normalise(values)
+    assert floats.dtype == np.float32 and (floats[0], floats[-1]) == (-1, 1)
+    np.testing.assert_array_equal(quantise(floats), values)
+
+
+def test_quantise_rounds_to_the_nearest_and_clips():
+    assert quantise(np.array([-7.0, -1.0, 0.0, 1.0, 7.0])).tolist() == [0, 0, 128, 255, 255]
+    step = 2 / 255
+    assert quantise(np.array([-1 + 0.4 * step, -1 + 0.6 * step])).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (80, 64), (64, 90)])
+def test_shrinking_by_a_whole_factor_averages_the_centre(shape):
+    image = noise(*shape, 3)
+    top, left = (shape[0] - 64) // 2, (shape[1] - 64) // 2
+    centre = image[top : top + 64, left : left + 64].astype(np.float64)
+    expected = centre.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    # Pillow rounds twice, after either axis.
+    assert np.abs(resize(image, 16) - expected).max() <= 1
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is():
+    image = noise(32, 32, 3)
+    np.testing.assert_array_equal(resize(image, 32), image)
+    np.testing.assert_array_equal(resize(noise(32, 40, 3), 32), noise(32, 40, 3)[:, 4:36])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (50, 33)])
+def test_other_sizes_are_resampled_smoothly(shape):
+    resized = resize(np.full((*shape, 3), 77, np.uint8), 32)
+    assert resized.shape == (32, 32, 3) and resized.dtype == np.uint8
+    assert (resized == 77).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "webp"])
+def test_read_image_reads_what_was_saved(tmp_path, suffix):
+    path, image = tmp_path / f"x.{suffix}", noise(9, 14, 3)
+    Image.fromarray(image).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    np.testing.assert_array_equal(read_image(str(path)), image)
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    image = np.zeros((2, 2, 4), np.uint8)
+    image[0, :] = (10, 20, 30, 255)
+    image[1, 0] = (0, 0, 0, 128)
+    Image.fromarray(image).save(tmp_path / "x.png")
+    pixels = read_image(str(tmp_path / "x.png"))
+    assert pixels.shape == (2, 2, 3)
+    assert (pixels[0] == [10, 20, 30]).all() and (pixels[1, 1] == 255).all()
+    assert np.abs(pixels[1, 0].astype(int) - 127).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "LA"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    path = tmp_path / ("x.tiff" if mode == "CMYK" else "x.png")
+    Image.fromarray(np.full((4, 4, 3), 255, np.uint8)).convert(mode).save(path)
+    assert (read_image(str(path)) == 255).all()
+
+
+def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):
+    image, path = Image.fromarray(noise(4, 6, 3)), tmp_path / "x.png"
+    exif = image.getexif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees clockwise to view
+    image.save(path, exif=exif)
+    np.testing.assert_array_equal(read_image(str(path)), np.rot90(noise(4, 6, 3), -1))
+
+
+def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path):
+    whole, cut, text = tmp_path / "x.png", tmp_path / "cut.png", tmp_path / "x.txt"
+    Image.fromarray(noise(32, 32, 3)).save(whole)
+    cut.write_bytes(whole.read_bytes()[:500])
+    text.write_text("no picture")
+    for path in (cut, text, tmp_path / "missing.png", tmp_path):
+        with pytest.raises(InputError) as error:
+            read_image(str(path))
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(noise(32, 32, 3)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match=r"x\.png"):
+        read_image(str(tmp_path / "x.png"))

@@ -1,0 +1,293 @@
+"""What must hold for every family: absence, order, subsets and guidance.
+
+A family joins by a line in FAMILIES and its sizes in `tiny_config`. That the pooled experts equal
+their closed form does not depend on the family: see `test_fusion.py`.
+"""
+
+import functools
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmgen_jax import fusion
+from mmgen_jax import model as models
+from mmgen_jax.guidance import Guidance, guide
+from mmgen_jax.model import Model
+from mmgen_jax.modalities import Encoding
+from mmgen_jax.objective import objective
+from mmgen_jax.sampling import sample
+from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
+
+FAMILIES = ("flow",)
+ROWS = 2 ** len(ALL)
+# Row r has the modalities of r's binary digits: every subset.
+HAS = {name: np.arange(ROWS) >> k & 1 == 1 for k, name in enumerate(ALL)}
+# Different in every modality, so that the order of ranks is one of its own.
+WEIGHTS = {"text": 1.0, "label": 0.25, "audio": 1.5, "image": 0.5}
+
+pytestmark = pytest.mark.parametrize("family", FAMILIES)
+
+
+class Compiled(NamedTuple):
+    """A family's model, its parameters without a single zero, and what is compiled of it.
+
+    Attributes:
+      losses: (params, state, batch) -> gradients, (new state, metrics).
+      draw: (params, state, values, has, weights) -> images.
+    """
+
+    model: Model
+    params: Any
+    state: Any
+    losses: Any
+    draw: Any
+
+
+def config_of(family, names):
+    """All tokens are handed on, generated images are judged, and all that is there is given."""
+    config = tiny_config(names)
+    config.generator.name = family
+    config.fusion.pool_tokens = False
+    config.fusion.present_all, config.fusion.present_none = 1.0, 0.0
+    for name in names:
+        config.modalities[name].generated_weight = 0.1
+    return config
+
+
+@functools.lru_cache
+def assets_of(family):
+    config = config_of(family, ALL)
+    return models.fit(config, open_source(config))
+
+
+@functools.lru_cache
+def build(family, names=ALL):
+    return models.build(config_of(family, names), assets_of(family))
+
+
+@functools.lru_cache
+def compiled(family):
+    model = build(family)
+    params, state = random_parameters(lambda key: models.init(model, key))
+    if jax.tree.leaves(state):  # averages and counters cannot be just any number
+        state = jax.jit(lambda key: models.init(model, key)[1])(jax.random.key(0))
+    return Compiled(model, params, state, jax.jit(gradients(model)), jax.jit(drawing(family, ALL)))
+
+
+def gradients(model):
+    def losses(params, state, batch):
+        key = jax.random.key(5)
+        return jax.grad(lambda p: objective(model, p, state, batch, key, 1), has_aux=True)(params)
+
+    return losses
+
+
+def drawing(family, names):
+    """Samples of `ROWS` rows, all with the same key, so that only conditions tell them apart."""
+    model, options = build(family, names), config_of(family, names).generator[family].sample
+
+    def draw(params, state, values, has, weights):
+        keys = jnp.repeat(jax.random.key(9)[None], ROWS)
+        return sample(model, params, state, values, has, weights, keys, options)
+
+    return draw
+
+
+@functools.lru_cache
+def batch():
+    return tiny_batch(rows=ROWS)._replace(has=jax.tree.map(jnp.asarray, HAS))
+
+
+def same_condition():
+    """Every row holds the values of the first."""
+    return jax.tree.map(lambda x: jnp.repeat(x[:1], ROWS, axis=0), batch().values)
+
+
+def per_row(weights):
+    return {name: jnp.full(ROWS, weight) for name, weight in weights.items()}
+
+
+def fill(values, has, kind):
+    """`values` with NaN, infinity or random bits wherever `has` says that nothing is there."""
+    rng = np.random.default_rng(3)
+
+    def vandalise(x, rows):
+        x = np.array(x)
+        if x.dtype == bool:
+            garbage = rng.random(x.shape) < 0.5
+        elif kind == "bits" or x.dtype != np.float32:
+            garbage = rng.integers(-(2**31), 2**31, x.shape, np.int32).view(x.dtype)
+        else:
+            garbage = np.full(x.shape, {"nan": np.nan, "inf": np.inf}[kind], x.dtype)
+        x[rows] = garbage[rows]
+        return jnp.asarray(x)
+
+    return {
+        name: jax.tree.map(lambda x, m=name: vandalise(x, ~np.asarray(has[m])), value)
+        for name, value in values.items()
+    }
+
+
+def assert_same_bits(one, other):
+    def check(path, a, b):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), jax.tree_util.keystr(path)
+
+    jax.tree_util.tree_map_with_path(check, one, other)
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "bits"])
+def test_the_bits_of_an_absent_value_do_not_matter(family, kind):
+    it = compiled(family)
+    vandalised = batch()._replace(values=fill(batch().values, HAS, kind))
+    expected = it.losses(it.params, it.state, batch())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(expected))
+    assert_same_bits(it.losses(it.params, it.state, vandalised), expected)
+
+    weights = per_row(WEIGHTS)
+    expected = it.draw(it.params, it.state, batch().values, batch().has, weights)
+    assert_same_bits(it.draw(it.params, it.state, vandalised.values, batch().has, weights), expected)
+
+
+def test_what_is_present_does_matter(family):
+    """The test above could not fail otherwise."""
+    it = compiled(family)
+    expected = it.losses(it.params, it.state, batch())[1][1]["loss"]
+    for name in ALL:
+        rolled = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch().values[name])
+        changed = batch()._replace(values=batch().values | {name: rolled})
+        assert abs(it.losses(it.params, it.state, changed)[1][1]["loss"] - expected) > 1e-4, name
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_modality_that_no_example_has_gets_no_gradient(family, name):
+    it = compiled(family)
+    present = {other: np.full(ROWS, other != name) for other in ALL}
+    grads, _ = it.losses(it.params, it.state, batch()._replace(has=present))
+    encoders = grads["encoders"]
+
+    def largest(tree):
+        return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+    for other in ALL:
+        parts = encoders[other], grads["recovery"][other], encoders["fusion"]["mark"][other]
+        for part in parts:
+            assert (largest(part) == 0) == (other == name)
+
+
+def test_the_order_of_modalities_does_not_matter(family):
+    it, backwards = compiled(family), ALL[::-1]
+    other = build(family, backwards)
+    assert tuple(other.modalities) == backwards
+
+    def loss(params, state, batch):
+        return objective(other, params, state, batch, jax.random.key(5), 1)[1]
+
+    _, metrics = jax.jit(loss)(it.params, it.state, batch())
+    _, (_, expected) = it.losses(it.params, it.state, batch())
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+
+    inputs = (it.params, it.state, batch().values, batch().has, per_row(WEIGHTS))
+    images = jax.jit(drawing(family, backwards))(*inputs)
+    np.testing.assert_allclose(images, it.draw(*inputs), rtol=0, atol=1e-5)
+
+
+def test_every_subset_samples(family):
+    it = compiled(family)
+    ones = per_row(dict.fromkeys(ALL, 1.0))
+    images = np.asarray(it.draw(it.params, it.state, same_condition(), HAS, ones))
+    assert np.isfinite(images).all() and np.abs(images).max() <= 1
+    assert len({image.tobytes() for image in images}) == ROWS
+
+
+# Guidance, within one batch of one program. Condition passes that are written down here stand
+# beside those that `guide` makes.
+
+CASES = {
+    "conditional": dict.fromkeys(ALL, 1.0),
+    "unconditional": dict.fromkeys(ALL, 0.0),
+    "ordinary": dict.fromkeys(ALL, 3.0),
+    "without label": WEIGHTS | {"label": 0.0},
+    "label absent": WEIGHTS,
+    "label absent, of weight 0": WEIGHTS | {"label": 0.0},
+}
+WRITTEN = {"conditional": 1.0, "unconditional": 0.0, "ordinary": 3.0}
+
+
+def encodings(model, rows):
+    """Made up, one for all rows: what the encoders say is not at issue here."""
+    rng, made = np.random.default_rng(0), {}
+
+    def noise(*shape):
+        return jnp.repeat(jnp.asarray(rng.normal(size=(1, *shape)), jnp.float32), rows, axis=0)
+
+    for name in ALL:
+        tokens = noise(2, model.shared.width)
+        mean, log_precision = noise(model.shared.pooled), noise(model.shared.pooled)
+        present = jnp.array([name != "label" or "absent" not in case for case in CASES])
+        present = present if rows == len(CASES) else jnp.ones(rows, bool)
+        mask = jnp.ones((rows, 2), bool) & present[:, None]
+        made[name] = Encoding(tokens, mask, mean, log_precision, present)
+    return made
+
+
+def written_down(params, model):
+    """(1 - w) * unconditional + w * conditional, in as many passes as `guide` makes."""
+    h, rows = encodings(model, len(WRITTEN)), len(WRITTEN)
+    none = fusion.fuse(params, h, {name: jnp.zeros(rows, bool) for name in ALL})
+    every = fusion.fuse(params, h, {name: jnp.ones(rows, bool) for name in ALL})
+    weight = jnp.array(list(WRITTEN.values()))
+    zeros = [jnp.zeros(rows)] * (len(ALL) - 1)
+    return [none] + [every] * len(ALL), jnp.stack([1 - weight, *zeros, weight])
+
+
+@functools.lru_cache
+def guided(family):
+    """({case: image} through `guide`, {case: image} through passes written down)."""
+    it = compiled(family)
+    params, passes, rows = it.params["encoders"]["fusion"], len(ALL) + 1, len(CASES)
+    weights = {m: jnp.array([case[m] for case in CASES.values()]) for m in ALL}
+    guidance = guide(params, encodings(it.model, rows), weights)
+    positions = guidance.condition.positions
+    made = guidance.condition._replace(positions=None)
+    written, coefficients = written_down(params, it.model)
+    conditions = []
+    for k, condition in enumerate(written):
+        part = jax.tree.map(lambda x, k=k: x.reshape(passes, rows, *x.shape[1:])[k], made)
+        conditions += [part, condition._replace(positions=None)]
+    joined = jax.tree.map(lambda *x: jnp.concatenate(x), *conditions)._replace(positions=positions)
+    both = Guidance(joined, jnp.concatenate([guidance.coefficients, coefficients], axis=1))
+    options = config_of(family, ALL).generator[family].sample
+    keys = jnp.repeat(jax.random.key(2)[None], rows + len(WRITTEN))
+    draw = jax.jit(lambda *inputs: it.model.generator.sample(*inputs, options))
+    images = np.asarray(draw(it.params, it.state, both, keys))
+    assert np.isfinite(images).all()
+    by_case = dict(zip(CASES, images[:rows], strict=True))
+    return by_case, dict(zip(WRITTEN, images[rows:], strict=True))
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_equal_weights_are_ordinary_guidance_between_its_two_ends(family, case):
+    images, written = guided(family)
+    np.testing.assert_array_equal(images[case], written[case])
+
+
+def test_a_weight_of_zero_removes_its_modality(family):
+    images, _ = guided(family)
+    removed = images["without label"]
+    np.testing.assert_array_equal(images["label absent, of weight 0"], removed)
+    # With a weight of its own the telescope has one pass more, which takes back what the next one
+    # adds: equal but for the rounding of that sum.
+    np.testing.assert_allclose(images["label absent"], removed, rtol=0, atol=1e-5)
+
+
+def test_weights_matter(family):
+    """The tests above could not fail otherwise."""
+    images, _ = guided(family)
+    distinct = [images[case].ravel() for case in [*WRITTEN, "without label"]]
+    gaps = [np.abs(a - b).max() for a, b in itertools.combinations(distinct, 2)]
+    assert min(gaps) > 1e-2

@@ -1,0 +1,78 @@
+"""The recipes in configs/: every size is a model that can be built, as the docstring says."""
+
+import importlib.util
+import math
+import re
+
+import jax
+import pytest
+
+from mmgen_jax import config as configs
+from mmgen_jax import model as models
+from mmgen_jax.data import SOURCES
+from mmgen_jax.errors import InputError
+from tests.launching import ROOT
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RECIPES = {path.stem: load(path) for path in sorted((ROOT / "configs").glob("[!_]*.py"))}
+SIZES = [(name, size) for name, recipe in RECIPES.items() for size in recipe.SIZES]
+
+
+def parameters(config):
+    """The number of parameters of a config's model; computes nothing."""
+    config.modalities.text.fit_examples = 50
+    config.modalities.audio.fit_examples = 1
+    source = SOURCES[config.data.name].open(config.data, config.data.split)
+    model = models.build(config, models.fit(config, source))
+    params, _ = jax.eval_shape(lambda: models.init(model, jax.random.key(0)))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params["generator"]))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_size_works_and_is_larger_than_the_one_before(name):
+    counts = []
+    for size in RECIPES[name].SIZES:
+        config = RECIPES[name].get_config(f"size={size}")
+        configs.validate(config)
+        configs.validate(config, devices=8)
+        counts.append(parameters(config))
+    assert counts == sorted(set(counts)), counts
+    assert counts[0] < 10e6, "tiny is for two CPU cores"
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES)
+def test_every_size_takes_every_modality(name, size):
+    config = RECIPES[name].get_config(f"size={size},modalities=image+audio+label+text")
+    assert config.modalities.names == ("image", "audio", "label", "text")
+    configs.validate(config)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_docstring_holds_the_command(name):
+    argument = rf"launch/train\.py --config=configs/{name}\.py(?::(\S+))? --workdir=runs/{name}"
+    command = re.search(argument, RECIPES[name].__doc__)
+    configs.validate(RECIPES[name].get_config(command[1]))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_without_argument_is_tiny(name):
+    tiny = RECIPES[name].get_config("size=tiny")
+    assert configs.differences(RECIPES[name].get_config(), tiny) == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_docstring_names_every_size_and_argument(name):
+    with pytest.raises(InputError) as refusal:
+        RECIPES[name].get_config("bogus=1")
+    allowed = re.findall(r"(\w+)=\.\.\.", str(refusal.value))
+    assert {"data", "modalities", "size"} <= set(allowed)
+    for argument in allowed:
+        assert f"{argument}=" in RECIPES[name].__doc__
+    assert f"size={'|'.join(RECIPES[name].SIZES)}" in RECIPES[name].__doc__
