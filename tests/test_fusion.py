@@ -85,7 +85,7 @@ def test_what_no_record_has_cannot_be_given(params):
     h = encodings()
     absent = jnp.zeros(ROWS, bool)
     without = h | {"text": h["text"]._replace(present=absent, mean=h["text"].mean + 9)}
-    everything = {name: ~absent for name in TOKENS}
+    everything = dict.fromkeys(TOKENS, ~absent)
     fuse = jax.jit(fusion.fuse)
     expected = fuse(params, h, everything | {"text": absent})
     jax.tree.map(np.testing.assert_array_equal, fuse(params, without, everything), expected)
@@ -136,7 +136,7 @@ def test_presence_is_the_mixture_that_it_claims_to_be():
     for subset in np.ndindex(2, 2, 2):
         chance = some * np.where(np.array(subset), rates, 1 - rates).prod()
         chance += ALL * all(subset) + NONE * (not any(subset))
-        assert_rate((stacked.T == np.array(subset, bool)).all(axis=1), chance)
+        assert_rate((np.array(subset, bool) == stacked.T).all(axis=1), chance)
 
 
 def test_presence_never_gives_what_the_record_lacks():

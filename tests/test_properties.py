@@ -16,8 +16,8 @@ import pytest
 from mmgen_jax import fusion
 from mmgen_jax import model as models
 from mmgen_jax.guidance import Guidance, guide
-from mmgen_jax.model import Model
 from mmgen_jax.modalities import Encoding
+from mmgen_jax.model import Model
 from mmgen_jax.objective import objective
 from mmgen_jax.sampling import sample
 from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
@@ -149,7 +149,9 @@ def test_the_bits_of_an_absent_value_do_not_matter(family, kind):
 
     weights = per_row(WEIGHTS)
     expected = it.draw(it.params, it.state, batch().values, batch().has, weights)
-    assert_same_bits(it.draw(it.params, it.state, vandalised.values, batch().has, weights), expected)
+    assert_same_bits(
+        it.draw(it.params, it.state, vandalised.values, batch().has, weights), expected
+    )
 
 
 def test_what_is_present_does_matter(family):

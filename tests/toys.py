@@ -30,9 +30,7 @@ def registered() -> Iterator[None]:
     configs.declare_modality("number", {})
     GENERATORS.register("duel", GeneratorSpec(build_duel))
     configs.declare("generator.duel", {"depth": configs.Key(1, "layers", at_least(1))})
-    configs.declare(
-        "generator.duel.sample", {"gain": configs.Key(1.0, "of the picture", above(0))}
-    )
+    configs.declare("generator.duel.sample", {"gain": configs.Key(1.0, "of the picture", above(0))})
     configs.declare_player("critic")
     try:
         yield

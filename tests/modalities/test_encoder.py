@@ -69,14 +69,15 @@ def test_masked_tokens_reach_nothing_that_counts(pool_tokens):
     mask, positions = jnp.asarray(MASK), sequence_positions(TOKENS)
     module = SequenceEncoder(depth=1, heads=2, shared=shared(pool_tokens))
     _, encoder = build(module, features(), mask, positions)
-    one, other = encoder(features(), mask, positions), encoder(elsewhere(features()), mask, positions)
+    one, other = (
+        encoder(features(), mask, positions),
+        encoder(elsewhere(features()), mask, positions),
+    )
     # Row 1 is masked at its first token, which a row without any token attends to: not this one.
     rows = MASK.any(axis=1) & MASK[:, 0]
     np.testing.assert_array_equal(one.mean[rows], other.mean[rows])
     valid = np.asarray(one.mask) & rows[:, None]
-    np.testing.assert_array_equal(
-        np.asarray(one.tokens)[valid], np.asarray(other.tokens)[valid]
-    )
+    np.testing.assert_array_equal(np.asarray(one.tokens)[valid], np.asarray(other.tokens)[valid])
     changed = encoder(features() + 0.1 * mask[..., None], mask, positions)
     assert np.abs(changed.mean[rows] - one.mean[rows]).max() > 1e-3
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(one))

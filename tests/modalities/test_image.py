@@ -59,7 +59,9 @@ def test_any_size_is_taken(image, shape):
     ids=["grey", "one channel", "alpha", "float", "video"],
 )
 def test_a_picture_of_the_wrong_kind_is_refused_in_one_line(image, raw):
-    with pytest.raises(InputError, match=r"^picture of type .* must be uint8 \[height, width, 3\]$"):
+    with pytest.raises(
+        InputError, match=r"^picture of type .* must be uint8 \[height, width, 3\]$"
+    ):
         image.prepare(raw)
 
 

@@ -1,0 +1,106 @@
+"""Evaluations of a run, with drawing replaced by what is known to be right or wrong."""
+
+import numpy as np
+import pytest
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import evaluation
+from mmgen_jax.training.run import Trained
+from tests.tiny import open_source, tiny_config, tiny_model
+
+NAMES = ("text", "label", "audio")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
+
+
+def perfect(config, split):
+    """Draws the records' own pictures."""
+    source = open_source(config, split)
+    return lambda self, values, has: np.stack([source[i].image for i in range(len(has["text"]))])
+
+
+def test_subsets_are_all_but_the_empty_one():
+    assert evaluation.subsets(("a", "b")) == [("a", "b"), ("a",), ("b",)]
+    assert len(evaluation.subsets(("a", "b", "c", "d"))) == 15
+
+
+def test_true_pictures_satisfy_every_subset(trained, monkeypatch):
+    monkeypatch.setattr(evaluation.Drawing, "__call__", perfect(trained.config, "test"))
+    found = evaluation.satisfaction(trained, count=20, seed=0)
+    seen = {title: row for title, row in found.numbers.items() if ":" not in title}
+    assert list(seen) == ["+".join(s) for s in evaluation.subsets(NAMES)]
+    assert all(row["rate"] == 1 and row["count"] == 20 for row in seen.values())
+    assert seen["text+label+audio"]["chance"] == pytest.approx(1 / 384)
+    # The pictures of other scenes do not satisfy the held-out conditions.
+    assert found.numbers["heldout:text+label"]["rate"] == 0
+    assert len(found.sections) == len(found.numbers) == 14
+    assert "text+label+audio" in evaluation.table(found.numbers, "right")
+
+
+def test_only_the_subset_is_given(trained, monkeypatch):
+    given = []
+
+    def spy(self, values, has):
+        given.append({name for name, there in has.items() if there.any()})
+        return np.zeros((len(has["text"]), 16, 16, 3), np.uint8)
+
+    monkeypatch.setattr(evaluation.Drawing, "__call__", spy)
+    evaluation.satisfaction(trained, count=2, seed=0)
+    assert given == 2 * [set(subset) for subset in evaluation.subsets(NAMES)]
+
+
+class Few:
+    """The first records of a split."""
+
+    def __init__(self, source, count):
+        self.info, self._source, self._count = source.info, source, count
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, index):
+        return self._source[int(index)]
+
+
+def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
+    class Spec:
+        def open(self, options, split):
+            config = tiny_config(NAMES)
+            return Few(open_source(config, split), 30)
+
+    monkeypatch.setattr(evaluation, "SOURCES", {"shapes": Spec()})
+    drawn = []
+
+    def own(self, values, has):
+        drawn.append(len(has["text"]))
+        return pictures[len(drawn) - 1]
+
+    rng = np.random.default_rng(3)
+    chosen = [rng.choice(30, 12, replace=False) for _ in range(2)]
+    sources = [Spec().open(None, split) for split in ("train", "test")]
+    pictures = [
+        np.stack([source[i].image for i in rows])
+        for source, rows in zip(sources, chosen, strict=True)
+    ]
+    monkeypatch.setattr(evaluation.Drawing, "__call__", own)
+    found = evaluation.fitting(trained, count=12, seed=3)
+    assert found.numbers["train"]["rate"] == 1
+    assert found.numbers["train"]["chance"] == pytest.approx(1 / 30)
+    training = [sources[0][i] for i in range(30)]
+    flat = np.stack([r.image for r in training]).reshape(30, -1).astype(int)
+    hits = []
+    for i in chosen[1]:
+        record = sources[1][int(i)]
+        near = ((flat - record.image.reshape(-1)) ** 2).sum(axis=1).argmin()
+        hits.append(training[near].values["label"] == record.values["label"])
+    assert found.numbers["test"]["rate"] == pytest.approx(np.mean(hits))
+
+
+def test_a_data_set_without_a_judge_is_refused(trained):
+    config = tiny_config(NAMES)
+    config.data.name = "emoji"
+    with pytest.raises(InputError, match=r"unknown judge 'emoji'; allowed: shapes"):
+        evaluation.satisfaction(trained._replace(config=config), 2, 0)
