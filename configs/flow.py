@@ -50,7 +50,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     size = configs.choose("size", chosen["size"], SIZES)
     config = configs.default()
     config.data.name = chosen["data"]
-    config.modalities.names = tuple(chosen["modalities"].split("+"))
+    config.modalities.names = configs.modality_names(chosen["modalities"])
     _resize(config, size)
     if chosen["size"] == "tiny":
         _tiny(config)

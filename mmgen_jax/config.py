@@ -43,6 +43,7 @@ __all__ = [
     "differences",
     "from_dict",
     "load",
+    "modality_names",
     "parse_argument",
     "save",
     "validate",
@@ -243,6 +244,14 @@ def parse_argument(argument: str | None, defaults: Mapping[str, str]) -> dict[st
             )
         chosen[key] = value
     return chosen
+
+
+def modality_names(joined: str) -> tuple[str, ...]:
+    """Reads `text+label`. Raises InputError for a modality that is not there."""
+    names = tuple(joined.split("+"))
+    for name in names:
+        MODALITIES.check(name)
+    return names
 
 
 def choose(what: str, name: str, options: Mapping[str, Any]) -> Any:

@@ -224,6 +224,13 @@ def test_a_recipe_argument_that_is_unknown(argument):
         configs.parse_argument(argument, {"data": "shapes", "size": "tiny"})
 
 
+def test_modality_names():
+    assert configs.modality_names("text+label") == ("text", "label")
+    for joined, unknown in (("text+smell", "smell"), ("text+", ""), ("", "")):
+        with pytest.raises(InputError, match=f"unknown modality '{unknown}'; allowed: text, label"):
+            configs.modality_names(joined)
+
+
 def test_choose():
     assert configs.choose("size", "xl", {"xl": 3, "s": 1}) == 3
     with pytest.raises(InputError, match="unknown size 'xs'; allowed: xl, s"):

@@ -56,8 +56,8 @@ def test_every_size_takes_every_modality(name, size):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_docstring_holds_the_command(name):
-    argument = rf"launch/train\.py --config=configs/{name}\.py(?::(\S+))? --workdir=runs/{name}"
-    command = re.search(argument, RECIPES[name].__doc__)
+    path = rf"launch/train\.py --config=configs/{name}\.py"
+    command = re.search(rf"{path}(?::(\S+))?\s+--workdir=runs/{name}", RECIPES[name].__doc__)
     configs.validate(RECIPES[name].get_config(command[1]))
 
 
@@ -74,5 +74,12 @@ def test_the_docstring_names_every_size_and_argument(name):
     allowed = re.findall(r"(\w+)=\.\.\.", str(refusal.value))
     assert {"data", "modalities", "size"} <= set(allowed)
     for argument in allowed:
-        assert f"{argument}=" in RECIPES[name].__doc__
-    assert f"size={'|'.join(RECIPES[name].SIZES)}" in RECIPES[name].__doc__
+        assert re.search(rf"\b{argument}\b[:=]", RECIPES[name].__doc__)
+    for size in RECIPES[name].SIZES:
+        assert re.search(rf"\b{size}\b", RECIPES[name].__doc__)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_an_unknown_modality_is_named(name):
+    with pytest.raises(InputError, match="unknown modality 'smell'; allowed: text, label"):
+        configs.validate(RECIPES[name].get_config("modalities=text+smell"))

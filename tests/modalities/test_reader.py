@@ -46,7 +46,7 @@ def test_info_nce_equals_its_definition():
 
 
 def test_it_cannot_exceed_the_log_of_what_competes():
-    query, key, present, identity = inputs()
+    _, key, present, _ = inputs()
     different = np.arange(2 * ROWS).reshape(ROWS, 2)
     sharp = run(100 * key, key / np.linalg.norm(key, axis=1, keepdims=True), present, different)
     assert (recovered := sharp.bound[present]).max() <= np.log(present.sum()) + 1e-5
