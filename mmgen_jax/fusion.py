@@ -88,9 +88,10 @@ def sample_presence(
     def draw(key: Key[Array, ""]) -> dict[str, Bool[Array, ""]]:
         mixture, *each = jax.random.split(key, len(keep) + 1)
         u = jax.random.uniform(mixture)
+        # By sorted name: the order in which modalities are named changes nothing.
         subset = {
-            name: jax.random.bernoulli(k, p)
-            for (name, p), k in zip(keep.items(), each, strict=True)
+            name: jax.random.bernoulli(k, keep[name])
+            for name, k in zip(sorted(keep), each, strict=True)
         }
         return {n: (u < rate_all) | ((u >= rate_all + rate_none) & s) for n, s in subset.items()}
 

@@ -37,7 +37,8 @@ class Weights(NamedTuple):
 
     Attributes:
       recovery: λ_m on real images, which teaches encoders and recovery heads.
-      generated: λ_m on generated images, which teaches the generator alone.
+      generated: λ_m on generated images, which teaches the generator, and the encoders only
+        through the condition that the image was drawn from.
       keep, present_all, present_none: `fusion.sample_presence`'s rates.
     """
 

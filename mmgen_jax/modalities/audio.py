@@ -19,6 +19,7 @@ from mmgen_jax.nn.mel import log_mel
 from mmgen_jax.nn.patches import sequence_positions
 
 SAMPLE_RATE = 16_000
+LOUDEST = 1.5
 
 
 class AudioEncoder(nn.Module):
@@ -96,9 +97,11 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
 
     def prepare(raw: np.ndarray) -> dict[str, Any]:
         raw = np.asarray(raw)
-        if raw.ndim != 1 or not raw.size or not np.isfinite(raw).all():
+        # Written so that NaN fails too. A little overshoot is what resampling leaves.
+        if raw.ndim != 1 or not raw.size or not np.abs(raw).max() <= LOUDEST:
             raise InputError(
-                f"sound of shape {raw.shape} is unusable; it must be one row of finite samples"
+                f"sound of type {raw.dtype} and shape {raw.shape} is unusable; it must be one row"
+                " of samples in [-1, 1]"
             )
         cut = raw[:total].astype(np.float32)
         return {"samples": np.pad(cut, (0, total - len(cut))), "length": np.int32(len(cut))}

@@ -72,7 +72,8 @@ def info_nce(
     scores = jnp.where(candidate, query @ keys.T, -jnp.inf)
     chosen = jnp.where(own, scores, 0).sum(-1)
     bound = chosen - jax.nn.logsumexp(scores, axis=-1) + jnp.log(candidate.sum(-1))
-    correct = (chosen >= scores.max(-1)).astype(jnp.float32)
+    # Of equal scores the first wins: an encoder that has collapsed is no perfect one.
+    correct = (scores.argmax(-1) == rows).astype(jnp.float32)
     return Recovery(bound, correct)
 
 

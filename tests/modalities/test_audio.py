@@ -49,11 +49,19 @@ def test_prepare_cuts_and_pads(audio):
 
 @pytest.mark.parametrize(
     "raw",
-    [np.zeros(0), np.zeros((100, 2)), np.array([0.0, np.nan]), np.array([np.inf]), np.array(0.1)],
-    ids=["empty", "stereo", "nan", "inf", "scalar"],
+    [
+        np.zeros(0),
+        np.zeros((100, 2)),
+        np.array([0.0, np.nan]),
+        np.array([np.inf]),
+        np.array(0.1),
+        np.array([300], np.int16),
+    ],
+    ids=["empty", "stereo", "nan", "inf", "scalar", "int16"],
 )
 def test_an_unusable_sound_is_refused_in_one_line(audio, raw):
-    with pytest.raises(InputError, match=r"^sound of shape .* must be one row of finite samples$"):
+    message = r"^sound of type .* must be one row of samples in \[-1, 1\]$"
+    with pytest.raises(InputError, match=message):
         audio.prepare(raw)
 
 
