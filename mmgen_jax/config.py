@@ -27,16 +27,22 @@ from mmgen_jax.schema import (
     from_dict,
     leaves,
     load,
+    name_in,
     one_of,
     save,
 )
 
 __all__ = [
+    "ANY",
+    "FRACTION",
     "KEYS",
     "Key",
     "Rule",
+    "above",
+    "at_least",
     "choose",
     "declare",
+    "declare_family",
     "declare_modality",
     "declare_player",
     "default",
@@ -44,6 +50,8 @@ __all__ = [
     "from_dict",
     "load",
     "modality_names",
+    "name_in",
+    "one_of",
     "parse_argument",
     "save",
     "validate",
@@ -62,6 +70,12 @@ def declare_modality(name: str, keys: Mapping[str, Key]) -> None:
             **keys,
         },
     )
+
+
+def declare_family(name: str, keys: Mapping[str, Key], sample: Mapping[str, Key]) -> None:
+    """Declares a family's keys, and those of its sampling."""
+    declare(f"generator.{name}", keys)
+    declare(f"generator.{name}.sample", sample)
 
 
 def declare_player(name: str) -> None:
@@ -91,7 +105,7 @@ def declare_player(name: str) -> None:
 declare(
     "data",
     {
-        "name": Key("shapes", "data set", Rule(SOURCES.__contains__, ", ".join(SOURCES))),
+        "name": Key("shapes", "data set", name_in(SOURCES)),
         "path": Key("", "folder of the data set; empty: data/NAME", ANY),
         "image_size": Key(32, "height and width that the model draws, in pixels", at_least(8)),
         "split": Key("train", "split to train on", ANY),
@@ -151,10 +165,10 @@ declare(
 )
 declare(
     "generator",
-    {"name": Key("flow", "family", Rule(GENERATORS.__contains__, ", ".join(GENERATORS)))},
+    {"name": Key("flow", "family", name_in(GENERATORS))},
 )
-declare(
-    "generator.flow",
+declare_family(
+    "flow",
     {
         "patch": Key(8, "side of a patch in pixels", at_least(1)),
         "width": Key(128, "channels", at_least(8)),
@@ -166,9 +180,6 @@ declare(
         "base_size": Key(32, "image size without timestep shift", at_least(1)),
         "remat": Key(False, "recompute activations in the backward pass to save memory", ANY),
     },
-)
-declare(
-    "generator.flow.sample",
     {
         "steps": Key(32, "solver steps", at_least(2)),
         "solver": Key("heun", "ODE solver", one_of("euler", "heun")),
@@ -275,7 +286,7 @@ def validate(config: ConfigDict, devices: int | None = None) -> None:
         if path not in KEYS:
             raise InputError(f"unknown config key {path}")
         if not KEYS[path].rule.allows(value):
-            raise InputError(f"config.{path} = {value!r}; allowed: {KEYS[path].rule.allowed}")
+            raise InputError(f"config.{path} = {value!r}; allowed: {KEYS[path].rule.describe()}")
     _check_modalities(config)
     _check_sizes(config)
     if devices is not None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.registry import Registry
 
 
 class Rule(NamedTuple):
@@ -15,11 +16,15 @@ class Rule(NamedTuple):
 
     Attributes:
       allows: whether a value is allowed.
-      allowed: the same in words, for the error message.
+      allowed: the same in words, for the error message; a function where it may still change.
     """
 
     allows: Callable[[Any], bool]
-    allowed: str
+    allowed: str | Callable[[], str]
+
+    def describe(self) -> str:
+        """What is allowed, in words."""
+        return self.allowed if isinstance(self.allowed, str) else self.allowed()
 
 
 class Key(NamedTuple):
@@ -49,7 +54,13 @@ def one_of(*values: Any) -> Rule:
     return Rule(lambda value: value in values, ", ".join(map(repr, values)))
 
 
+def name_in(registry: Registry) -> Rule:
+    """A registered name, those registered from outside the package included."""
+    return Rule(registry.__contains__, lambda: ", ".join(registry))
+
+
 KEYS: dict[str, Key] = {}
+GROUPS: dict[str, None] = {}  # an ordered set: a group may have no keys of its own
 
 
 def declare(prefix: str, keys: Mapping[str, Key]) -> None:
@@ -58,6 +69,7 @@ def declare(prefix: str, keys: Mapping[str, Key]) -> None:
     Raises:
       InputError: if one of them is declared already.
     """
+    GROUPS[prefix] = None
     for name, key in keys.items():
         path = f"{prefix}.{name}"
         if path in KEYS:
@@ -68,15 +80,23 @@ def declare(prefix: str, keys: Mapping[str, Key]) -> None:
 def default() -> ConfigDict:
     """A config of all declared keys at their defaults, locked against unknown ones."""
     config = ConfigDict()
-    for path, key in KEYS.items():
-        group, _, name = path.rpartition(".")
+    for group in GROUPS:
         node = config
         for part in group.split("."):
             if part not in node:
                 node[part] = ConfigDict()
             node = node[part]
-        node[name] = key.default
+    for path, key in KEYS.items():
+        group, _, name = path.rpartition(".")
+        find(config, group)[name] = key.default
     return config.lock()
+
+
+def find(config: ConfigDict, group: str) -> ConfigDict:
+    """The part of a config under a dotted path."""
+    for part in group.split("."):
+        config = config[part]
+    return config
 
 
 def leaves(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

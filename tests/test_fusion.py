@@ -163,3 +163,11 @@ def test_presence_depends_on_the_examples_own_key_alone():
 def test_extreme_rates_are_exact(rates, value):
     given = fusion.sample_presence(keys(), having_all(), KEEP, *rates)
     assert all((given[name] == value).all() for name in KEEP)
+
+
+def test_the_order_of_names_changes_nobody_s_presence():
+    backwards = dict(reversed(KEEP.items()))
+    one = fusion.sample_presence(keys(), having_all(), KEEP, ALL, NONE)
+    other = fusion.sample_presence(keys(), having_all(), backwards, ALL, NONE)
+    assert list(one) == list(reversed(other))
+    assert all((one[name] == other[name]).all() for name in KEEP)

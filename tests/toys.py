@@ -15,7 +15,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS, Generator, GeneratorSpec, Losses
 from mmgen_jax.images import quantise
 from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ModalitySpec, Recovery
-from mmgen_jax.schema import above, at_least
+from mmgen_jax.schema import GROUPS
 from mmgen_jax.training import crossbatch
 
 
@@ -23,14 +23,15 @@ from mmgen_jax.training import crossbatch
 def registered() -> Iterator[None]:
     """Within, there are a modality `number`, a family `duel` and a data set `greys`."""
     tables = [registry._targets for registry in (SOURCES, MODALITIES, GENERATORS)]
-    tables.append(configs.KEYS)
+    tables += [configs.KEYS, GROUPS]
     before = [dict(table) for table in tables]
     SOURCES.register("greys", SourceSpec(lambda options: GREYS, lambda options, split: Greys()))
     MODALITIES.register("number", ModalitySpec(lambda options, source: {}, build_number))
     configs.declare_modality("number", {})
     GENERATORS.register("duel", GeneratorSpec(build_duel))
-    configs.declare("generator.duel", {"depth": configs.Key(1, "layers", at_least(1))})
-    configs.declare("generator.duel.sample", {"gain": configs.Key(1.0, "of the picture", above(0))})
+    depth = configs.Key(1, "layers", configs.at_least(1))
+    gain = configs.Key(1.0, "of the picture", configs.above(0))
+    configs.declare_family("duel", {"depth": depth}, sample={"gain": gain})
     configs.declare_player("critic")
     try:
         yield

@@ -97,3 +97,9 @@ def test_the_contrastive_reader_is_scaled_cosine_similarity():
         query, key = scale * unit("query", features), unit("key", mean)
         expected, _ = definition(query, key, present, identity)
         np.testing.assert_allclose(bound[present], expected[present], rtol=1e-3, atol=1e-3)
+
+
+def test_a_collapsed_encoder_recovers_one_value_at_most():
+    query, key, present, identity = inputs()
+    recovery = run(0 * query, 0 * key, present, np.arange(identity.size).reshape(identity.shape))
+    assert recovery.correct[present].sum() <= 1
