@@ -59,7 +59,7 @@ clean:  ## removes environments, caches and build outputs; keeps runs/ and data/
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:
-	@$(or $(and $(VERSION),:),$(error mmgen_jax needs Python 3.11 or newer, found $(or $(PYTHON),none); \
+	@$(or $(and $(VERSION),:),$(error mmgen_jax needs Python 3.11 or newer; $(or $(PYTHON),none) is older or does not run; \
 	  try `make ... PYTHON=/path/to/python3.11`))
 
 # uv installs in a fifth of pip's time, but does not read pip's configuration (mirrors, proxies):

@@ -94,7 +94,7 @@ def declare_player(name: str) -> None:
             ),
             "beta1": Key(0.9, "decay of the first moment", FRACTION),
             "beta2": Key(0.99, "decay of the second moment", FRACTION),
-            "weight_decay": Key(0.0, "decoupled, on matrices only", at_least(0)),
+            "weight_decay": Key(0.0, "decoupled, on hidden weight matrices only", at_least(0)),
             "clip_norm": Key(1.0, "largest global gradient norm", above(0)),
             "every": Key(1, "the player moves every so many steps", at_least(1)),
             "start": Key(0, "the player's first step", at_least(0)),

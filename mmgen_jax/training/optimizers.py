@@ -46,7 +46,7 @@ def matrix_dimensions(params: Any) -> Any:
 
 
 def matrix_mask(params: Any) -> Any:
-    """True for weight matrices, which alone are decayed."""
+    """True for hidden weight matrices, which alone are decayed."""
     return jax.tree.map(
         lambda numbers: numbers is not None,
         matrix_dimensions(params),
@@ -58,7 +58,8 @@ def build(options: ConfigDict, steps: int) -> optax.GradientTransformation:
     """Clipping by global norm, then AdamW or Muon with their schedule.
 
     AdamW: Loshchilov & Hutter 2019, algorithm 2. Muon: Jordan 2024, orthogonalised momentum on
-    weight matrices, each layer's by itself; AdamW on everything else.
+    hidden weight matrices, each layer's by itself; on everything else AdamW with Nesterov momentum
+    (Dozat 2016), as optax has it.
 
     Args:
       options: config.optimizer.PLAYER.
