@@ -73,8 +73,6 @@ def _tiny(config: ConfigDict) -> None:
     """Learns in minutes on two CPU cores: pooled condition tokens, and Muon."""
     config.modalities.text.max_tokens = 16
     config.objective.reader_depth = 1
-    # Most of a coarse picture is decided while it is nearly noise: train more there.
-    config.generator.flow.timestep_mean = 0.8
     config.generator.flow.sample.solver = "euler"
     config.generator.flow.sample.steps = 20
     optimizer = config.optimizer.generator
