@@ -79,7 +79,7 @@ def _tiny(config: ConfigDict) -> None:
     optimizer.name = "muon"
     optimizer.learning_rate = 0.01
     optimizer.adamw_learning_rate = 0.003
-    config.train.steps = 1_000
+    config.train.steps = 1_200
     for name in config.modalities.names:
         # A short training blurs between what it was asked for and all else; guidance decides.
         config.modalities[name].guidance = 2.0
