@@ -91,6 +91,7 @@ def _tiny_emoji(config: ConfigDict) -> None:
     flow.width, flow.heads = 192, 6
     text.width, text.depth, text.heads = 128, 2, 4
     text.vocabulary_size, text.max_tokens = 2_048, 24
+    config.modalities.label.guidance = 1.0  # the name says more than its group
     config.train.steps = 5_000
     config.train.sample_every = 1_000
 
