@@ -6,6 +6,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Where it is set, every process would compile jax's sources to bytecode anew: 15 seconds.
 unexport PYTHONDONTWRITEBYTECODE
+# Huge pages: a step on a CPU touches much fresh memory, and is a sixth faster with them (glibc).
+export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
 # Prints the version of an interpreter that is new enough, nothing for any other.
 PRINT_VERSION = -c 'import sys; v = sys.version_info; print("%d.%d" % v[:2]) if v >= (3, 11) else exit(1)' 2>/dev/null
