@@ -10,7 +10,7 @@ Argument:
 
 Expected, size=tiny on two CPU cores (README.md has the figures as measured):
   shapes, text+label+audio: 5 minutes; joint satisfaction of unseen scenes.
-  emoji, text+label: 40 minutes; nearest training picture is the right one.
+  emoji, text+label: 33 minutes; nearest training picture is the right one.
 The larger sizes want a GPU or a TPU.
 """
 
