@@ -18,6 +18,9 @@ METRICS = flags.DEFINE_list(
     "satisfaction: do pictures say all they were asked for, for every subset of inputs;"
     " fitting: is the nearest training picture the right one.",
 )
+STEP = flags.DEFINE_integer(
+    "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
+)
 COUNT = flags.DEFINE_integer("count", 512, "Pictures per row of the table.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise and of what is drawn.", lower_bound=0)
 OUT = flags.DEFINE_string("out", None, "JSON file to write; pictures go beside it.", required=True)
@@ -34,7 +37,7 @@ def main() -> None:
 
     for name in METRICS.value:
         EVALUATIONS.check(name)
-    trained = run.load(Path(WORKDIR.value))
+    trained = run.load(Path(WORKDIR.value), STEP.value)
     report, sections = {"step": trained.step, "seed": SEED.value}, []
     for name in METRICS.value:
         found = EVALUATIONS[name](trained, COUNT.value, SEED.value)

@@ -26,6 +26,9 @@ GUIDANCE = flags.DEFINE_string(
     "guidance", "", "Weights, such as text=3,label=1.5; unnamed ones as in the run's config."
 )
 COUNT = flags.DEFINE_integer("count", 16, "Pictures to draw.", lower_bound=1)
+STEP = flags.DEFINE_integer(
+    "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
+)
 STEPS = flags.DEFINE_integer("steps", None, "Solver steps; default: the run's.", lower_bound=2)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures drawn at once.", lower_bound=1)
@@ -42,7 +45,7 @@ def main() -> None:
     from mmgen_jax.sampling import Sampler, conditions, describe
     from mmgen_jax.training import run
 
-    trained = run.load(Path(WORKDIR.value))
+    trained = run.load(Path(WORKDIR.value), STEP.value)
     model, config = trained.model, trained.config
     raws = {}
     for name, text in given().items():

@@ -1,6 +1,9 @@
 """Trains a model; resumes by itself when --workdir holds a checkpoint.
 
 python launch/train.py --config=configs/flow.py:data=shapes,size=tiny --workdir=runs/flow
+
+The same command on every machine of a TPU pod or a Slurm job, or with JAX_COORDINATOR_ADDRESS,
+JAX_NUM_PROCESSES and JAX_PROCESS_ID set anywhere, is one run of several processes.
 """
 
 from pathlib import Path
@@ -20,9 +23,10 @@ flags.mark_flag_as_required("config")
 def main() -> None:
     config.validate(CONFIG.value)
 
-    from mmgen_jax.training import loop  # imports jax: after the config is known to be good
+    from mmgen_jax.training import loop, processes  # jax: after the config is known to be good
 
-    loop.train(CONFIG.value, Path(WORKDIR.value), ACCEPT_CONFIG_CHANGE.value)
+    with processes.joined():
+        loop.train(CONFIG.value, Path(WORKDIR.value), ACCEPT_CONFIG_CHANGE.value)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mmgen_jax.config import KEYS
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import Failure, InputError
 
-BAD_INPUT = 2
+FAILED, BAD_INPUT = 1, 2
 
 # What is defined here is a launcher's own flag, and stands in its --help.
 flags.disclaim_key_flags()
@@ -28,9 +28,10 @@ def define_config(default: str | None = None) -> flags.FlagHolder:
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Parses the flags, runs `main`, and exits: 0 done, 2 bad input (one line on stderr).
+    """Parses the flags, runs `main`, and exits: 0 done, 1 failed, 2 bad input.
 
-    Other failures keep their traceback and exit with 1; `SystemExit` passes through.
+    Bad input and `Failure` are one line on stderr; anything else keeps its traceback, and exits
+    with 1. `SystemExit` passes through.
     """
     # Warnings of libraries about a machine's missing accelerators are no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -39,10 +40,10 @@ def run(main: Callable[[], None]) -> NoReturn:
     raise SystemExit(0)
 
 
-def fail(message: str) -> NoReturn:
-    """Prints one line and exits with 2."""
+def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
+    """Prints one line and exits."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-    raise SystemExit(BAD_INPUT)
+    raise SystemExit(code)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -94,5 +95,7 @@ def _guarded(main: Callable[[], None]) -> None:
         main()
     except InputError as error:
         fail(str(error))
+    except Failure as error:
+        fail(str(error), FAILED)
     except BrokenPipeError:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

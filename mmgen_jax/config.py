@@ -49,6 +49,7 @@ __all__ = [
     "differences",
     "from_dict",
     "load",
+    "mesh_shape",
     "modality_names",
     "name_in",
     "one_of",
@@ -202,6 +203,11 @@ declare(
         "steps": Key(2_000, "optimizer steps", at_least(1)),
         "batch_size": Key(64, "examples of a step, over all devices", at_least(1)),
         "accumulate": Key(1, "parts that a batch is cut into, one after another", at_least(1)),
+        "strategy": Key(
+            "jit",
+            "jit: the compiler splits a step over the mesh; pmap: data parallel alone",
+            one_of("jit", "pmap"),
+        ),
         "seed": Key(0, "of parameters and of all randomness in training", at_least(0)),
         "dtype": Key(
             "float32", "compute dtype; parameters are float32", one_of("float32", "bfloat16")
@@ -217,9 +223,11 @@ declare(
     {
         "data": Key(
             -1,
-            "devices along the data axis; -1: all",
+            "shares of a batch, parameters repeated; -1: what the others leave of the devices",
             Rule(lambda v: v == -1 or v > 0, "-1 or more than 0"),
-        )
+        ),
+        "fsdp": Key(1, "shares of a batch and of the parameters alike", at_least(1)),
+        "tensor": Key(1, "shares of the layers' channels", at_least(1)),
     },
 )
 declare(
@@ -228,6 +236,9 @@ declare(
         "every": Key(500, "steps between checkpoints", at_least(1)),
         "keep_last": Key(3, "newest checkpoints kept", at_least(2)),
         "keep_every": Key(0, "steps whose multiples are kept for good; 0: none", at_least(0)),
+        "keep_best": Key(0, "best checkpoints kept, by the last line logged before", at_least(0)),
+        "best_metric": Key("loss", "the metric, as in metrics.jsonl, that says which", ANY),
+        "best_is": Key("smallest", "which value is best", one_of("smallest", "largest")),
     },
 )
 declare(
@@ -272,12 +283,26 @@ def choose(what: str, name: str, options: Mapping[str, Any]) -> Any:
     return options[name]
 
 
-def validate(config: ConfigDict, devices: int | None = None) -> None:
+def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
+    """Sizes of the mesh's axes (data, fsdp, tensor) on so many devices.
+
+    Args:
+      options: config.sharding.
+      devices: of all processes.
+    """
+    data = options.data
+    if data == -1:
+        data = devices // (options.fsdp * options.tensor)
+    return data, options.fsdp, options.tensor
+
+
+def validate(config: ConfigDict, devices: int | None = None, processes: int = 1) -> None:
     """Refuses a config that cannot work.
 
     Args:
       config: made from `default`.
-      devices: number of devices, once known; their check is left out before.
+      devices: number of devices of all processes, once known; their check is left out before.
+      processes: number of processes.
 
     Raises:
       InputError: one line that names the key, the value and what is allowed.
@@ -290,7 +315,7 @@ def validate(config: ConfigDict, devices: int | None = None) -> None:
     _check_modalities(config)
     _check_sizes(config)
     if devices is not None:
-        _check_devices(config, devices)
+        _check_devices(config, devices, processes)
 
 
 def _check_modalities(config: ConfigDict) -> None:
@@ -336,6 +361,11 @@ def _check_sizes(config: ConfigDict) -> None:
                         f"config.{group}.{name} = {value} does not divide the width {width} into"
                         " even parts; allowed: divisors of half the width"
                     )
+    if config.train.strategy == "pmap" and (config.sharding.fsdp, config.sharding.tensor) != (1, 1):
+        raise InputError(
+            f"config.sharding.fsdp = {config.sharding.fsdp}, tensor = {config.sharding.tensor} with"
+            " config.train.strategy = 'pmap'; allowed: 1, 1, or strategy 'jit'"
+        )
     if config.train.batch_size % config.train.accumulate:
         raise InputError(
             f"config.train.accumulate = {config.train.accumulate} does not divide"
@@ -343,14 +373,22 @@ def _check_sizes(config: ConfigDict) -> None:
         )
 
 
-def _check_devices(config: ConfigDict, devices: int) -> None:
-    data = devices if config.sharding.data == -1 else config.sharding.data
-    if data > devices:
-        raise InputError(f"config.sharding.data = {data}; allowed: at most {devices} devices")
+def _check_devices(config: ConfigDict, devices: int, processes: int) -> None:
+    data, fsdp, tensor = mesh_shape(config.sharding, devices)
+    axes = config.sharding
+    asked = f"config.sharding.data = {axes.data}, fsdp = {axes.fsdp}, tensor = {axes.tensor}"
+    used = data * fsdp * tensor
+    if not 0 < used <= devices:
+        raise InputError(f"{asked}; allowed: a product of at most {devices} devices")
+    if used < devices and (processes > 1 or config.sharding.data == -1):
+        raise InputError(
+            f"{asked} leaves {devices - used} of {devices} devices without work;"
+            f" allowed: a product of {devices}"
+        )
     share = config.train.batch_size // config.train.accumulate
-    if share % data:
+    if share % (data * fsdp):
         raise InputError(
             f"config.train.batch_size = {config.train.batch_size} in {config.train.accumulate}"
-            f" parts does not divide over {data} devices; allowed: multiples of"
-            f" {data * config.train.accumulate}"
+            f" parts does not divide over {data * fsdp} devices; allowed: multiples of"
+            f" {data * fsdp * config.train.accumulate}"
         )

@@ -1,9 +1,32 @@
-"""The one exception that means: what the user gave cannot work."""
+"""Two exceptions that are one line for a person, and no traceback (see `mmgen_jax.cli`)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class InputError(ValueError):
     """Bad input from a person: a config, a file, a flag, a record.
 
     Its message is one line that names what is wrong, where, and what is allowed. Launchers print
-    it without a traceback and exit with code 2 (see `mmgen_jax.cli`).
+    it and exit with code 2.
     """
+
+
+class Failure(RuntimeError):
+    """What a run cannot go on after, though nobody asked for anything wrong: a full disk, a NaN.
+
+    Its message is one line that names what happened, and what still stands. Launchers print it and
+    exit with code 1.
+    """
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes a Failure of what the disk refuses (it is full, or gone) while `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(
+            f"cannot write {path}: {error.strerror}; checkpoints are untouched"
+        ) from error

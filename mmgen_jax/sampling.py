@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
@@ -46,10 +45,24 @@ def sample(
 
 
 class Sampler:
-    """A compiled `sample` for conditions from the host, in batches of one size."""
+    """A compiled `sample` for conditions from the host, in batches of one size.
 
-    def __init__(self, model: Model, options: Any, batch_size: int):
-        """`options` is config.generator.FAMILY.sample; `batch_size` is compiled for."""
+    Args:
+      model: what to draw with.
+      options: config.generator.FAMILY.sample.
+      batch_size: pictures drawn at once.
+      split: how a batch lies on the devices; None where the parameters are on one device.
+      whole: how the pictures do, so that the host can read them; None likewise.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        options: Any,
+        batch_size: int,
+        split: jax.sharding.Sharding | None = None,
+        whole: jax.sharding.Sharding | None = None,
+    ):
         self._batch_size = batch_size
 
         def draw(
@@ -62,11 +75,15 @@ class Sampler:
             seed: Array,
             passes: tuple[int, ...],
         ) -> Array:
+            if split is not None:
+                values, has, weights, rows = jax.lax.with_sharding_constraint(
+                    (values, has, weights, rows), split
+                )
             key = jax.random.key(seed)
             keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
             return sample(model, params, state, values, has, weights, keys, options, passes)
 
-        self._draw = jax.jit(draw, static_argnames="passes")
+        self._draw = jax.jit(draw, static_argnames="passes", out_shardings=whole)
 
     def __call__(
         self,
@@ -86,16 +103,17 @@ class Sampler:
         passes = passes_needed(list(weights.values()))
         for start in range(0, rows, size):
             take = np.minimum(np.arange(start, start + size), rows - 1)
-            cut = lambda x, take=take: jnp.asarray(np.asarray(x)[take])  # noqa: E731
-            full = {m: jnp.full(size, weights[m], jnp.float32) for m in has}
+            # numpy's arrays go to every device, of all processes.
+            cut = lambda x, take=take: np.asarray(x)[take]  # noqa: E731
+            full = {m: np.full(size, weights[m], np.float32) for m in has}
             part = self._draw(
                 params,
                 state,
                 jax.tree.map(cut, values),
                 jax.tree.map(cut, dict(has)),
                 full,
-                jnp.asarray(take, jnp.uint32),
-                jnp.uint32(seed),
+                take.astype(np.uint32),
+                np.uint32(seed),
                 passes=passes,
             )
             pictures.append(quantise(jax.device_get(part))[: rows - start])

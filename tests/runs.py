@@ -9,7 +9,7 @@ import numpy as np
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.training import checkpoints, run
+from mmgen_jax.training import checkpoints, run, sharding
 
 
 def everything(workdir: Path, step: int) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -17,7 +17,9 @@ def everything(workdir: Path, step: int) -> tuple[dict[str, bytes], dict[str, An
     config = configs.load(workdir / "config.json")
     model = models.build(config, run.read_assets(workdir, config))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    restored = checkpoints.restore(workdir, step, run.abstract_state(config, model, device))
+    shapes = run.state_shapes(config, model)
+    like = sharding.placed(shapes, jax.tree.map(lambda _: device, shapes))
+    restored = checkpoints.restore(workdir, step, like)
     leaves = jax.tree_util.tree_leaves_with_path(restored.state)
     bits = {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
     return bits, restored.data

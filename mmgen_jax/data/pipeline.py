@@ -1,4 +1,4 @@
-"""From a data source to the batches that a model is fed: shuffled, prepared, split by process.
+"""From a data source to the batches that a model is fed: shuffled, prepared, split by rows.
 
 Importing this module does not import jax: grain, which does, is loaded with the first stream.
 """
@@ -82,14 +82,14 @@ def training_batches(
     seed: int,
     *,
     shuffle: bool = True,
-    process: tuple[int, int] = (0, 1),
+    rows: Sequence[int] | None = None,
     threads: int = 2,
     on_bad_record: str = "raise",
 ) -> "TrainingBatches":
-    """This process's share of an endless stream of batches; every epoch is in another order.
+    """These rows of an endless stream of batches; every epoch is in another order.
 
-    The k-th global batch holds the positions [k * batch_size, (k + 1) * batch_size) of the stream,
-    whatever the number of processes: process p of n is fed every n-th of them, from p on.
+    Row r of the k-th global batch is position k * batch_size + r of the stream, whatever the number
+    of processes and whichever of them reads it.
 
     Args:
       source: read from several threads at once.
@@ -97,7 +97,7 @@ def training_batches(
       batch_size: examples in a global batch, that is over all processes.
       seed: of the order; in [0, 2^32).
       shuffle: False for the order of the source.
-      process: this process's number, and how many there are.
+      rows: which rows of every global batch this process is fed; None for all.
       threads: how many batches are prepared at once, ahead of their use; 0 prepares each one when
         it is asked for.
       on_bad_record: "raise", or "skip": the next good record in the stream takes its place, under
@@ -109,9 +109,9 @@ def training_batches(
     """
     import grain
 
-    number, count = process
-    if batch_size < 1 or batch_size % count:
-        raise InputError(f"batch size {batch_size} is not divisible by the {count} processes")
+    mine = range(batch_size) if rows is None else rows
+    if not mine:
+        raise InputError(f"rows {rows} of a batch of {batch_size}: allowed is at least one")
     if on_bad_record not in ("raise", "skip"):
         raise InputError(f"data.on_bad_record is {on_bad_record!r}; allowed: raise, skip")
     if not len(source):
@@ -121,18 +121,16 @@ def training_batches(
     stream = (records.shuffle() if shuffle else records).repeat()
     attempts = MOST_BAD_IN_A_ROW if on_bad_record == "skip" else 1
 
-    def read(position: int, _: int) -> _Read:
+    def read(position: int) -> _Read:
         candidates = (stream[position + ahead] for ahead in range(attempts))
         return _read_first_good(source, prepare, candidates, position)
 
-    # All that depends on the position comes before the slice by process, or else the examples
-    # would depend on the number of processes.
-    batches = (
-        stream.map_with_index(read)[number::count]
-        .batch(batch_size // count, drop_remainder=True, batch_fn=_collate_reads)
-        .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
-    )
-    return TrainingBatches(iter(batches))
+    def read_batch(number: int, _: int) -> _Read:
+        return _collate_reads([read(number * batch_size + row) for row in mine])
+
+    numbers = grain.MapDataset.range(1).repeat().map_with_index(read_batch)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return TrainingBatches(iter(numbers.to_iter_dataset(options)))
 
 
 class TrainingBatches(Iterator[Example]):
@@ -159,7 +157,7 @@ class TrainingBatches(Iterator[Example]):
     def get_state(self) -> dict[str, int]:
         """{"position": global batches handed out}: the same on every process, JSON-able.
 
-        It holds for any number of processes, but only for the same source, seed and batch size.
+        It holds for any rows, but only for the same source, seed and batch size.
         """
         return {"position": self._batches.get_state()["next_index"]}
 

@@ -1,14 +1,19 @@
-"""Checkpoints of a run: state, data position and config, saved together and checked before use.
+"""Checkpoints of a run: all that training goes on from, saved together and checked before use.
 
-A step is saved as `WORKDIR/checkpoints/STEP/{state,data,config}` by orbax, in the background, and
-gets its manifest of checksums (`manifest.py`) only when orbax has committed it. A step is *whole*
-if the manifest is there and every checksum is right; nothing else is ever restored. Orbax alone
-reads some flipped bits back silently, and casts to the dtype that is asked for.
+A step is saved as `WORKDIR/checkpoints/STEP/{state,data,config,log}` by orbax, in the background,
+and gets its manifest of checksums (`manifest.py`) only when orbax has committed it. A step is
+*whole* if the manifest is there and every checksum is right; nothing else is ever restored. Orbax
+alone reads some flipped bits back silently, and casts to the dtype that is asked for.
+
+With several processes, all of which see the same directory, each writes its share of the arrays;
+process 0 decides, checks and deletes.
 """
 
 import itertools
+import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,8 +24,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jaxtyping import PyTree
 
-from mmgen_jax.errors import InputError
-from mmgen_jax.training import manifest
+from mmgen_jax.errors import Failure, InputError
+from mmgen_jax.training import manifest, processes
+
+# Parts of a checkpoint that are JSON, each in a directory with this one file.
+JSON_PARTS = ("data", "config", "log")
+JSON_FILE = "content.json"
 
 
 class Restored(NamedTuple):
@@ -30,11 +39,13 @@ class Restored(NamedTuple):
       state: the pytree of arrays, with the structure, dtypes and shardings that were asked for.
       data: the position in the data, as it was saved (JSON).
       config: the config of the run, as it was saved (JSON).
+      log: what the log has not written yet, as it was saved (JSON).
     """
 
     state: PyTree
     data: dict[str, Any]
     config: dict[str, Any]
+    log: dict[str, Any]
 
 
 def latest(workdir: str | Path) -> int | None:
@@ -52,7 +63,7 @@ def latest(workdir: str | Path) -> int | None:
     return None
 
 
-def restore(workdir: str | Path, step: int, like: PyTree) -> Restored:
+def restore(workdir: str | Path, step: int, like: PyTree, *, checked: bool = False) -> Restored:
     """Reads the checkpoint of `step`, bit for bit.
 
     Args:
@@ -60,32 +71,30 @@ def restore(workdir: str | Path, step: int, like: PyTree) -> Restored:
       step: a whole step, as from `latest`.
       like: the state's structure, with a jax.ShapeDtypeStruct (or an array) per leaf. Leaves are
         restored with its sharding, on whatever layout of devices they were saved.
+      checked: `latest` has just compared its checksums, so that it need not be read twice.
 
     Raises:
       InputError: if the step is not there or not whole, or if its arrays are not those of `like`.
     """
-    path = _checked(workdir, step)
+    path = _found(workdir, step) if checked else _checked(workdir, step)
     with ocp.Checkpointer(_handler()) as checkpointer:
         _refuse_other_arrays(checkpointer.metadata(path).item_metadata.state.tree, like, path)
-        parts = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like),
-            data=ocp.args.JsonRestore(),
-            config=ocp.args.JsonRestore(),
-        )
+        json_parts = {part: ocp.args.JsonRestore() for part in JSON_PARTS}
+        parts = ocp.args.Composite(state=ocp.args.StandardRestore(like), **json_parts)
         restored = checkpointer.restore(path, args=parts)
-    return Restored(restored.state, restored.data, restored.config)
+    return Restored(restored.state, **{part: restored[part] for part in JSON_PARTS})
 
 
-def read_json(workdir: str | Path, step: int, part: Literal["data", "config"]) -> dict[str, Any]:
+def read_json(
+    workdir: str | Path, step: int, part: Literal["data", "config", "log"]
+) -> dict[str, Any]:
     """Reads one JSON part of the checkpoint of `step`, and no arrays.
 
     Raises:
       InputError: if the step is not there or that part is not whole.
     """
     path = _checked(workdir, step, under=f"{part}/")
-    with ocp.Checkpointer(_handler()) as checkpointer:
-        parts = ocp.args.Composite(**{part: ocp.args.JsonRestore()})
-        return checkpointer.restore(path, args=parts)[part]
+    return json.loads((path / part / JSON_FILE).read_text())
 
 
 class Checkpoints:
@@ -95,20 +104,29 @@ class Checkpoints:
       workdir: the run's directory; checkpoints are in `workdir`/checkpoints.
       keep_last: so many of the newest checkpoints are kept, at least 1.
       keep_every: every checkpoint whose step is a multiple of this is kept too; 0 for none.
+      keep_best: so many of the best checkpoints are kept too.
+      cost: what is least for the best one, from its part `log`; None: it cannot be said.
 
     Raises:
       InputError: if the directory cannot be written.
     """
 
-    def __init__(self, workdir: str | Path, keep_last: int = 3, keep_every: int = 0):
-        if keep_last < 1 or keep_every < 0:
+    def __init__(
+        self,
+        workdir: str | Path,
+        keep_last: int = 3,
+        keep_every: int = 0,
+        keep_best: int = 0,
+        cost: Callable[[dict[str, Any]], float | None] = lambda log: None,
+    ):
+        if keep_last < 1 or min(keep_every, keep_best) < 0:
             raise InputError(
-                f"keep_last={keep_last}, keep_every={keep_every}: allowed are keep_last >= 1 and "
-                "keep_every >= 0"
+                f"keep_last={keep_last}, keep_every={keep_every}, keep_best={keep_best}: allowed "
+                "are keep_last >= 1, keep_every >= 0 and keep_best >= 0"
             )
         self._directory = _directory(workdir)
-        self._keep_last = keep_last
-        self._keep_every = keep_every
+        self._keep_last, self._keep_every, self._keep_best = keep_last, keep_every, keep_best
+        self._cost = cost
         _make_writable(self._directory)
         # Not orbax's CheckpointManager: it counts broken steps as kept, caches the list of steps,
         # and silently declines to save a step below the newest one.
@@ -116,7 +134,14 @@ class Checkpoints:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: tuple[int, Future[None]] | None = None
 
-    def save(self, step: int, state: PyTree, data: dict[str, Any], config: dict[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        data: dict[str, Any],
+        config: dict[str, Any],
+        log: dict[str, Any] | None = None,
+    ) -> None:
         """Saves in the background; `state` may be donated as soon as this returns.
 
         A step that is there and whole is left as it is; a broken one is moved aside, to
@@ -127,9 +152,10 @@ class Checkpoints:
           state: a pytree of arrays, none of them empty (orbax saves no array of size 0).
           data: the position in the data, JSON-able.
           config: the config of the run, JSON-able.
+          log: what the log has not written yet, JSON-able.
 
         Raises:
-          RuntimeError: if this save, or the one before it, failed (a full disk). Checkpoints that
+          Failure: if this save, or the one before it, failed (a full disk). Checkpoints that
             were whole still are.
         """
         self.wait()
@@ -138,12 +164,11 @@ class Checkpoints:
             state=ocp.args.StandardSave(state),
             data=ocp.args.JsonSave(data),
             config=ocp.args.JsonSave(config),
+            log=ocp.args.JsonSave(log or {}),
         )
         try:
-            if path.exists():
-                if manifest.fault(path) is None:
-                    return
-                _move_aside(path)
+            if processes.from_main(lambda: _is_there(path)):
+                return
             self._checkpointer.save(path, args=parts)
         except Exception as error:
             raise _failure(path, error) from error
@@ -153,7 +178,7 @@ class Checkpoints:
         """Returns when what was saved last is whole on the disk.
 
         Raises:
-          RuntimeError: if that save failed. Checkpoints that were whole still are.
+          Failure: if that save failed. Checkpoints that were whole still are.
         """
         if self._saving is None:
             return
@@ -167,7 +192,7 @@ class Checkpoints:
         """Waits, and ends the background threads.
 
         Raises:
-          RuntimeError: as `wait`.
+          Failure: as `wait`.
         """
         try:
             self.wait()
@@ -180,8 +205,8 @@ class Checkpoints:
         return latest(self._directory.parent)
 
     def restore(self, step: int, like: PyTree) -> Restored:
-        """Reads the checkpoint of `step`; see the function `restore`."""
-        return restore(self._directory.parent, step, like)
+        """Reads the checkpoint of `step`, which `latest` has named; see the function `restore`."""
+        return restore(self._directory.parent, step, like, checked=True)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -191,7 +216,7 @@ class Checkpoints:
 
     def _finish(self, step: int) -> None:
         self._checkpointer.wait_until_finished()
-        if jax.process_index() == 0:
+        if processes.is_main():
             manifest.write(self._directory / str(step))
             self._delete_old(step)
 
@@ -203,9 +228,22 @@ class Checkpoints:
             for step in _steps(self._directory)
             if step <= newest and (self._directory / str(step) / manifest.NAME).exists()
         ]
+        best = self._best(complete)
         for step in complete[: -self._keep_last]:
-            if self._keep_every == 0 or step % self._keep_every != 0:
+            kept = step in best or (self._keep_every and step % self._keep_every == 0)
+            if not kept:
                 _delete(self._directory / str(step))
+
+    def _best(self, steps: list[int]) -> list[int]:
+        if not self._keep_best:
+            return []
+        costs = {}
+        for step in steps:
+            path = self._directory / str(step) / "log" / JSON_FILE
+            cost = self._cost(json.loads(path.read_text()))
+            if cost is not None:
+                costs[step] = cost
+        return sorted(costs, key=lambda step: (costs[step], -step))[: self._keep_best]
 
 
 def _directory(workdir: str | Path) -> Path:
@@ -219,23 +257,35 @@ def _steps(directory: Path) -> list[int]:
 
 
 def _handler() -> ocp.CompositeCheckpointHandler:
-    return ocp.CompositeCheckpointHandler(
-        state=ocp.StandardCheckpointHandler(),
-        data=ocp.JsonCheckpointHandler(),
-        config=ocp.JsonCheckpointHandler(),
-    )
+    json_parts = {part: ocp.JsonCheckpointHandler(JSON_FILE) for part in JSON_PARTS}
+    return ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), **json_parts)
 
 
-def _checked(workdir: str | Path, step: int, under: str = "") -> Path:
+def _found(workdir: str | Path, step: int) -> Path:
     directory = _directory(workdir)
     path = directory / str(step)
     if not path.is_dir():
         there = ", ".join(map(str, _steps(directory))) or "none"
         raise InputError(f"no checkpoint of step {step} in {directory}; there are: {there}")
+    return path
+
+
+def _checked(workdir: str | Path, step: int, under: str = "") -> Path:
+    path = _found(workdir, step)
     fault = manifest.fault(path, under)
     if fault is not None:
-        raise InputError(f"the checkpoint of step {step} in {directory} is broken: {fault}")
+        raise InputError(f"the checkpoint of step {step} in {path.parent} is broken: {fault}")
     return path
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a whole step is there already; a broken one is moved aside."""
+    if not path.exists():
+        return False
+    if manifest.fault(path) is None:
+        return True
+    _move_aside(path)
+    return False
 
 
 def _refuse_other_arrays(saved: PyTree, like: PyTree, path: Path) -> None:
@@ -270,7 +320,7 @@ def _make_writable(directory: Path) -> None:
             f"cannot write checkpoints to {directory}: {error.strerror}; "
             "--workdir must be a directory that can be written"
         ) from error
-    if jax.process_index() == 0:
+    if processes.is_main():
         for unfinished in directory.glob("*.orbax-checkpoint-tmp"):
             _delete(unfinished)  # a save that was killed before it was committed
 
@@ -289,6 +339,6 @@ def _delete(path: Path) -> None:
         logging.warning("could not delete %s: %s", path, error)
 
 
-def _failure(path: Path, error: BaseException) -> RuntimeError:
+def _failure(path: Path, error: BaseException) -> Failure:
     reason = " ".join(str(error).split())
-    return RuntimeError(f"could not save checkpoint {path}; older ones are untouched: {reason}")
+    return Failure(f"could not save checkpoint {path}; older ones are untouched: {reason}")

@@ -1,34 +1,65 @@
 """The only place that looks across the examples of a global batch.
 
-Under jit a batch is global already, and these are identities or plain reductions.
+Under jit a batch is global already: these are plain reductions and identities. Under pmap each
+device traces the same functions with its own share of the batch, with the axis `AXIS` bound: there
+they are collectives.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
+
+AXIS = "devices"
 
 
 def mean(x: Float[Array, "batch ..."]) -> Float[Array, "..."]:
     """Mean over the examples of the global batch."""
-    return x.mean(axis=0)
+    return average(x.mean(axis=0))
 
 
 def masked_mean(x: Float[Array, "batch"], mask: Shaped[Array, "batch"]) -> Float[Array, ""]:
     """Mean over the examples whose mask is True; 0 if there is none."""
-    weight = mask.astype(x.dtype)
     # where, not *: what stands in masked places may be anything, NaN included.
-    return jnp.where(mask, x, 0).sum() / jnp.maximum(weight.sum(), 1)
+    total, count = jnp.where(mask, x, 0).sum(), mask.astype(x.dtype).sum()
+    if _is_split():
+        total, count = jax.lax.psum((total, count), AXIS)
+    return total / jnp.maximum(count, 1)
 
 
-def gather(x: Shaped[Array, "batch ..."]) -> Shaped[Array, "batch ..."]:
+def gather(x: Shaped[Array, "batch ..."]) -> Shaped[Array, "all ..."]:
     """The values of all examples of the global batch."""
-    return x
+    return jax.lax.all_gather(x, AXIS, tiled=True) if _is_split() else x
 
 
 def positions(batch: int) -> Int[Array, "batch"]:
     """Where this device's examples stand in what `gather` returns."""
-    return jnp.arange(batch)
+    first = batch * jax.lax.axis_index(AXIS) if _is_split() else 0
+    return first + jnp.arange(batch)
 
 
 def roll(x: Shaped[Array, "batch ..."]) -> Shaped[Array, "batch ..."]:
     """Each example gets its neighbour's value: a mismatched pairing without fixed points."""
-    return jnp.roll(x, 1, axis=0)
+    if not _is_split():
+        return jnp.roll(x, 1, axis=0)
+    devices = jax.lax.axis_size(AXIS)
+    ring = [(device, (device + 1) % devices) for device in range(devices)]
+    return jnp.concatenate([jax.lax.ppermute(x[-1:], AXIS, ring), x[:-1]], axis=0)
+
+
+def average(tree: Any) -> Any:
+    """Mean over the devices of what each one computed from its share of the batch.
+
+    Gradients too: with a loss that is equal on all devices, each device's gradient is that of the
+    sum of all their losses by its own copy of the parameters, the mean of which is the gradient.
+    """
+    return jax.lax.pmean(tree, AXIS) if _is_split() else tree
+
+
+def _is_split() -> bool:
+    try:
+        jax.lax.axis_size(AXIS)
+    except NameError:  # the axis is not bound
+        return False
+    return True

@@ -1,19 +1,26 @@
 """The log of a run: metrics.jsonl, TensorBoard events, and a progress line for people."""
 
+import contextlib
 import json
 import math
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import UInt8
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
+from mmgen_jax.errors import Failure, writing
 from mmgen_jax.training.manifest import write_atomically
 
 _SHORT_NAMES = {"images_per_second": "images/s"}
@@ -35,37 +42,37 @@ class Logbook:
       workdir: the run's directory.
       resume_step: the step that was restored; None starts afresh, and keeps no old line.
       total_steps: the step at which training will end, for the progress line.
+
+    Raises (all methods):
+      Failure: if the disk is full, or gone.
     """
 
     def __init__(self, workdir: str | Path, resume_step: int | None, total_steps: int):
         workdir = Path(workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
+        self._path = workdir / "metrics.jsonl"
         kept = -1 if resume_step is None else resume_step
-        _cut_back(workdir / "metrics.jsonl", kept)
-        self._metrics = (workdir / "metrics.jsonl").open("ab")
-        # The suffix: tensorboardX names a file by the second, and overwrites one of that name.
-        self._events = SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=kept + 1, filename_suffix=f".{kept + 1}"
-        )
+        with writing(self._path):
+            workdir.mkdir(parents=True, exist_ok=True)
+            _cut_back(self._path, kept)
+            self._metrics = self._path.open("ab")
+            self._events = _Events(workdir / "tensorboard", kept + 1)
         self._progress = _Progress(resume_step or 0, total_steps)
 
     def log(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
-        """Writes the scalars of one step everywhere, and shows them.
-
-        Raises:
-          OSError: if the disk is full.
-        """
+        """Writes the scalars of one step everywhere, and shows them."""
         values = {name: float(value) for name, value in metrics.items()}
         numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._metrics.write(json.dumps({"step": step, **numbers}).encode() + b"\n")
-        self._metrics.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        with writing(self._path):
+            self._metrics.write(json.dumps({"step": step, **numbers}).encode() + b"\n")
+            self._metrics.flush()
+            for name, value in values.items():
+                self._events.add(step, summary.scalar(name, value))
         self._progress.show(step, values)
 
     def image(self, step: int, name: str, picture: UInt8[np.ndarray, "height width 3"]) -> None:
         """Shows a picture in TensorBoard."""
-        self._events.add_image(name, picture, step, dataformats="HWC")
+        with writing(self._path):
+            self._events.add(step, summary.image(name, picture, dataformats="HWC"))
 
     def advance(self, step: int) -> None:
         """Moves the progress bar; cheap enough for every step."""
@@ -73,21 +80,84 @@ class Logbook:
 
     def sync(self) -> None:
         """Brings what was written to the disk; call it before a checkpoint is saved."""
-        os.fsync(self._metrics.fileno())
-        self._events.flush()
+        with writing(self._path):
+            os.fsync(self._metrics.fileno())
+            self._events.sync()
 
     def close(self) -> None:
         """Syncs, and closes the files."""
         self._progress.close()
-        self.sync()
-        self._metrics.close()
-        self._events.close()
+        with writing(self._path), contextlib.ExitStack() as stack:  # closes all, whatever fails
+            stack.callback(self._metrics.close)
+            stack.callback(self._events.close)
+            stack.callback(self.sync)
 
     def __enter__(self) -> "Logbook":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What already fails need not be told that the disk is still full.
+        with contextlib.suppress(Failure) if error else contextlib.nullcontext():
+            self.close()
+
+
+class NoLogbook(Logbook):
+    """That of the processes which do not write."""
+
+    def __init__(self) -> None:
+        pass
+
+    def log(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
+        pass
+
+    def image(self, step: int, name: str, picture: UInt8[np.ndarray, "height width 3"]) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Events:
+    """A file of TensorBoard events.
+
+    Not tensorboardX's SummaryWriter: it writes from a thread, and once that has died of a full
+    disk, waits for it for ever.
+    """
+
+    def __init__(self, directory: Path, first: int):
+        directory.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+        self._records = RecordWriter(str(directory / name))
+        forget = SessionLog(status=SessionLog.START)  # what other files have from `first` on
+        for event in (
+            Event(step=first, file_version="brain.Event:2"),
+            Event(step=first, session_log=forget),
+        ):
+            self._write(event)
+
+    def add(self, step: int, what: Summary) -> None:
+        self._write(Event(step=step, summary=what))
+
+    def sync(self) -> None:
+        self._records.flush()
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
 
 
 class _Progress:

@@ -16,53 +16,82 @@ from mmgen_jax import gallery
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
+from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
-from mmgen_jax.training import checkpoints, optimizers, run, sharding
+from mmgen_jax.training import checkpoints, processes, run, sharding
 from mmgen_jax.training import step as steps
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
-from mmgen_jax.training.logbook import Logbook
+from mmgen_jax.training.logbook import Logbook, NoLogbook
+from mmgen_jax.training.means import Means
 from mmgen_jax.training.preview import Preview
 from mmgen_jax.training.state import TrainState, create
+from mmgen_jax.training.strategies import STRATEGIES
 
 
-class NotFinite(RuntimeError):
+class NotFinite(Failure):
     """The loss or a gradient is not finite; the last good checkpoint stands."""
 
 
 def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False) -> None:
     """Trains until config.train.steps, from the newest whole checkpoint if there is one.
 
+    Every process of the run calls it, with the same arguments.
+
     Args:
       config: a validated config.
-      workdir: the run's directory, made if missing.
+      workdir: the run's directory, made if missing; all processes see the same one.
       accept_config_change: continue although the checkpoint was made by another config.
 
     Raises:
       InputError: for a config that cannot work here, or that is not the checkpoint's.
       NotFinite: naming the step.
+      Failure: if the disk is full, or gone.
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
     """
-    configs.validate(config, jax.device_count())
+    configs.validate(config, jax.device_count(), jax.process_count())
     source = SOURCES[config.data.name].open(config.data, config.data.split)
-    last = checkpoints.latest(workdir)
+    last = _newest(workdir)
     if last is not None and not accept_config_change:
         run.check_config(workdir, config, last)
     with ExitStack() as stack:
-        keep = config.checkpoint
-        saver = stack.enter_context(Checkpoints(workdir, keep.keep_last, keep.keep_every))
+        saver = stack.enter_context(_saver(config, workdir))
         assets = run.prepare(workdir, config, source, resuming=last is not None)
         model = models.build(config, assets)
-        batches = _batches(config, model, source)
-        stack.callback(batches.close)
         mesh = sharding.make_mesh(config.sharding)
-        state = _initial_state(config, model, mesh, saver, last, batches)
-        logbook = stack.enter_context(Logbook(workdir, last, config.train.steps))
+        batches = _batches(config, model, source, sharding.rows(mesh, config.train.batch_size))
+        stack.callback(batches.close)
+        trainer = Loop(config, workdir, model, mesh, batches, saver)
+        state = trainer.restore(last) if last is not None else trainer.start()
+        logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
+        stack.enter_context(logbook)
         interrupts = stack.enter_context(Interrupts())
-        Loop(config, workdir, model, mesh, batches, saver, logbook, interrupts).run(state)
+        trainer.run(state, logbook, interrupts)
 
 
-def _batches(config: ConfigDict, model: Model, source: Any) -> TrainingBatches:
+def _newest(workdir: Path) -> int | None:
+    """The newest whole checkpoint, as process 0 finds it."""
+
+    def find() -> int:
+        step = checkpoints.latest(workdir)
+        return -1 if step is None else step
+
+    step = processes.from_main(find)
+    return None if step == -1 else step
+
+
+def _saver(config: ConfigDict, workdir: Path) -> Checkpoints:
+    keep = config.checkpoint
+    sign = 1 if keep.best_is == "smallest" else -1
+
+    def cost(log: dict[str, Any]) -> float | None:
+        value = log["newest"].get(keep.best_metric)  # none before the first line
+        return None if value is None else sign * value
+
+    return Checkpoints(workdir, keep.keep_last, keep.keep_every, keep.keep_best, cost)
+
+
+def _batches(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> TrainingBatches:
     prepare = partial(
         prepare_example, modalities=model.modalities, image_size=config.data.image_size
     )
@@ -71,36 +100,10 @@ def _batches(config: ConfigDict, model: Model, source: Any) -> TrainingBatches:
         prepare,
         config.train.batch_size,
         config.data.seed,
-        process=(jax.process_index(), jax.process_count()),
+        rows=rows,
         threads=config.data.threads,
         on_bad_record=config.data.on_bad_record,
     )
-
-
-def _initial_state(
-    config: ConfigDict,
-    model: Model,
-    mesh: jax.sharding.Mesh,
-    saver: Checkpoints,
-    last: int | None,
-    batches: TrainingBatches,
-) -> TrainState:
-    """A fresh state, or the checkpoint's, with the data moved to its position."""
-    everywhere = sharding.replicated(mesh)
-    if last is not None:
-        restored = saver.restore(last, run.abstract_state(config, model, everywhere))
-        batches.set_state(restored.data)
-        return restored.state
-    players = _players(config, model)
-    start = jax.jit(lambda: create(model, players, config.train.seed), out_shardings=everywhere)
-    return start()
-
-
-def _players(config: ConfigDict, model: Model) -> dict[str, Any]:
-    return {
-        player: optimizers.build(config.optimizer[player], config.train.steps)
-        for player in model.generator.players
-    }
 
 
 class Loop:
@@ -114,47 +117,57 @@ class Loop:
         mesh: jax.sharding.Mesh,
         batches: TrainingBatches,
         saver: Checkpoints,
-        logbook: Logbook,
-        interrupts: Interrupts,
     ):
-        self._config, self._workdir, self._mesh = config, workdir, mesh
+        self._config, self._workdir, self._model, self._mesh = config, workdir, model, mesh
         self._batches, self._saver = batches, saver
-        self._logbook, self._interrupts = logbook, interrupts
-        everywhere = sharding.replicated(mesh)
-        self._step = jax.jit(
-            steps.build(config, model, _players(config, model)),
-            in_shardings=(everywhere, sharding.split(mesh)),
-            out_shardings=everywhere,
-            donate_argnums=0,
-        )
-        self._preview = Preview(config, model) if config.train.sample_every else None
+        self._shapes = run.state_shapes(config, model)
+        self._shardings = sharding.shard(mesh, self._shapes)
+        step = steps.build(config, model, run.players(config, model))
+        self._check_metric(step)
+        strategy = STRATEGIES[config.train.strategy]
+        self._place, self._step = strategy(step, mesh, self._shardings, config.train.batch_size)
+        self._preview = Preview(config, model, mesh) if config.train.sample_every else None
+        self._vote = processes.Vote(mesh)
         self._clock = Clock()
-        self._interval: list[dict[str, Any]] = []
+        self._means = Means()
 
-    def run(self, state: TrainState) -> TrainState:
+    def start(self) -> TrainState:
+        """A fresh state, each device's share made where it is to lie."""
+        players, seed = run.players(self._config, self._model), self._config.train.seed
+        return jax.jit(lambda: create(self._model, players, seed), out_shardings=self._shardings)()
+
+    def restore(self, step: int) -> TrainState:
+        """A checkpoint's state; the data and the log's means move to where they were."""
+        restored = self._saver.restore(step, sharding.placed(self._shapes, self._shardings))
+        self._batches.set_state(restored.data)
+        self._means = Means(restored.log)
+        return restored.state
+
+    def run(self, state: TrainState, logbook: Logbook, interrupts: Interrupts) -> TrainState:
         """Trains to the last step. The state given is donated."""
         config, pending, step = self._config, None, int(state.step)
         while step < config.train.steps:
-            batch = sharding.to_devices(self._mesh, next(self._batches))
+            batch = self._place(next(self._batches))
             state, metrics = self._step(state, batch)
             # Metrics are read one step late, so that the host runs ahead of the device.
             self._read(pending)
             step, pending = step + 1, (step + 1, metrics)
-            self._logbook.advance(step)
+            logbook.advance(step)
             last = step == config.train.steps
-            stop = self._interrupts.requested
+            stop = self._vote(interrupts.requested)
             save = last or stop or step % config.checkpoint.every == 0
             sample = self._preview and (last or step % config.train.sample_every == 0)
             if save or sample or step % config.train.log_every == 0:
                 self._read(pending)
                 pending = None
             if last or step % config.train.log_every == 0:
-                self._log(step)
+                logbook.log(step, self._line())
             with self._clock.paused():
                 if save:
+                    logbook.sync()
                     self._save(step, state)
                 if sample and not stop:
-                    self._draw(step, state)
+                    self._draw(step, state, logbook)
             if stop and not last:
                 self._saver.wait()
                 raise Interrupted(stop)
@@ -173,30 +186,42 @@ class Loop:
                     f"{name} is {value} at step {step}; the last checkpoint in {self._workdir}"
                     " is from before it"
                 )
-        self._interval.append(values)
+        self._means.add(values)
 
-    def _log(self, step: int) -> None:
-        """Logs the means since the last line."""
-        means = {
-            name: np.mean([values[name] for values in self._interval], dtype=np.float64)
-            for name in self._interval[0]
-        }
-        self._interval.clear()
+    def _line(self) -> dict[str, float]:
+        """The means since the last line of the log, and the speed."""
+        means = self._means.take()
         speed = self._clock.rate() * self._config.train.batch_size
         if speed:
             means["images_per_second"] = speed
             means["images_per_second_per_device"] = speed / self._mesh.size
         means["skipped_records"] = self._batches.skipped
-        self._logbook.log(step, means)
+        return means
 
     def _save(self, step: int, state: TrainState) -> None:
-        self._logbook.sync()
-        self._saver.save(step, state, self._batches.get_state(), self._config.to_dict())
+        position, config = self._batches.get_state(), self._config.to_dict()
+        self._saver.save(step, state, position, config, self._means.to_json())
 
-    def _draw(self, step: int, state: TrainState) -> None:
+    def _draw(self, step: int, state: TrainState, logbook: Logbook) -> None:
         picture = self._preview(state.ema, state.state)
-        gallery.save_png(self._workdir / "samples" / f"{step:08d}.png", picture)
-        self._logbook.image(step, "samples", picture)
+        path = self._workdir / "samples" / f"{step:08d}.png"
+        if processes.is_main():
+            with writing(path):
+                gallery.save_png(path, picture)
+        logbook.image(step, "samples", picture)
+
+    def _check_metric(self, step: steps.Step) -> None:
+        """Refuses a metric that is not there, before an hour has gone into a run."""
+        keep = self._config.checkpoint
+        if not keep.keep_best:
+            return
+        batch = models.blank_batch(self._model, self._config.train.batch_size)
+        _, metrics = jax.eval_shape(step, self._shapes, batch)
+        if keep.best_metric not in metrics:
+            raise InputError(
+                f"config.checkpoint.best_metric = {keep.best_metric!r}; allowed: "
+                + ", ".join(sorted(metrics))
+            )
 
 
 class Clock:

@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
@@ -13,12 +13,19 @@ from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import fixed_batch, prepare_example
 from mmgen_jax.model import Model
 from mmgen_jax.sampling import Sampler, describe
+from mmgen_jax.training import sharding
 
 
 class Preview:
-    """Draws the conditions of the first records of config.eval.split, all that they have given."""
+    """Draws for conditions that stand evenly in config.eval.split, all that they have given.
 
-    def __init__(self, config: ConfigDict, model: Model):
+    Args:
+      config: the run's.
+      model: what to draw with.
+      mesh: where its parameters lie; all processes draw together.
+    """
+
+    def __init__(self, config: ConfigDict, model: Model, mesh: Mesh):
         source = SOURCES[config.data.name].open(config.data, config.eval.split)
         rows = min(config.eval.count, len(source))
         indices = [i * len(source) // rows for i in range(rows)]
@@ -31,12 +38,14 @@ class Preview:
         )
         self._weights = {m: config.modalities[m].guidance for m in model.modalities}
         self._seed = config.train.seed
-        self._sampler = Sampler(model, config.generator[config.generator.name].sample, rows)
+        whole = sharding.replicated(mesh)
+        divides = rows % sharding.shares(mesh) == 0
+        split = sharding.split(mesh) if divides else whole
+        options = config.generator[config.generator.name].sample
+        self._sampler = Sampler(model, options, rows, split, whole)
 
     def __call__(self, params: Any, state: Any) -> UInt8[np.ndarray, "height width 3"]:
         """A captioned grid from these (averaged) parameters."""
         values, has = self._batch["values"], self._batch["has"]
-        # Drawing is one process's work, on one device: no collective may depend on it.
-        local = jax.tree.map(lambda x: x.addressable_data(0), (params, state))
-        images = self._sampler(*local, values, has, self._weights, self._seed)
+        images = self._sampler(params, state, values, has, self._weights, self._seed)
         return gallery.grid(images, self._captions, thumbnails=self._thumbnails)

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import optax
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import Source
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import InputError, writing
 from mmgen_jax.model import Assets, Model
-from mmgen_jax.training import checkpoints, optimizers
+from mmgen_jax.training import checkpoints, optimizers, processes, sharding
+from mmgen_jax.training.manifest import write_atomically
 from mmgen_jax.training.state import TrainState, create
 
 
@@ -34,34 +36,44 @@ class Trained(NamedTuple):
     step: int
 
 
-def load(workdir: Path) -> Trained:
-    """Reads the newest whole checkpoint of a run.
+def load(workdir: Path, step: int | None = None) -> Trained:
+    """Reads a checkpoint of a run onto one device.
+
+    Args:
+      workdir: the run's directory.
+      step: which checkpoint; None for the newest whole one.
 
     Raises:
-      InputError: if there is no run, or no checkpoint yet.
+      InputError: if there is no run, or no such checkpoint.
     """
     config_path = workdir / "config.json"
     if not config_path.exists():
         raise InputError(f"{workdir} is no run: it has no config.json; train one with --workdir")
     config = configs.load(config_path)
     model = models.build(config, read_assets(workdir, config))
-    step = checkpoints.latest(workdir)
-    if step is None:
-        raise InputError(f"{workdir} has no whole checkpoint yet")
+    newest = step is None
+    if newest:
+        step = checkpoints.latest(workdir)
+        if step is None:
+            raise InputError(f"{workdir} has no whole checkpoint yet")
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    like = abstract_state(config, model, device)
-    restored = checkpoints.restore(workdir, step, like).state
+    shapes = state_shapes(config, model)
+    like = sharding.placed(shapes, jax.tree.map(lambda _: device, shapes))
+    restored = checkpoints.restore(workdir, step, like, checked=newest).state
     return Trained(config, model, restored.ema, restored.state, step)
 
 
-def abstract_state(config: ConfigDict, model: Model, sharding: jax.sharding.Sharding) -> TrainState:
-    """Shapes, dtypes and shardings of the training state; nothing is computed."""
-    players = {
+def players(config: ConfigDict, model: Model) -> dict[str, optax.GradientTransformation]:
+    """Every player's optimizer."""
+    return {
         player: optimizers.build(config.optimizer[player], config.train.steps)
         for player in model.generator.players
     }
-    shapes = jax.eval_shape(lambda: create(model, players, config.train.seed))
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
+def state_shapes(config: ConfigDict, model: Model) -> TrainState:
+    """Shapes and dtypes of the training state; nothing is computed."""
+    return jax.eval_shape(lambda: create(model, players(config, model), config.train.seed))
 
 
 def read_assets(workdir: Path, config: ConfigDict) -> Assets:
@@ -81,30 +93,37 @@ def read_assets(workdir: Path, config: ConfigDict) -> Assets:
 
 
 def prepare(workdir: Path, config: ConfigDict, source: Source, resuming: bool) -> Assets:
-    """Makes the run self-contained: writes its config and assets, once.
+    """Makes the run self-contained: process 0 writes its config and assets, once.
 
     A run that resumes keeps the assets that its parameters were trained with.
     """
-    (workdir / "assets").mkdir(parents=True, exist_ok=True)
-    if resuming:
-        assets = read_assets(workdir, config)
-    else:
-        assets = models.fit(config, source)
-        for name, asset in assets.items():
-            path = workdir / "assets" / f"{name}.json"
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(asset, ensure_ascii=False))
-            temporary.replace(path)
-    configs.save(config, workdir / "config.json")
-    return assets
+
+    def write() -> None:
+        assets = {} if resuming else models.fit(config, source)
+        with writing(workdir):
+            (workdir / "assets").mkdir(parents=True, exist_ok=True)
+            for name, asset in assets.items():
+                text = json.dumps(asset, ensure_ascii=False)
+                write_atomically(workdir / "assets" / f"{name}.json", [text.encode()])
+            configs.save(config, workdir / "config.json")
+
+    processes.on_main(write)
+    return read_assets(workdir, config)
+
+
+# Keys that say on which devices, and how they share the work, not what is trained: they may change.
+LAYOUT = ("sharding.data", "sharding.fsdp", "sharding.tensor", "train.strategy")
 
 
 def check_config(workdir: Path, config: ConfigDict, step: int) -> None:
-    """Raises InputError, with the difference, if a checkpoint was made by another config."""
+    """Raises InputError, with the difference, if a checkpoint was made by another config.
+
+    Another layout is no other config.
+    """
     saved = configs.from_dict(
         checkpoints.read_json(workdir, step, "config"), f"checkpoint {step} of {workdir}"
     )
-    changed = configs.differences(saved, config)
+    changed = [line for line in configs.differences(saved, config) if not line.startswith(LAYOUT)]
     if changed:
         raise InputError(
             f"the config differs from that of checkpoint {step} in {workdir}"

@@ -1,24 +1,45 @@
-"""Where arrays lie: the mesh of devices, and what is split over it."""
+"""Where arrays lie: the mesh of devices, and what is split over which of its axes."""
 
+import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from mmgen_jax import config as configs
 from mmgen_jax.model import Batch
+from mmgen_jax.training.optimizers import STACKED
+
+AnyMesh = Mesh | AbstractMesh
+
+# Batches are split over both of these; over the third axis, `tensor`, they are repeated.
+BATCH = ("data", "fsdp")
+AXES = (*BATCH, "tensor")
+
+# Which axis of an array `tensor` splits: the first pattern that is found in its path decides. They
+# name layers of `nn`, of which all networks are made, and hold for a parameter, its moving average
+# and the optimizer's moments alike (Shoeybi et al. 2019, Megatron-LM, section 3).
+TENSOR_RULES = (
+    (r"(qkv|gate_up|hidden)/kernel$", -1),  # features out
+    (r"(out|down)/kernel$", -2),  # features in
+)
 
 
 def make_mesh(options: ConfigDict) -> Mesh:
-    """The devices as a mesh with the axis `data`, over which batches are split.
+    """The devices of all processes as a mesh of three axes.
+
+    `data` repeats the parameters and splits the batch, `fsdp` splits both (Rajbhandari et al. 2020,
+    ZeRO, stage 3), `tensor` splits the parameters and what is computed with them.
 
     Args:
-      options: config.sharding; `data` = -1 takes all devices.
+      options: config.sharding; `data` = -1 takes what the others leave of the devices.
     """
-    count = jax.device_count() if options.data == -1 else options.data
-    devices = jax.devices()[:count]
-    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=devices)
+    shape = configs.mesh_shape(options, jax.device_count())
+    devices = jax.devices()[: int(np.prod(shape))]
+    return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -27,13 +48,94 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The leading axis, the batch, is split over all devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    """The leading axis, the batch, is split over the devices."""
+    return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
-def to_devices(mesh: Mesh, batch: dict[str, Any]) -> Batch:
-    """What the input pipeline of this process made -> the global batch on the mesh."""
-    sharding = split(mesh)
-    put = lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x))  # noqa: E731
-    arrays = jax.tree.map(put, batch)
+def shares(mesh: Mesh) -> int:
+    """How many shares a batch is split into."""
+    return int(np.prod([mesh.shape[axis] for axis in BATCH]))
+
+
+def shard(mesh: AnyMesh, shapes: Any) -> Any:
+    """The same tree (parameters, moments, averages) with the sharding of every array.
+
+    Knows no model: `tensor` splits the axis that `TENSOR_RULES` name, `fsdp` the longest of the
+    others. An axis that does not divide stays whole; counters and keys, which are no floats, too.
+
+    Args:
+      mesh: as `make_mesh` makes it, or the same without its devices.
+      shapes: a tree of arrays or jax.ShapeDtypeStructs.
+    """
+
+    def choose(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        spec: list[str | None] = [None] * leaf.ndim
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            _place(spec, "tensor", mesh, leaf.shape, _tensor_axes(name, leaf.ndim))
+            # Axis 0 of stacked layers is sliced in every step: that needs it whole.
+            first = 1 if f"/{STACKED}/" in name else 0
+            longest = sorted(range(first, leaf.ndim), key=lambda axis: -leaf.shape[axis])
+            _place(spec, "fsdp", mesh, leaf.shape, longest)
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree_util.tree_map_with_path(choose, shapes)
+
+
+def placed(shapes: Any, shardings: Any) -> Any:
+    """The same tree of jax.ShapeDtypeStructs, each with its sharding."""
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, shardings
+    )
+
+
+def rows(mesh: Mesh, batch_size: int) -> list[int]:
+    """Which rows of a global batch the devices of this process hold, in order."""
+    slices = split(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return sorted({row for (part,) in slices for row in range(*part.indices(batch_size))})
+
+
+def batch_of(arrays: dict[str, Any]) -> Batch:
+    """What the input pipeline made, by its names there -> the same as a Batch."""
     return Batch(arrays["index"], arrays["image"], arrays["values"], arrays["has"])
+
+
+def to_devices(mesh: Mesh, batch: dict[str, Any], batch_size: int) -> Batch:
+    """What the input pipeline of this process made -> the global batch on the mesh.
+
+    Args:
+      mesh: as `make_mesh` makes it.
+      batch: the rows that `rows` names, in that order.
+      batch_size: rows of the global batch.
+    """
+    sharding = split(mesh)
+    place = {row: k for k, row in enumerate(rows(mesh, batch_size))}
+
+    def put(local: Any) -> jax.Array:
+        local = np.asarray(local)
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = index[0].indices(batch_size)
+            return local[place[start] : place[start] + stop - start]
+
+        shape = (batch_size, *local.shape[1:])
+        return jax.make_array_from_callback(shape, sharding, part)
+
+    return batch_of(jax.tree.map(put, batch))
+
+
+def _tensor_axes(name: str, rank: int) -> list[int]:
+    for pattern, axis in TENSOR_RULES:
+        if re.search(pattern, name):
+            return [rank + axis]
+    return []
+
+
+def _place(
+    spec: list[str | None], name: str, mesh: AnyMesh, shape: tuple[int, ...], candidates: list[int]
+) -> None:
+    """Splits the first free candidate axis that divides over the mesh's axis `name`."""
+    for axis in candidates:
+        if mesh.shape[name] > 1 and spec[axis] is None and shape[axis] % mesh.shape[name] == 0:
+            spec[axis] = name
+            return

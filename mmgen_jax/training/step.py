@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax.model import Batch, Model
 from mmgen_jax.objective import objective
+from mmgen_jax.training import crossbatch
 from mmgen_jax.training.state import TrainState, owned
 
 Metrics = dict[str, Float[Array, ""]]
@@ -62,7 +63,7 @@ def gradients(
     def one(family_state: Any, part: Batch) -> tuple[Any, tuple[Any, Metrics]]:
         loss = lambda params: objective(model, params, family_state, part, key, state.step)  # noqa: E731
         (_, (new_state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-        return new_state, (grads, metrics)
+        return new_state, crossbatch.average((grads, metrics))
 
     if accumulate == 1:
         family_state, (grads, metrics) = one(state.state, batch)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -122,19 +123,13 @@ def test_the_index_wraps_at_32_bits():
     assert next(batches)["index"].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_processes_share_the_batches_of_one(count):
-    alone = _stream()
-    shares = [_stream(process=(number, count)) for number in range(count)]
+@pytest.mark.parametrize("shares", [([0, 1], [2, 3]), ([0], [1], [2], [3]), ([3, 0], [1, 2, 3])])
+def test_rows_of_a_batch_are_the_rows_of_the_whole(shares):
+    alone, parts = _stream(), [_stream(rows=rows) for rows in shares]
     for _ in range(7):
-        whole, parts = next(alone), [next(share) for share in shares]
-        for part in parts:
-            assert part["index"].shape == (4 // count,)
-        index = np.concatenate([part["index"] for part in parts])
-        image = np.concatenate([part["image"] for part in parts])
-        order = np.argsort(index)
-        np.testing.assert_array_equal(index[order], whole["index"])
-        np.testing.assert_array_equal(image[order], whole["image"])
+        whole = next(alone)
+        for rows, part in zip(shares, parts, strict=True):
+            _assert_equal(next(part), jax.tree.map(lambda x, rows=rows: x[rows], whole))
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -151,15 +146,15 @@ def test_resumes_exactly_from_json(threads):
             _assert_equal(next(restored), batch)
 
 
-def test_the_position_holds_for_another_number_of_processes():
-    pair = [_stream(process=(number, 2)) for number in range(2)]
+def test_the_position_holds_for_other_rows():
+    pair = [_stream(rows=rows) for rows in ([0, 1], [2, 3])]
     for _ in range(3):
         states = [next(share) and share.get_state() for share in pair]
     assert states == [{"position": 3}] * 2
     alone = _stream()
     alone.set_state(states[0])
     index = np.concatenate([next(share)["index"] for share in pair])
-    assert sorted(index) == next(alone)["index"].tolist() == [12, 13, 14, 15]
+    assert index.tolist() == next(alone)["index"].tolist() == [12, 13, 14, 15]
 
 
 @pytest.mark.parametrize("state", [{}, {"position": -1}, {"position": 1, "epoch": 0}])
@@ -198,11 +193,10 @@ def test_skipping_takes_the_next_good_record_and_counts():
     assert batches.skipped == 4
 
 
-def test_skipping_does_not_depend_on_the_number_of_processes():
+def test_skipping_does_not_depend_on_the_rows():
     source = Numbers(8, unreadable={1, 2}, negative={5})
     alone, *pair = (
-        _stream(source=source, process=process, on_bad_record="skip")
-        for process in ((0, 1), (0, 2), (1, 2))
+        _stream(source=source, rows=rows, on_bad_record="skip") for rows in (None, [0, 2], [1, 3])
     )
     for _ in range(4):
         expected = _records(next(alone))
@@ -220,7 +214,7 @@ def test_skipping_ends_where_no_record_is_good():
     ("options", "message"),
     [
         ({"length": 0}, "the data set is empty"),
-        ({"process": (0, 3)}, "batch size 4 is not divisible by the 3 processes"),
+        ({"rows": []}, "rows .. of a batch of 4: allowed is at least one"),
         ({"on_bad_record": "ignore"}, "on_bad_record is 'ignore'; allowed: raise, skip"),
     ],
 )

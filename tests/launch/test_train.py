@@ -3,8 +3,10 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -104,25 +106,42 @@ def test_a_batch_that_does_not_divide_over_the_devices(recipe, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+LONG = 300
+
+
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(recipe, whole, tmp_path):
-    """Kills, without warning, runs that are always saving."""
-    moments, kills = random.Random(0), 0
-    every_step = (recipe, "--config.checkpoint.every=1", f"--workdir={tmp_path}")
-    command = [sys.executable, "launch/train.py", *every_step]
-    for _ in range(8):
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as child:
+def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(recipe, tmp_path):
+    """25 kills without warning and 10 SIGTERMs, of a run that saves every third step."""
+    flags = (recipe, f"--config.train.steps={LONG}", "--config.checkpoint.every=3")
+    whole, workdir = tmp_path / "whole", tmp_path / "run"
+    done = launch("launch/train.py", *flags, f"--workdir={whole}")
+    assert done.code == 0, done.err
+
+    moments = random.Random(0)
+    blows = [signal.SIGKILL] * 25 + [signal.SIGTERM] * 10
+    moments.shuffle(blows)
+    for blow in blows:
+        code = run_until(blow, moments, *flags, f"--workdir={workdir}")
+        assert code == (143 if blow is signal.SIGTERM else -signal.SIGKILL)
+        assert checkpoints.latest(workdir) is None or checkpoints.latest(workdir) < LONG
+    done = launch("launch/train.py", *flags, f"--workdir={workdir}")
+    assert done.code == 0, done.err
+    assert everything(workdir, LONG) == everything(whole, LONG)
+    assert logged(workdir) == logged(whole)
+    names = [{path.name for path in (run / "checkpoints").iterdir()} for run in (whole, workdir)]
+    assert names[0] == names[1]
+
+
+def run_until(blow, moments, *flags):
+    """Starts training, strikes it some steps and moments later; its exit code."""
+    command = [sys.executable, "launch/train.py", *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as child:
+        for _ in range(moments.randint(1, 6)):
             for line in child.stderr:
                 if line.startswith(b"step"):
                     break
-            try:
-                child.wait(timeout=moments.uniform(0, 0.3))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                kills += 1
-    done = launch("launch/train.py", *every_step)
-    assert done.code == 0, done.err
-    assert kills > 2
-    assert everything(tmp_path, STEPS) == everything(whole, STEPS)
-    assert logged(tmp_path) == logged(whole)
+        time.sleep(moments.uniform(0, 0.03))
+        child.send_signal(blow)
+        child.communicate()
+    return child.returncode

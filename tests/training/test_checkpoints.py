@@ -63,7 +63,8 @@ def saved(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     with Checkpoints(workdir) as checkpoints:
         for step in (10, 20):
-            checkpoints.save(step, make_state(step), {"position": 8 * step}, CONFIG)
+            log = {"sums": {"loss": 1 / 3}}
+            checkpoints.save(step, make_state(step), {"position": 8 * step}, CONFIG, log)
     return workdir
 
 
@@ -86,6 +87,7 @@ def test_round_trip_is_bitwise(saved):
     assert_bitwise_equal(restored.state, expected)
     assert restored.data == {"position": 160}
     assert restored.config == CONFIG
+    assert restored.log == {"sums": {"loss": 1 / 3}}
     assert {leaf.sharding for leaf in jax.tree.leaves(restored.state)} == {expected["key"].sharding}
 
 
@@ -214,6 +216,17 @@ def test_retention(tmp_path):
     assert steps(tmp_path) == {"4", "6", "7"}
 
 
+def test_the_best_are_kept_across_restarts(tmp_path):
+    """By their cost, of which the first step has none."""
+    tiny, costs = {"weights": jnp.ones(2)}, [None, 5.0, 2.0, 9.0, 2.0, 3.0, 8.0, 7.0]
+    for start in (0, 4):
+        with Checkpoints(tmp_path, 1, keep_best=2, cost=lambda log: log["cost"]) as checkpoints:
+            for step in range(start, start + 4):
+                checkpoints.save(step, tiny, {}, {}, {"cost": costs[step]})
+    assert steps(tmp_path) == {"2", "4", "7"}
+    assert read_json(tmp_path, 4, "log") == {"cost": 2.0}
+
+
 def test_retention_spares_the_newest_whole_step(run):
     """Broken newer steps do not push out the one that a run can resume from."""
     flip_bit(run / "checkpoints" / "20")
@@ -252,9 +265,9 @@ def test_a_directory_that_cannot_be_written(tmp_path):
         Checkpoints(tmp_path / "file")
 
 
-@pytest.mark.parametrize("kept", ({"keep_last": 0}, {"keep_every": -1}))
+@pytest.mark.parametrize("kept", ({"keep_last": 0}, {"keep_every": -1}, {"keep_best": -1}))
 def test_retention_that_cannot_work(tmp_path, kept):
-    with pytest.raises(InputError, match="allowed are keep_last >= 1 and keep_every >= 0"):
+    with pytest.raises(InputError, match="allowed are keep_last >= 1, keep_every >= 0 and keep_"):
         Checkpoints(tmp_path, **kept)
 
 

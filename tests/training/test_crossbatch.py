@@ -1,23 +1,43 @@
-"""What looks across the examples of a batch."""
+"""What looks across the examples of a batch: whole, as under jit, and in shares, as under pmap."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mmgen_jax.training import crossbatch
 
-X = jnp.array([[1.0, 2.0], [3.0, 4.0], [8.0, 6.0]])
+X = jnp.array([[1.0, 2.0], [3.0, 4.0], [8.0, 6.0], [0.0, -2.0], [5.0, 1.0], [4.0, 9.0]])
+MASK = jnp.array([True, False, True, False, False, True])
 
 
-def test_mean():
-    np.testing.assert_array_equal(crossbatch.mean(X), [4.0, 4.0])
-    assert crossbatch.mean(X[:, 0]) == 4.0
+def in_shares(function, shares):
+    """`function` of the whole batch, or of each device's share of it, as pmap would call it.
+
+    What each returned, stacked: `vmap` binds the axis and has the same collectives.
+    """
+    if shares is None:
+        return lambda *args: jax.tree.map(lambda x: x[None], function(*args))
+    cut = lambda x: x.reshape(shares, -1, *x.shape[1:])  # noqa: E731
+    mapped = jax.vmap(function, axis_name=crossbatch.AXIS)
+    return lambda *args: mapped(*map(cut, args))
 
 
-def test_masked_mean():
-    mask = jnp.array([True, False, True])
-    assert crossbatch.masked_mean(X[:, 0], mask) == 4.5
-    assert crossbatch.masked_mean(X[:, 0], jnp.zeros(3, bool)) == 0
+@pytest.fixture(params=(None, 1, 2, 3, 6))
+def shares(request):
+    return request.param
+
+
+def test_mean(shares):
+    for x in (X, X[:, 0]):
+        for found in in_shares(crossbatch.mean, shares)(x):
+            np.testing.assert_allclose(found, x.mean(axis=0), rtol=1e-6)
+
+
+def test_masked_mean(shares):
+    masked_mean = in_shares(crossbatch.masked_mean, shares)
+    np.testing.assert_allclose(masked_mean(X[:, 0], MASK), 13 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(masked_mean(X[:, 0], jnp.zeros(6, bool)), 0)
 
 
 def test_what_is_masked_may_be_anything():
@@ -30,11 +50,33 @@ def test_what_is_masked_may_be_anything():
         np.testing.assert_array_equal(gradient, [0.5, 0, 0.5])
 
 
-def test_gather_and_positions_find_each_example():
-    gathered, positions = crossbatch.gather(X), crossbatch.positions(X.shape[0])
-    np.testing.assert_array_equal(gathered[positions], X)
+def test_gather_and_positions_find_each_example(shares):
+    def find(x):
+        return crossbatch.gather(x)[crossbatch.positions(x.shape[0])]
+
+    np.testing.assert_array_equal(in_shares(find, shares)(X).reshape(X.shape), X)
+    for gathered in in_shares(crossbatch.gather, shares)(X):
+        np.testing.assert_array_equal(gathered, X)
 
 
-def test_roll_pairs_each_example_with_another():
-    assert crossbatch.roll(jnp.arange(5)).tolist() == [4, 0, 1, 2, 3]
-    assert crossbatch.roll(X).tolist() == [[8.0, 6.0], [1.0, 2.0], [3.0, 4.0]]
+def test_roll_pairs_each_example_with_another(shares):
+    rolled = in_shares(crossbatch.roll, shares)(jnp.arange(6)).ravel()
+    assert rolled.tolist() == [5, 0, 1, 2, 3, 4]
+    rolled = in_shares(crossbatch.roll, shares)(X).reshape(X.shape)
+    np.testing.assert_array_equal(rolled, jnp.roll(X, 1, axis=0))
+
+
+def test_the_average_of_gradients_is_the_gradient(shares):
+    """Of a loss that compares examples: what a device returns depends on all the others' rows."""
+
+    def loss(weight, x, mask):
+        others = crossbatch.gather(x @ weight)
+        rows = jnp.tanh(crossbatch.roll(x @ weight)) * others.sum()
+        return crossbatch.masked_mean(rows, mask) + crossbatch.mean(x @ weight) ** 2
+
+    def gradient(x, mask):
+        return crossbatch.average(jax.grad(loss)(jnp.array([0.3, -0.2]), x, mask))
+
+    expected = gradient(X, MASK)
+    for found in in_shares(gradient, shares)(X, MASK):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)

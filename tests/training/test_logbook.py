@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import resource
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
+from mmgen_jax.errors import Failure
 from mmgen_jax.training import logbook
-from mmgen_jax.training.logbook import Logbook
+from mmgen_jax.training.logbook import Logbook, NoLogbook
 
 
 def lines(workdir):
@@ -86,7 +89,9 @@ def test_tensorboard(tmp_path):
 
 
 def test_plain_lines(tmp_path, capsys, monkeypatch):
-    clock = SimpleNamespace(monotonic=itertools.count(0, 10).__next__)
+    clock = SimpleNamespace(
+        monotonic=itertools.count(0, 10).__next__, time=time.time, time_ns=time.time_ns
+    )
     monkeypatch.setattr(logbook, "time", clock)
     with Logbook(tmp_path, None, 2000) as log:
         rates = {"images_per_second": 540.2, "images_per_second_per_device": 270.1}
@@ -109,6 +114,32 @@ def test_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
     bar = capsys.readouterr().err.split("\r")[-1]
     assert "75%" in bar and "1500/2000" in bar and "loss 0.125" in bar
     assert "step 1500/2000 loss" not in bar
+
+
+def test_a_full_disk_is_a_failure_and_no_hang(tmp_path):
+    """Though a hundred events wait, and the files cannot be closed in good order."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(Failure) as failure, Logbook(tmp_path, None, 200) as log:
+        log.log(1, {"loss": 0.5})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+        try:
+            for step in range(2, 102):
+                log.log(step, {f"metric_{name}": 0.5 for name in range(20)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "metrics.jsonl: File too large" in str(failure.value) and "\n" not in str(failure.value)
+    with Logbook(tmp_path, 1, 200):
+        assert [line["step"] for line in lines(tmp_path)] == [1]
+
+
+def test_a_process_that_does_not_write_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with NoLogbook() as log:
+        log.advance(1)
+        log.log(1, {"loss": 0.5})
+        log.image(1, "samples", np.zeros((2, 2, 3), np.uint8))
+        log.sync()
+    assert not list(tmp_path.iterdir()) and capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -1,128 +1,144 @@
-"""The mesh: a batch is split over the devices, and the run is the same on any number of them."""
-
-import json
-import os
-import shutil
+"""The mesh, what is split over which of its axes, and which rows a process is fed."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
+from configs import flow
 from mmgen_jax import config as configs
+from mmgen_jax import model as models
 from mmgen_jax.data.pipeline import collate
-from mmgen_jax.training import loop, sharding
-from tests.launching import python
-from tests.runs import everything, logged
-from tests.tiny import tiny_config
-
-STEPS = 6
-XLA_FLAGS = os.environ["XLA_FLAGS"]
-
-ON_EIGHT_DEVICES = """
-import json, sys
-from pathlib import Path
-
-import jax
-
-from mmgen_jax import config as configs
 from mmgen_jax.errors import InputError
-from mmgen_jax.training import loop
-
-workdir = Path(sys.argv[1])
-config = configs.load(workdir / "config.json")
-seen, to_devices, run = {}, loop.sharding.to_devices, loop.Loop.run
+from mmgen_jax.training import run, sharding
 
 
-def note_batch(mesh, batch):
-    split = to_devices(mesh, batch)
-    for name, leaf in (("images", split.images), ("mask", split.values["text"]["mask"])):
-        shards = leaf.addressable_shards
-        seen[name] = [[s.device.id, s.index[0].start, list(s.data.shape)] for s in shards]
-    return split
+def mesh(data=1, fsdp=1, tensor=1):
+    """A mesh of devices that need not be there."""
+    return AbstractMesh((data, fsdp, tensor), sharding.AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def note_state(self, state):
-    state = run(self, state)
-    leaves = jax.tree.leaves(state)
-    seen["replicated"] = all(
-        leaf.sharding.is_fully_replicated and len(leaf.sharding.device_set) == 8 for leaf in leaves
-    )
-    return state
-
-
-loop.sharding.to_devices, loop.Loop.run = note_batch, note_state
-loop.train(config, workdir)
-try:
-    config.train.batch_size = 12
-    loop.train(config, workdir / "refused")
-except InputError as refusal:
-    seen["refusal"] = str(refusal)
-print(json.dumps(seen))
-"""
-
-
-def config():
-    """Text is told apart by comparison with the whole batch's, over all devices."""
-    config = tiny_config(("text", "label"))
-    config.train.batch_size, config.train.steps, config.train.log_every = 8, STEPS, 1
-    config.checkpoint.every = 3
-    return config
-
-
-@pytest.fixture(scope="module")
-def on_eight(tmp_path_factory):
-    """(directory of a run on eight fake devices, what was seen in it)."""
-    workdir = tmp_path_factory.mktemp("eight")
-    configs.save(config(), workdir / "config.json")
-    flags = f"{XLA_FLAGS} --xla_force_host_platform_device_count=8"
-    done = python("-c", ON_EIGHT_DEVICES, workdir, XLA_FLAGS=flags)
-    assert done.code == 0, done.err
-    return workdir, json.loads(done.out)
-
-
-def test_each_device_has_its_own_rows(on_eight):
-    seen = on_eight[1]
-    for name, shape in (("images", [1, 16, 16, 3]), ("mask", [1, 12])):
-        assert sorted(seen[name]) == [[device, device, shape] for device in range(8)]
-
-
-def test_the_state_is_whole_on_every_device(on_eight):
-    assert on_eight[1]["replicated"]
-
-
-def test_a_batch_that_does_not_divide_is_refused(on_eight):
-    for words in ("config.train.batch_size = 12", "8 devices", "multiples of 8"):
-        assert words in on_eight[1]["refusal"]
-    assert not (on_eight[0] / "refused").exists()
-
-
-def assert_same_losses(ours, theirs):
-    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
-    for name in ("loss", "flow", "recovery_text", "gradient_norm_generator"):
-        a, b = ([line[name] for line in lines] for lines in (ours, theirs))
-        np.testing.assert_allclose(a, b, rtol=1e-4)
-
-
-def test_one_device_and_eight_train_alike(on_eight, tmp_path):
-    assert jax.device_count() == 1
-    loop.train(config(), tmp_path)
-    assert_same_losses(logged(tmp_path), logged(on_eight[0]))
-
-
-def test_a_run_goes_on_with_other_devices(on_eight, tmp_path):
-    workdir = shutil.copytree(on_eight[0], tmp_path / "run")
-    shutil.rmtree(workdir / "checkpoints" / str(STEPS))
-    loop.train(config(), workdir)
-    assert_same_losses(logged(workdir), logged(on_eight[0]))
-    assert everything(workdir, STEPS)[1] == everything(on_eight[0], STEPS)[1]
+def specs(mesh, **shapes):
+    """The partition of arrays, by their path with __ for /."""
+    tree = {
+        name.replace("__", "/"): jax.ShapeDtypeStruct(shape, jnp.float32)
+        for name, shape in shapes.items()
+    }
+    return {k: tuple(v.spec) for k, v in sharding.shard(mesh, tree).items()}
 
 
 def test_the_mesh_takes_the_devices_that_the_config_names():
     options = configs.default().sharding
-    options.data = -1
-    assert dict(sharding.make_mesh(options).shape) == {"data": jax.device_count()}
+    sizes = {"data": jax.device_count(), "fsdp": 1, "tensor": 1}
+    assert dict(sharding.make_mesh(options).shape) == sizes
     options.data = 1
-    assert dict(sharding.make_mesh(options).shape) == {"data": 1}
+    assert dict(sharding.make_mesh(options).shape) == sizes | {"data": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "devices", "shape"),
+    [
+        ({}, 8, (8, 1, 1)),
+        ({"fsdp": 4}, 8, (2, 4, 1)),
+        ({"fsdp": 2, "tensor": 2}, 8, (2, 2, 2)),
+        ({"data": 3}, 8, (3, 1, 1)),
+    ],
+)
+def test_one_axis_takes_what_the_others_leave(options, devices, shape):
+    config = configs.default()
+    config.sharding.update(options)
+    assert configs.mesh_shape(config.sharding, devices) == shape
+
+
+@pytest.mark.parametrize(
+    ("options", "devices", "processes", "words"),
+    [
+        (
+            {"sharding.data": 9},
+            8,
+            1,
+            ("data = 9, fsdp = 1, tensor = 1", "at most 8"),
+        ),
+        ({"sharding.fsdp": 16}, 8, 1, ("fsdp = 16", "at most 8 devices")),
+        ({"sharding.tensor": 3}, 8, 1, ("tensor = 3", "leaves 2 of 8 devices")),
+        ({"sharding.data": 2}, 8, 2, ("data = 2", "leaves 6 of 8 devices")),
+        ({"train.batch_size": 12}, 8, 1, ("config.train.batch_size = 12", "multiples of 8")),
+        ({"train.batch_size": 12, "sharding.fsdp": 8}, 8, 1, ("over 8 devices",)),
+        ({"train.batch_size": 8, "train.accumulate": 2}, 8, 1, ("in 2 parts", "multiples of 16")),
+        (
+            {"train.strategy": "pmap", "sharding.fsdp": 2},
+            8,
+            1,
+            ("config.sharding.fsdp = 2", "'pmap'", "strategy 'jit'"),
+        ),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(options, devices, processes, words):
+    config = configs.default()
+    config.update_from_flattened_dict(options)
+    with pytest.raises(InputError) as refusal:
+        configs.validate(config, devices, processes)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_tensor_alone_leaves_the_batch_whole():
+    config = configs.default()
+    config.sharding.tensor, config.train.batch_size = 8, 1
+    configs.validate(config, 8)
+
+
+def test_fsdp_splits_the_longest_axis_that_divides():
+    found = specs(mesh(fsdp=8), a=(16, 64), b=(64, 16), c=(30, 24), d=(5,), e=())
+    assert found == {
+        "a": (None, "fsdp"),
+        "b": ("fsdp", None),
+        "c": (None, "fsdp"),
+        "d": (None,),
+        "e": (),
+    }
+
+
+def test_tensor_splits_features_out_then_features_in():
+    shapes = {"qkv__kernel": (32, 96), "gate_up__kernel": (32, 128), "down__kernel": (64, 32)}
+    found = specs(mesh(fsdp=2, tensor=2), **shapes, other__kernel=(32, 64))
+    assert found == {
+        "qkv/kernel": ("fsdp", "tensor"),
+        "gate_up/kernel": ("fsdp", "tensor"),
+        "down/kernel": ("tensor", "fsdp"),
+        "other/kernel": (None, "fsdp"),
+    }
+
+
+def test_stacked_layers_are_not_split_between_layers():
+    found = specs(mesh(fsdp=8), trunk__layers__dense__kernel=(64, 16, 32), other=(64, 16, 32))
+    assert found == {
+        "trunk/layers/dense/kernel": (None, None, "fsdp"),
+        "other": ("fsdp", None, None),
+    }
+
+
+def test_what_is_no_float_stays_whole():
+    tree = {"key": jax.ShapeDtypeStruct((8,), jnp.uint32)}
+    assert sharding.shard(mesh(fsdp=8), tree)["key"].spec == PartitionSpec(None)
+
+
+@pytest.mark.parametrize("optimizer", ("adamw", "muon"))
+def test_the_state_of_a_real_recipe_is_shared_out(optimizer):
+    """Parameters, averages and moments alike: each device has an eighth, to half a percent."""
+    config = flow.get_config("data=shapes,modalities=label,size=base")
+    config.optimizer.generator.name = optimizer
+    model = models.build(config, {"label": {"names": [str(n) for n in range(9)]}})
+    shapes = run.state_shapes(config, model)
+    held = whole = 0
+    for leaf, place in zip(
+        jax.tree.leaves(shapes), jax.tree.leaves(sharding.shard(mesh(fsdp=8), shapes)), strict=True
+    ):
+        size = leaf.dtype.itemsize
+        whole += size * leaf.size
+        held += size * int(np.prod(place.shard_shape(leaf.shape)))
+    assert held / whole < 0.125 * 1.005
 
 
 def test_a_batch_on_the_devices_is_the_batch_of_the_host():
@@ -133,8 +149,12 @@ def test_a_batch_on_the_devices_is_the_batch_of_the_host():
         "has": {"label": np.bool_(True)},
     }
     batch = collate([example, example | {"index": np.uint32(2**32 - 1)}])
-    there = sharding.to_devices(sharding.make_mesh(configs.default().sharding), batch)
+    there = sharding.to_devices(sharding.make_mesh(configs.default().sharding), batch, 2)
     assert there.index.tolist() == [3, 2**32 - 1] and there.index.dtype == np.uint32
     np.testing.assert_array_equal(there.images, batch["image"])
     assert there.values["label"]["label"].tolist() == [2, 2]
     assert there.has["label"].dtype == bool
+
+
+def test_a_process_alone_is_fed_every_row():
+    assert sharding.rows(sharding.make_mesh(configs.default().sharding), 6) == [*range(6)]

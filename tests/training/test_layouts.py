@@ -1,0 +1,110 @@
+"""The same training on every layout of devices and processes, and from one to the other."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from mmgen_jax import config as configs
+from tests.layouts import LAYOUTS, train_on
+from tests.runs import everything, logged
+from tests.tiny import tiny_config
+
+STEPS, HALF = 20, 10
+# Each layout goes on from that of the one before it, in the fast suite.
+BEFORE = dict(zip(LAYOUTS, [*LAYOUTS][-1:] + [*LAYOUTS][:-1], strict=True))
+
+
+def config():
+    """Text is told apart by comparison with the whole batch's, over all devices."""
+    config = tiny_config(("text", "label"))
+    config.train.batch_size, config.train.steps, config.train.log_every = 16, STEPS, 1
+    config.checkpoint.every = HALF
+    config.optimizer.generator.update(name="adamw", learning_rate=3e-3, warmup_steps=2)
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """By layout: (directory of a run on it, what was seen)."""
+    runs = {}
+    for name in LAYOUTS:
+        workdir = tmp_path_factory.mktemp(name)
+        configs.save(config(), workdir / "config.json")
+        runs[name] = workdir, train_on(name, workdir)[str(workdir)]
+    return runs
+
+
+def assert_same_losses(ours, theirs):
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    assert ours[0].keys() == theirs[0].keys()
+    for name in ("loss", "flow", "recovery_text", "recovery_label", "gradient_norm_generator"):
+        a, b = ([line[name] for line in lines] for lines in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=1e-4, err_msg=name)
+
+
+def halfway(workdir, target):
+    """A copy of a run that goes on from its first checkpoint."""
+    shutil.copytree(workdir, target)
+    shutil.rmtree(target / "checkpoints" / str(STEPS))
+    return target
+
+
+def assert_goes_on(source, target, workdir, seen):
+    """That `workdir`, saved half-way by a layout and gone on with by another, is the same run."""
+    assert seen["fed"] == source[1]["fed"][HALF:]
+    assert_same_losses(logged(workdir), logged(source[0]))
+    if source is target:
+        assert logged(workdir) == logged(source[0])
+        assert everything(workdir, STEPS) == everything(source[0], STEPS)
+    else:
+        assert everything(workdir, STEPS)[1] == everything(source[0], STEPS)[1]
+
+
+def test_the_training_is_one_that_shows_a_difference(trained):
+    """It learns, by steps large enough, with a term that compares examples over all devices."""
+    losses = [line["loss"] for line in logged(trained["one"][0])]
+    # A loss of log likelihoods may fall through zero: by a tenth of its size.
+    assert np.mean(losses[-3:]) < losses[0] - 0.1 * abs(losses[0])
+    assert config().optimizer.generator.learning_rate >= 1e-3
+    assert config().modalities.text.recovery_weight > 0
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "one"])
+def test_every_layout_trains_alike(trained, name):
+    assert trained[name][1]["fed"] == trained["one"][1]["fed"]
+    assert_same_losses(logged(trained[name][0]), logged(trained["one"][0]))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_device_holds_its_share(trained, name):
+    seen = trained[name][1]
+    layout = LAYOUTS[name]
+    assert len(seen["bytes"]) == layout.devices * layout.processes
+    shares = layout.overrides.get("sharding.fsdp", 1) * layout.overrides.get("sharding.tensor", 1)
+    for held in seen["bytes"].values():
+        assert held <= seen["whole"] * (1 / shares + (0.05 if shares > 1 else 0))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_state_is_donated(trained, name):
+    assert trained[name][1]["donated"]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_run_goes_on_with_its_own_layout_and_with_another(trained, tmp_path, name):
+    names = (BEFORE[name], name)
+    sources = {source: halfway(trained[source][0], tmp_path / source) for source in names}
+    seen = train_on(name, *sources.values())
+    for source, workdir in sources.items():
+        assert_goes_on(trained[source], trained[name], workdir, seen[str(workdir)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_run_goes_on_with_any_layout(trained, tmp_path, name):
+    """All 36 of them."""
+    sources = {source: halfway(trained[source][0], tmp_path / source) for source in LAYOUTS}
+    seen = train_on(name, *sources.values())
+    for source, workdir in sources.items():
+        assert_goes_on(trained[source], trained[name], workdir, seen[str(workdir)])
