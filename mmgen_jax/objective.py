@@ -17,6 +17,7 @@ from mmgen_jax import fusion
 from mmgen_jax.fusion import Values
 from mmgen_jax.modalities import Encoding, Modality, Recovery
 from mmgen_jax.model import Batch, Model
+from mmgen_jax.nn.layout import gathered
 from mmgen_jax.training import crossbatch
 
 
@@ -27,6 +28,7 @@ def objective(
 
     All randomness comes from one key per example, `fold_in(key, index)`.
     """
+    params = gathered(params)
     keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.index)
     presence_keys, generator_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     w = model.weights

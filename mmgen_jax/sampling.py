@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
 from mmgen_jax import fusion, gallery
@@ -13,6 +14,7 @@ from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.guidance import guide, passes_needed
 from mmgen_jax.images import quantise
 from mmgen_jax.model import Model
+from mmgen_jax.nn.layout import by_example, gathered, on_mesh
 
 
 def sample(
@@ -39,6 +41,7 @@ def sample(
       options: config.generator.FAMILY.sample.
       passes: see `guidance.guide`.
     """
+    params = gathered(params)
     encodings = fusion.encode(model.modalities, params["encoders"], values, has)
     guidance = guide(params["encoders"]["fusion"], encodings, weights, passes)
     return model.generator.sample(params, state, guidance, keys, options)
@@ -51,18 +54,10 @@ class Sampler:
       model: what to draw with.
       options: config.generator.FAMILY.sample.
       batch_size: pictures drawn at once.
-      split: how a batch lies on the devices; None where the parameters are on one device.
-      whole: how the pictures do, so that the host can read them; None likewise.
+      mesh: where the parameters lie, and the pictures are drawn; None where that is one device.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        options: Any,
-        batch_size: int,
-        split: jax.sharding.Sharding | None = None,
-        whole: jax.sharding.Sharding | None = None,
-    ):
+    def __init__(self, model: Model, options: Any, batch_size: int, mesh: Mesh | None = None):
         self._batch_size = batch_size
 
         def draw(
@@ -75,15 +70,17 @@ class Sampler:
             seed: Array,
             passes: tuple[int, ...],
         ) -> Array:
-            if split is not None:
-                values, has, weights, rows = jax.lax.with_sharding_constraint(
-                    (values, has, weights, rows), split
-                )
+            values, has, weights, rows = jax.tree.map(by_example, (values, has, weights, rows))
             key = jax.random.key(seed)
             keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
             return sample(model, params, state, values, has, weights, keys, options, passes)
 
-        self._draw = jax.jit(draw, static_argnames="passes", out_shardings=whole)
+        if mesh is None:
+            self._draw = jax.jit(draw, static_argnames="passes")
+        else:
+            whole = NamedSharding(mesh, PartitionSpec())  # so that every host can read them
+            draw_there = on_mesh(mesh, draw)
+            self._draw = jax.jit(draw_there, static_argnames="passes", out_shardings=whole)
 
     def __call__(
         self,

@@ -65,7 +65,8 @@ def finish(processes: list[subprocess.Popen], timeout: float = 300) -> list[Done
     try:
         for process in processes:
             out, err = process.communicate(timeout=timeout)
-            ended.append(Done(process.returncode, out, err))
+            ours = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
+            ended.append(Done(process.returncode, "\n".join(ours), err))
     finally:
         for process in processes:
             process.kill()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmgen_jax.nn.attention import QueryKeyValue, attend
+from mmgen_jax.nn.layout import STACKED, by_example
 from mmgen_jax.nn.patches import patch_positions, patchify, unpatchify
 from mmgen_jax.nn.transformer import SwiGLU, scan_layers
 
@@ -92,7 +93,7 @@ class MMDiTBlock(nn.Module):
         image_positions: Float[Array, "tokens axes"],
         condition_positions: Float[Array, "condition axes"],
     ) -> tuple[tuple[Tokens, Float[Array, "batch condition width"]], None]:
-        image, condition = streams
+        image, condition = map(by_example, streams)
         sizes = (image.shape[-1], self.heads, self.dtype)
         image_stream = Stream(*sizes, name="image")
         condition_stream = Stream(*sizes, name="condition")
@@ -139,9 +140,9 @@ class MMDiT(nn.Module):
         mask = jnp.concatenate([jnp.ones(image.shape[:2], bool), mask], axis=1)
         image_positions = patch_positions(height, width, self.patch)
         layers = scan_layers(MMDiTBlock, self.depth, self.remat, broadcasts=4)(
-            self.heads, self.dtype, name="layers"
+            self.heads, self.dtype, name=STACKED
         )
-        streams = (image.astype(self.dtype), tokens)
+        streams, vector = (image.astype(self.dtype), tokens), by_example(vector)
         (image, _), _ = layers(streams, vector, mask, image_positions, positions)
         shift, scale = Modulation(2, self.dtype, name="modulation")(vector)
         image = modulate(nn.RMSNorm(use_scale=False, dtype=self.dtype)(image), shift, scale)

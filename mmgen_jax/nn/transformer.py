@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmgen_jax.nn.attention import QueryKeyValue, attend
+from mmgen_jax.nn.layout import STACKED, by_example, gathered
 
 UNROLLED = 4
 
@@ -41,6 +42,7 @@ class TransformerBlock(nn.Module):
         mask: Bool[Array, "batch tokens"],
         positions: Float[Array, "tokens axes"],
     ) -> tuple[Float[Array, "batch tokens width"], None]:
+        x = by_example(x)
         normed = nn.RMSNorm(dtype=self.dtype)(x)
         mixed = attend(*QueryKeyValue(self.heads, self.dtype)(normed, positions), mask)
         x = x + nn.Dense(x.shape[-1], use_bias=False, dtype=self.dtype, name="out")(mixed)
@@ -58,6 +60,8 @@ def scan_layers(block: type[nn.Module], depth: int, remat: bool, broadcasts: int
       remat: if True, activations within a layer are recomputed in the backward pass.
       broadcasts: number of arguments after the carry.
     """
+    # Within what is recomputed: what is gathered is not kept for the backward pass.
+    block = nn.map_variables(block, "params", gathered, init=True)
     if remat:
         block = nn.remat(block, prevent_cse=False)
     return nn.scan(
@@ -87,5 +91,5 @@ class Transformer(nn.Module):
         positions: Float[Array, "tokens axes"],
     ) -> Float[Array, "batch tokens width"]:
         layers = scan_layers(TransformerBlock, self.depth, self.remat, broadcasts=2)
-        x, _ = layers(self.heads, self.dtype, name="layers")(x, mask, positions)
+        x, _ = layers(self.heads, self.dtype, name=STACKED)(x, mask, positions)
         return nn.RMSNorm(dtype=self.dtype, name="norm")(x)

@@ -7,8 +7,8 @@ import optax
 from ml_collections import ConfigDict
 from optax import contrib
 
-# `nn.scan` stacks the parameters of all layers under this name, on axis 0.
-STACKED = "layers"
+from mmgen_jax.nn.layout import STACKED
+
 # Adaptive norms' modules are named so (`nn.mmdit.Modulation`).
 MODULATION = "modulation"
 

@@ -13,7 +13,6 @@ from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import fixed_batch, prepare_example
 from mmgen_jax.model import Model
 from mmgen_jax.sampling import Sampler, describe
-from mmgen_jax.training import sharding
 
 
 class Preview:
@@ -38,11 +37,8 @@ class Preview:
         )
         self._weights = {m: config.modalities[m].guidance for m in model.modalities}
         self._seed = config.train.seed
-        whole = sharding.replicated(mesh)
-        divides = rows % sharding.shares(mesh) == 0
-        split = sharding.split(mesh) if divides else whole
         options = config.generator[config.generator.name].sample
-        self._sampler = Sampler(model, options, rows, split, whole)
+        self._sampler = Sampler(model, options, rows, mesh)
 
     def __call__(self, params: Any, state: Any) -> UInt8[np.ndarray, "height width 3"]:
         """A captioned grid from these (averaged) parameters."""

@@ -1,6 +1,5 @@
 """Where arrays lie: the mesh of devices, and what is split over which of its axes."""
 
-import re
 from typing import Any
 
 import jax
@@ -11,21 +10,9 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax.model import Batch
-from mmgen_jax.training.optimizers import STACKED
+from mmgen_jax.nn.layout import AXES, BATCH, STACKED, path_name, tensor_axis
 
 AnyMesh = Mesh | AbstractMesh
-
-# Batches are split over both of these; over the third axis, `tensor`, they are repeated.
-BATCH = ("data", "fsdp")
-AXES = (*BATCH, "tensor")
-
-# Which axis of an array `tensor` splits: the first pattern that is found in its path decides. They
-# name layers of `nn`, of which all networks are made, and hold for a parameter, its moving average
-# and the optimizer's moments alike (Shoeybi et al. 2019, Megatron-LM, section 3).
-TENSOR_RULES = (
-    (r"(qkv|gate_up|hidden)/kernel$", -1),  # features out
-    (r"(out|down)/kernel$", -2),  # features in
-)
 
 
 def make_mesh(options: ConfigDict) -> Mesh:
@@ -52,11 +39,6 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
-def shares(mesh: Mesh) -> int:
-    """How many shares a batch is split into."""
-    return int(np.prod([mesh.shape[axis] for axis in BATCH]))
-
-
 def shard(mesh: AnyMesh, shapes: Any) -> Any:
     """The same tree (parameters, moments, averages) with the sharding of every array.
 
@@ -71,10 +53,10 @@ def shard(mesh: AnyMesh, shapes: Any) -> Any:
     def choose(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         spec: list[str | None] = [None] * leaf.ndim
         if jnp.issubdtype(leaf.dtype, jnp.floating):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            _place(spec, "tensor", mesh, leaf.shape, _tensor_axes(name, leaf.ndim))
+            by_rule = tensor_axis(path, leaf.ndim)
+            _place(spec, "tensor", mesh, leaf.shape, [] if by_rule is None else [by_rule])
             # Axis 0 of stacked layers is sliced in every step: that needs it whole.
-            first = 1 if f"/{STACKED}/" in name else 0
+            first = 1 if f"/{STACKED}/" in path_name(path) else 0
             longest = sorted(range(first, leaf.ndim), key=lambda axis: -leaf.shape[axis])
             _place(spec, "fsdp", mesh, leaf.shape, longest)
         return NamedSharding(mesh, PartitionSpec(*spec))
@@ -122,13 +104,6 @@ def to_devices(mesh: Mesh, batch: dict[str, Any], batch_size: int) -> Batch:
         return jax.make_array_from_callback(shape, sharding, part)
 
     return batch_of(jax.tree.map(put, batch))
-
-
-def _tensor_axes(name: str, rank: int) -> list[int]:
-    for pattern, axis in TENSOR_RULES:
-        if re.search(pattern, name):
-            return [rank + axis]
-    return []
 
 
 def _place(

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmgen_jax.model import Batch
+from mmgen_jax.nn.layout import on_mesh
 from mmgen_jax.training import crossbatch, sharding
 from mmgen_jax.training.step import Step
 
@@ -28,8 +29,9 @@ class Strategy(NamedTuple):
 def with_jit(step: Step, mesh: Mesh, shardings: Any, batch_size: int) -> Strategy:
     """The compiler splits the step over the mesh, as its operands are split."""
     everywhere = sharding.replicated(mesh)
+
     compiled = jax.jit(
-        step,
+        on_mesh(mesh, step),
         in_shardings=(shardings, sharding.split(mesh)),
         out_shardings=(shardings, everywhere),
         donate_argnums=0,
