@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,8 +66,8 @@ def finish(processes: list[subprocess.Popen], timeout: float = 300) -> list[Done
     try:
         for process in processes:
             out, err = process.communicate(timeout=timeout)
-            ours = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
-            ended.append(Done(process.returncode, "\n".join(ours), err))
+            # Where processes talk by gloo, stdout holds its chatter, of several threads at once.
+            ended.append(Done(process.returncode, "" if len(processes) > 1 else out, err))
     finally:
         for process in processes:
             process.kill()
@@ -79,10 +80,10 @@ def train_on(name: str, *workdirs: Path) -> dict[str, dict[str, Any]]:
     Returns what was seen, by workdir: "fed", each step's records; "bytes", of parameters and
     optimizer state by device; "whole", of all of them; "donated", whether the first state was.
     """
-    done = finish(start(LAYOUTS[name], "-m", "tests.layouts", name, *workdirs))
-    for process in done:
-        assert process.code == 0, process.err
-    first, *others = [json.loads(process.out) for process in done]
+    with tempfile.TemporaryDirectory() as folder:
+        for process in finish(start(LAYOUTS[name], "-m", "tests.layouts", folder, name, *workdirs)):
+            assert process.code == 0, process.err
+        first, *others = [json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())]
     for workdir, seen in first.items():
         for other in others:
             fed = zip(seen["fed"], other[workdir]["fed"], strict=True)
@@ -116,7 +117,7 @@ def _train_and_note() -> None:
         return after
 
     TrainingBatches.__next__, loop.Loop.run = note_batch, note_state
-    name, *workdirs = sys.argv[1:]
+    folder, name, *workdirs = sys.argv[1:]
     found = {}
     with processes.joined():
         for workdir in workdirs:
@@ -125,7 +126,7 @@ def _train_and_note() -> None:
             seen = {"fed": []}
             loop.train(config, Path(workdir))
             found[workdir] = seen
-    print(json.dumps(found))
+        (Path(folder) / str(jax.process_index())).write_text(json.dumps(found))
 
 
 def _checksum(example: Any) -> str:
