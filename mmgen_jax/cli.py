@@ -36,6 +36,10 @@ def run(main: Callable[[], None]) -> NoReturn:
     # Warnings of libraries about a machine's missing accelerators are no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
+    # A failed save is one line of `checkpoints`; orbax and asyncio would log hundreds before it.
+    logging.get_absl_handler().addFilter(
+        lambda record: record.name != "asyncio" and "orbax" not in record.pathname
+    )
     app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
     raise SystemExit(0)
 

@@ -374,6 +374,10 @@ def _check_sizes(config: ConfigDict) -> None:
 
 
 def _check_devices(config: ConfigDict, devices: int, processes: int) -> None:
+    if config.train.strategy == "pmap" and processes > 1:
+        raise InputError(
+            f"config.train.strategy = 'pmap' with {processes} processes; allowed: strategy 'jit'"
+        )
     data, fsdp, tensor = mesh_shape(config.sharding, devices)
     axes = config.sharding
     asked = f"config.sharding.data = {axes.data}, fsdp = {axes.fsdp}, tensor = {axes.tensor}"

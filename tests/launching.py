@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from absl import flags
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +34,13 @@ def launch(script: str | Path, *arguments: str | Path) -> Done:
     out, err, argv, handlers = io.StringIO(), io.StringIO(), sys.argv, list(logging.root.handlers)
     sys.argv = [path, *map(str, arguments)]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            # jax is in use here already: too late to look for others.
+            patch.setenv("JAX_NUM_PROCESSES", "1")
             code = _exit_code(path)
     finally:
         sys.argv, logging.root.handlers = argv, handlers

@@ -34,6 +34,15 @@ LAYOUTS = {
 }
 
 
+# What a run's config says of its layout, where the layout says nothing.
+USUAL = {
+    "sharding.data": -1,
+    "sharding.fsdp": 1,
+    "sharding.tensor": 1,
+    "train.strategy": "jit",
+}
+
+
 def environment(layout: Layout) -> list[dict[str, str]]:
     """What every process of a layout needs to be one of it."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={layout.devices}"
@@ -122,7 +131,7 @@ def _train_and_note() -> None:
     with processes.joined():
         for workdir in workdirs:
             config = configs.load(Path(workdir) / "config.json")
-            config.update_from_flattened_dict(LAYOUTS["one"].overrides | LAYOUTS[name].overrides)
+            config.update_from_flattened_dict(USUAL | LAYOUTS[name].overrides)
             seen = {"fed": []}
             loop.train(config, Path(workdir))
             found[workdir] = seen

@@ -186,6 +186,7 @@ class Checkpoints:
         error = finished.exception()
         self._saving = None
         if error is not None:
+            _delete_unfinished(self._directory)  # of a full disk, it may have the last of the room
             raise _failure(self._directory / str(step), error) from error
 
     def close(self) -> None:
@@ -320,9 +321,14 @@ def _make_writable(directory: Path) -> None:
             f"cannot write checkpoints to {directory}: {error.strerror}; "
             "--workdir must be a directory that can be written"
         ) from error
+    _delete_unfinished(directory)
+
+
+def _delete_unfinished(directory: Path) -> None:
+    """Of saves that were killed, or failed, before they were committed."""
     if processes.is_main():
         for unfinished in directory.glob("*.orbax-checkpoint-tmp"):
-            _delete(unfinished)  # a save that was killed before it was committed
+            _delete(unfinished)
 
 
 def _move_aside(path: Path) -> None:

@@ -35,5 +35,5 @@ class Means:
         return dict(self.newest)
 
     def to_json(self) -> dict[str, Any]:
-        """All that it holds; JSON keeps every bit of a float."""
-        return {"count": self._count, "sums": self._sums, "newest": self.newest}
+        """A copy of all that it holds; JSON keeps every bit of a float."""
+        return {"count": self._count, "sums": dict(self._sums), "newest": dict(self.newest)}

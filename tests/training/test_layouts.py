@@ -81,7 +81,7 @@ def test_each_device_holds_its_share(trained, name):
     seen = trained[name][1]
     layout = LAYOUTS[name]
     assert len(seen["bytes"]) == layout.devices * layout.processes
-    shares = layout.overrides.get("sharding.fsdp", 1) * layout.overrides.get("sharding.tensor", 1)
+    shares = layout.overrides.get("sharding.fsdp", 1)
     for held in seen["bytes"].values():
         assert held <= seen["whole"] * (1 / shares + (0.05 if shares > 1 else 0))
 

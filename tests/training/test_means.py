@@ -27,6 +27,14 @@ def test_they_go_on_from_json_to_the_bit():
     assert second.take() == whole.take()
 
 
+def test_what_is_saved_is_a_copy():
+    """It is written in the background, while training goes on."""
+    means = Means()
+    saved = means.to_json()
+    means.add({"loss": 1.0})
+    assert saved == {"count": 0, "sums": {}, "newest": {}}
+
+
 def test_the_newest_are_kept_in_json():
     means = Means()
     assert Means(means.to_json()).newest == {}

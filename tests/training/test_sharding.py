@@ -66,6 +66,7 @@ def test_one_axis_takes_what_the_others_leave(options, devices, shape):
         ({"train.batch_size": 12}, 8, 1, ("config.train.batch_size = 12", "multiples of 8")),
         ({"train.batch_size": 12, "sharding.fsdp": 8}, 8, 1, ("over 8 devices",)),
         ({"train.batch_size": 8, "train.accumulate": 2}, 8, 1, ("in 2 parts", "multiples of 16")),
+        ({"train.strategy": "pmap"}, 8, 2, ("'pmap' with 2 processes", "strategy 'jit'")),
         (
             {"train.strategy": "pmap", "sharding.fsdp": 2},
             8,
