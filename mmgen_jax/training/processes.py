@@ -50,7 +50,7 @@ def joined() -> Iterator[None]:
             orderly = isinstance(error, (InputError, Failure, SystemExit))
             watch.close(failed=_exit_code(error) != 143, explained=orderly)
             if _exit_code(error) != 143:
-                _leave_alone(_exit_code(error))
+                _leave_alone(_exit_code(error), watch)
         raise
     if watch:
         watch.close()
@@ -150,10 +150,11 @@ def _exit_code(error: BaseException) -> int:
     return 2 if isinstance(error, InputError) else 1
 
 
-def _leave_alone(code: int) -> None:
-    """Has this process end without waiting for the others, as jax would when Python exits."""
+def _leave_alone(code: int, watch: Watch) -> None:
+    """Has this process end without a last meeting of all, which jax holds when Python exits."""
 
     def leave() -> None:
+        watch.linger()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

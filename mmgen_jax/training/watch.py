@@ -45,12 +45,14 @@ class Watch:
         self._peers: dict[int, socket.socket] = {}
         self._lock = threading.Lock()
         self._noticed, self._leaving = threading.Event(), threading.Event()
+        self._complete, self._followers = threading.Event(), list[threading.Thread]()
         if process == 0:
             server = _listen()
             self._nonce = secrets.token_hex(16)
             where = [_hosts(), server.getsockname()[1], self._nonce]
             announce(json.dumps(where).encode())
             _start(self._serve, server)
+            self._complete.wait(2 * CONNECT)
         else:
             hosts, port, self._nonce = json.loads(announce(b""))
             peer = self._connect(hosts, port)
@@ -73,6 +75,12 @@ class Watch:
         self._leaving.set()
         self._tell("failed" if failed else "done")
 
+    def linger(self) -> None:
+        """Waits, on process 0, for the others to go: jax aborts those that outlive it."""
+        deadline = time.monotonic() + 2 * GRACE
+        for follower in self._followers if self._process == 0 else ():
+            follower.join(max(0.0, deadline - time.monotonic()))
+
     def _serve(self, server: socket.socket) -> None:
         while True:
             peer, _ = server.accept()
@@ -90,6 +98,9 @@ class Watch:
             return
         with self._lock:
             self._peers[int(number)] = peer
+            self._followers.append(threading.current_thread())
+            if len(self._peers) == self._count - 1:
+                self._complete.set()
         self._follow(int(number), peer)
 
     def _connect(self, hosts: list[str], port: int) -> socket.socket | None:
