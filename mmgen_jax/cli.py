@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -40,6 +40,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     logging.get_absl_handler().addFilter(
         lambda record: record.name != "asyncio" and "orbax" not in record.pathname
     )
+    sys.excepthook = _excepthook
     app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
     raise SystemExit(0)
 
@@ -85,6 +86,12 @@ def _explain(error: Exception, argv: Sequence[str]) -> str:
     if isinstance(error, OSError):
         return f"cannot read the recipe of --config: {chain[-1]}"
     return f"bad flag: {error}"
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """As Python's own, but for what tensorstore's threads say of a save that has failed already."""
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
