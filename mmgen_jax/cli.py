@@ -40,7 +40,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     logging.get_absl_handler().addFilter(
         lambda record: record.name != "asyncio" and "orbax" not in record.pathname
     )
-    sys.excepthook = _excepthook
+    sys.unraisablehook = _unraisablehook
     app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
     raise SystemExit(0)
 
@@ -88,10 +88,11 @@ def _explain(error: Exception, argv: Sequence[str]) -> str:
     return f"bad flag: {error}"
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _unraisablehook(unraisable: Any) -> None:
     """As Python's own, but for what tensorstore's threads say of a save that has failed already."""
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        sys.__unraisablehook__(unraisable)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,14 +85,21 @@ def finish(processes: list[subprocess.Popen], timeout: float = 300) -> list[Done
     return ended
 
 
-def train_on(name: str, *workdirs: Path) -> dict[str, dict[str, Any]]:
-    """Trains the runs in `workdirs`, made by `config.json` alone, on a layout.
+def train_on(name: str, *runs: Path | tuple[Path, Path]) -> dict[str, dict[str, Any]]:
+    """Trains runs on a layout, one after the other in the same processes.
 
-    Returns what was seen, by workdir: "fed", each step's records; "bytes", of parameters and
-    optimizer state by device; "whole", of all of them; "donated", whether the first state was.
+    Args:
+      name: of the layout.
+      runs: each a directory that holds `config.json` alone, or (directory, directory of a whole
+        run): it goes on from that run's first checkpoint.
+
+    Returns:
+      What was seen, by directory: "fed", each step's records; "bytes", of parameters and optimizer
+      state by device; "whole", of all of them; "donated", whether the first state was.
     """
+    named = ["=".join(map(str, run)) if isinstance(run, tuple) else str(run) for run in runs]
     with tempfile.TemporaryDirectory() as folder:
-        for process in finish(start(LAYOUTS[name], "-m", "tests.layouts", folder, name, *workdirs)):
+        for process in finish(start(LAYOUTS[name], "-m", "tests.layouts", folder, name, *named)):
             assert process.code == 0, process.err
         first, *others = [json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())]
     for workdir, seen in first.items():
@@ -126,16 +135,27 @@ def _train_and_note() -> None:
         return after
 
     TrainingBatches.__next__, loop.Loop.run = note_batch, note_state
-    folder, name, *workdirs = sys.argv[1:]
+    folder, name, *runs = sys.argv[1:]
     found = {}
     with processes.joined():
-        for workdir in workdirs:
+        for run_ in runs:
+            workdir, _, whole = run_.partition("=")
+            if whole:
+                processes.on_main(partial(copy_first_half, Path(whole), Path(workdir)))
             config = configs.load(Path(workdir) / "config.json")
             config.update_from_flattened_dict(USUAL | LAYOUTS[name].overrides)
             seen = {"fed": []}
             loop.train(config, Path(workdir))
             found[workdir] = seen
         (Path(folder) / str(jax.process_index())).write_text(json.dumps(found))
+
+
+def copy_first_half(whole: Path, workdir: Path) -> None:
+    """A run that has come to its first checkpoint."""
+    shutil.copytree(whole, workdir)
+    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    for step in steps[1:]:
+        shutil.rmtree(workdir / "checkpoints" / str(step))
 
 
 def _checksum(example: Any) -> str:

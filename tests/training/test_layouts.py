@@ -1,7 +1,5 @@
 """The same training on every layout of devices and processes, and from one to the other."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,9 @@ from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
 STEPS, HALF = 20, 10
-# Each layout goes on from that of the one before it, in the fast suite.
+# Each layout goes on from its own run and from that of the one before it, in the fast suite.
 BEFORE = dict(zip(LAYOUTS, [*LAYOUTS][-1:] + [*LAYOUTS][:-1], strict=True))
+PAIRS = [(source, name) for name in LAYOUTS for source in (name, BEFORE[name])]
 
 
 def config():
@@ -25,14 +24,22 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """By layout: (directory of a run on it, what was seen)."""
-    runs = {}
-    for name in LAYOUTS:
-        workdir = tmp_path_factory.mktemp(name)
+def runs(tmp_path_factory):
+    """By layout, and by (layout that saved, layout that went on): (directory, what was seen)."""
+    top = tmp_path_factory.mktemp("runs")
+    whole = {name: top / name for name in LAYOUTS}
+    halves = {pair: top / "-".join(pair) for pair in PAIRS}
+    found = {}
+    for name, workdir in whole.items():
+        workdir.mkdir()
         configs.save(config(), workdir / "config.json")
-        runs[name] = workdir, train_on(name, workdir)[str(workdir)]
-    return runs
+        # As much as can be in the same processes: they spend most of their time on starting.
+        pairs = [p for p in PAIRS if p[1] == name and (p[0] == name or whole[p[0]].exists())]
+        found |= train_on(name, workdir, *((halves[p], whole[p[0]]) for p in pairs))
+    late = [p for p in PAIRS if str(halves[p]) not in found]
+    for pair in late:
+        found |= train_on(pair[1], (halves[pair], whole[pair[0]]))
+    return {key: (path, found[str(path)]) for key, path in (whole | halves).items()}
 
 
 def assert_same_losses(ours, theirs):
@@ -43,27 +50,20 @@ def assert_same_losses(ours, theirs):
         np.testing.assert_allclose(a, b, rtol=1e-4, err_msg=name)
 
 
-def halfway(workdir, target):
-    """A copy of a run that goes on from its first checkpoint."""
-    shutil.copytree(workdir, target)
-    shutil.rmtree(target / "checkpoints" / str(STEPS))
-    return target
-
-
-def assert_goes_on(source, target, workdir, seen):
+def assert_goes_on(source, workdir, seen, *, alike):
     """That `workdir`, saved half-way by a layout and gone on with by another, is the same run."""
     assert seen["fed"] == source[1]["fed"][HALF:]
     assert_same_losses(logged(workdir), logged(source[0]))
-    if source is target:
+    if alike:
         assert logged(workdir) == logged(source[0])
         assert everything(workdir, STEPS) == everything(source[0], STEPS)
     else:
         assert everything(workdir, STEPS)[1] == everything(source[0], STEPS)[1]
 
 
-def test_the_training_is_one_that_shows_a_difference(trained):
+def test_the_training_is_one_that_shows_a_difference(runs):
     """It learns, by steps large enough, with a term that compares examples over all devices."""
-    losses = [line["loss"] for line in logged(trained["one"][0])]
+    losses = [line["loss"] for line in logged(runs["one"][0])]
     # A loss of log likelihoods may fall through zero: by a tenth of its size.
     assert np.mean(losses[-3:]) < losses[0] - 0.1 * abs(losses[0])
     assert config().optimizer.generator.learning_rate >= 1e-3
@@ -71,14 +71,14 @@ def test_the_training_is_one_that_shows_a_difference(trained):
 
 
 @pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "one"])
-def test_every_layout_trains_alike(trained, name):
-    assert trained[name][1]["fed"] == trained["one"][1]["fed"]
-    assert_same_losses(logged(trained[name][0]), logged(trained["one"][0]))
+def test_every_layout_trains_alike(runs, name):
+    assert runs[name][1]["fed"] == runs["one"][1]["fed"]
+    assert_same_losses(logged(runs[name][0]), logged(runs["one"][0]))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_each_device_holds_its_share(trained, name):
-    seen = trained[name][1]
+def test_each_device_holds_its_share(runs, name):
+    seen = runs[name][1]
     layout = LAYOUTS[name]
     assert len(seen["bytes"]) == layout.devices * layout.processes
     shares = layout.overrides.get("sharding.fsdp", 1)
@@ -87,24 +87,20 @@ def test_each_device_holds_its_share(trained, name):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_the_state_is_donated(trained, name):
-    assert trained[name][1]["donated"]
+def test_the_state_is_donated(runs, name):
+    assert runs[name][1]["donated"]
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_a_run_goes_on_with_its_own_layout_and_with_another(trained, tmp_path, name):
-    names = (BEFORE[name], name)
-    sources = {source: halfway(trained[source][0], tmp_path / source) for source in names}
-    seen = train_on(name, *sources.values())
-    for source, workdir in sources.items():
-        assert_goes_on(trained[source], trained[name], workdir, seen[str(workdir)])
+@pytest.mark.parametrize(("source", "name"), PAIRS)
+def test_a_run_goes_on_with_its_own_layout_and_with_another(runs, source, name):
+    assert_goes_on(runs[source], *runs[source, name], alike=source == name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_run_goes_on_with_any_layout(trained, tmp_path, name):
+def test_a_run_goes_on_with_any_layout(runs, tmp_path, name):
     """All 36 of them."""
-    sources = {source: halfway(trained[source][0], tmp_path / source) for source in LAYOUTS}
-    seen = train_on(name, *sources.values())
-    for source, workdir in sources.items():
-        assert_goes_on(trained[source], trained[name], workdir, seen[str(workdir)])
+    workdirs = {source: tmp_path / source for source in LAYOUTS}
+    seen = train_on(name, *((workdir, runs[source][0]) for source, workdir in workdirs.items()))
+    for source, workdir in workdirs.items():
+        assert_goes_on(runs[source], workdir, seen[str(workdir)], alike=source == name)

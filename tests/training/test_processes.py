@@ -6,23 +6,14 @@ import time
 import pytest
 
 from mmgen_jax.training import checkpoints, processes
+from tests import toys
 from tests.launching import assert_bad_input, python
 from tests.layouts import Layout, finish, start
 from tests.runs import everything, logged
+from tests.toy_recipe import STEPS
 
 PAIR = Layout(1, processes=2)
-STEPS = 12
-
-RECIPE = """
-from tests.tiny import tiny_config
-
-
-def get_config():
-    config = tiny_config(("label",))
-    config.train.steps, config.train.log_every = 12, 3
-    config.checkpoint.every, config.checkpoint.keep_last = 4, 9
-    return config
-"""
+RECIPE = "--config=tests/toy_recipe.py"
 
 # Runs the launcher, and has something happen to one process when it is fed a certain batch.
 HAPPENS = """
@@ -48,18 +39,17 @@ runpy.run_path("launch/train.py", run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
-    path.write_text(RECIPE)
-    return f"--config={path}"
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    with toys.registered():
+        yield
 
 
 @pytest.fixture(scope="module")
-def whole(recipe, tmp_path_factory):
+def whole(tmp_path_factory):
     """The directory of a run of two processes that nothing interrupted."""
     workdir = tmp_path_factory.mktemp("whole")
-    first, second = finish(start(PAIR, "launch/train.py", recipe, f"--workdir={workdir}"))
+    first, second = finish(start(PAIR, "launch/train.py", RECIPE, f"--workdir={workdir}"))
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert f"step {STEPS}/{STEPS} " in first.err
     assert second.err == "", "process 0 alone speaks"
@@ -71,24 +61,24 @@ def happening(process, batch, action, *flags):
 
 
 @pytest.mark.parametrize("process", (0, 1))
-def test_a_signal_to_one_stops_all_at_the_same_step(recipe, whole, tmp_path, process):
+def test_a_signal_to_one_stops_all_at_the_same_step(whole, tmp_path, process):
     action = "os.kill(os.getpid(), signal.SIGTERM)"
-    done = finish(happening(process, 6, action, recipe, f"--workdir={tmp_path}"))
+    done = finish(happening(process, 6, action, RECIPE, f"--workdir={tmp_path}"))
     assert [d.code for d in done] == [143, 143], done
     assert "SIGTERM: saving, then stopping" in done[process].err
     assert checkpoints.latest(tmp_path) in (6, 7)  # the others hear of it a step later
 
-    done = finish(start(PAIR, "launch/train.py", recipe, f"--workdir={tmp_path}"))
+    done = finish(start(PAIR, "launch/train.py", RECIPE, f"--workdir={tmp_path}"))
     assert [d.code for d in done] == [0, 0], done
     assert everything(tmp_path, STEPS) == everything(whole, STEPS)
     assert logged(tmp_path) == logged(whole)
 
 
 @pytest.mark.parametrize("process", (0, 1))
-def test_a_death_ends_the_others_and_they_say_of_what(recipe, tmp_path, process):
+def test_a_death_ends_the_others_and_they_say_of_what(tmp_path, process):
     """With training that takes minutes: they do not stop of themselves."""
     action = "os.kill(os.getpid(), signal.SIGKILL)"
-    flags = (recipe, f"--workdir={tmp_path}", "--config.train.steps=1000000")
+    flags = (RECIPE, f"--workdir={tmp_path}", "--config.train.steps=1000000")
     pair = happening(process, 9, action, *flags)
     assert pair[process].wait(120) == -9
     died = time.monotonic()
@@ -102,18 +92,18 @@ def test_a_death_ends_the_others_and_they_say_of_what(recipe, tmp_path, process)
     assert checkpoints.latest(tmp_path) in (4, 8)
 
 
-def test_a_failure_of_one_ends_all_and_it_says_why(recipe, tmp_path):
+def test_a_failure_of_one_ends_all_and_it_says_why(tmp_path):
     action = "raise InputError('greys.zip: record 7: it is torn')"
-    first, second = finish(happening(1, 6, action, recipe, f"--workdir={tmp_path}"), timeout=60)
+    first, second = finish(happening(1, 6, action, RECIPE, f"--workdir={tmp_path}"), timeout=60)
     assert_bad_input(second, "greys.zip: record 7: it is torn")
     assert first.code == 1
     assert "error: process 1 of 2 has failed; its output says why" in first.err
     assert checkpoints.latest(tmp_path) == 4
 
 
-def test_what_all_find_each_says_itself(recipe, tmp_path):
+def test_what_all_find_each_says_itself(tmp_path):
     pair = start(
-        PAIR, "launch/train.py", recipe, f"--workdir={tmp_path}", "--config.train.batch_size=9"
+        PAIR, "launch/train.py", RECIPE, f"--workdir={tmp_path}", "--config.train.batch_size=9"
     )
     for done in finish(pair, timeout=60):
         assert_bad_input(done, "config.train.batch_size = 9", "multiples of 2")
@@ -137,9 +127,9 @@ def test_what_all_find_each_says_itself(recipe, tmp_path):
         ),
     ],
 )
-def test_a_half_set_environment_is_refused(recipe, tmp_path, environment, words):
+def test_a_half_set_environment_is_refused(tmp_path, environment, words):
     workdir = tmp_path / "run"
-    done = python("launch/train.py", recipe, f"--workdir={workdir}", **environment)
+    done = python("launch/train.py", RECIPE, f"--workdir={workdir}", **environment)
     assert_bad_input(done, *words)
     assert not workdir.exists()
 
