@@ -37,8 +37,9 @@ quickstart: $(INSTALLED)  ## trains a tiny model on text, label and audio, and s
 test: $(INSTALLED) system lint  ## checks style and runs all tests but the slow ones
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
-test-slow: $(INSTALLED) system  ## runs the slow tests
-	$(BIN)/python -m pytest -m slow
+test-slow: $(INSTALLED) system  ## runs the slow tests, and the comparisons with PyTorch
+	$(BIN)/python -m pip install --quiet --editable='.[reference]'
+	$(BIN)/python -m pytest -m "slow or reference"
 
 lint: $(INSTALLED)  ## checks style
 	$(BIN)/ruff check
@@ -50,7 +51,7 @@ format: $(INSTALLED)  ## rewrites the code in the project's style
 
 lock: $(INSTALLED)  ## regenerates requirements/ from setup.py, with the newest versions
 	for version in 3.11 3.12; do \
-	  $(BIN)/python -m uv pip compile setup.py --extra=test --extra=data --extra=demo --upgrade \
+	  $(BIN)/python -m uv pip compile setup.py --extra=test --extra=data --extra=words --extra=demo --upgrade \
 	    --python-version=$$version --universal --fork-strategy=fewest \
 	    --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command='make lock' \
 	    --quiet --output-file=requirements/py$${version/./}.txt; \

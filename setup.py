@@ -21,6 +21,7 @@ CORE = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pillow>=11",
+    "safetensors>=0.5",
     "scipy>=1.14",
     "soundfile>=0.13",
     "tensorboardX>=2.6.5",
@@ -34,6 +35,7 @@ EXTRAS = {
         "fonttools>=4.53",
         "resvg-py>=0.5",
     ],
+    "words": ["gensim>=4.4"],  # word vectors
     "demo": [  # notebooks
         "ipykernel>=6.29",
         "matplotlib>=3.9",
@@ -47,6 +49,10 @@ EXTRAS = {
         "ruff>=0.15",
         "uharfbuzz>=0.50",  # oracle of the emoji glyphs
         "uv>=0.8",  # installs and regenerates the lock files
+    ],
+    "reference": [  # live comparisons with PyTorch; not locked, for its builds differ by machine
+        "torch==2.13.0; python_version < '3.12'",
+        "transformers>=5; python_version < '3.12'",
     ],
     "cuda": ["jax[cuda12]"],
     "tpu": ["jax[tpu]"],

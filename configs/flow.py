@@ -4,8 +4,10 @@
         --workdir=runs/flow
 
 Argument:
-  data: shapes (procedural, no download) or emoji (`launch/build_dataset.py --dataset=emoji`).
+  data: shapes (procedural, no download), emoji or digits (`launch/build_dataset.py`), folder, tfds,
+    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
   modalities: any of text, label, audio, image, joined by +, that the data set has.
+  languages: of captions, joined by +, or all; if not given, en of emoji, else all.
   size: tiny | small | base | large | xl, at 32, 64, 128, 256 and 256 pixels.
 
 Expected, size=tiny on two CPU cores (README.md has the figures as measured):
@@ -45,17 +47,23 @@ SIZES = {
 
 def get_config(argument: str | None = None) -> ConfigDict:
     chosen = configs.parse_argument(
-        argument, {"data": "shapes", "modalities": "text+label", "size": "tiny"}
+        argument,
+        {"data": "shapes", "modalities": "text+label", "languages": "", "size": "tiny"},
     )
     size = configs.choose("size", chosen["size"], SIZES)
     config = configs.default()
     config.data.name = chosen["data"]
     config.modalities.names = configs.modality_names(chosen["modalities"])
+    languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
+    if languages != "all":
+        config.data.languages = tuple(languages.split("+"))
     _resize(config, size)
     if chosen["size"] == "tiny":
         _tiny(config)
         if chosen["data"] == "emoji":
             _tiny_emoji(config)
+        if chosen["data"] == "digits":
+            _tiny_digits(config)
     else:
         _accelerator(config)
     return config
@@ -94,6 +102,14 @@ def _tiny_emoji(config: ConfigDict) -> None:
     config.modalities.label.guidance = 1.0  # the name says more than its group
     config.train.steps = 4_200
     config.train.sample_every = 1_000
+
+
+def _tiny_digits(config: ConfigDict) -> None:
+    """A spoken digit is longer than a tone, and says more."""
+    audio = config.modalities.audio
+    audio.seconds = 0.8
+    audio.width, audio.depth, audio.heads = 128, 2, 4
+    config.train.steps = 2_000
 
 
 def _accelerator(config: ConfigDict) -> None:

@@ -2,8 +2,12 @@
 
     python launch/build_dataset.py --dataset=emoji --out=data/emoji
 
-emoji: pictures of all emoji with their names; it takes Debian's packages fonts-noto-color-emoji,
-unicode-cldr-core, unicode-data and, for --speech, espeak-ng, or the same files from elsewhere.
+emoji: pictures of all emoji with their names and keywords in many languages; it takes Debian's
+packages fonts-noto-color-emoji, unicode-cldr-core, unicode-data and, for --speech, espeak-ng, or
+the same files from elsewhere; --openmoji and --twemoji take npm packages (`npm pack`, and tar).
+digits: written digits (MNIST) with spoken ones and number words in many languages, from --raw.
+folder: a folder of files with a metadata.jsonl, --raw, packed into few files and small pictures;
+read it with --config=RECIPE:data=tfds --config.data.path=OUT.
 """
 
 import inspect
@@ -25,8 +29,16 @@ _OPTIONS = (
     flags.DEFINE_string("cldr", None, "CLDR's folder `common`; Debian's if not given."),
     flags.DEFINE_string("emoji_test", None, "Unicode's emoji-test.txt; Debian's if not given."),
     flags.DEFINE_integer("image_size", None, "Height and width in pixels; 64 if not given."),
-    flags.DEFINE_list("languages", None, "CLDR locales of the captions; en if not given."),
+    flags.DEFINE_string("openmoji", None, "Unpacked npm package openmoji: sketches."),
+    flags.DEFINE_string("twemoji", None, "Unpacked npm package @discordapp/twemoji: references."),
+    flags.DEFINE_list(
+        "languages", None, "CLDR locales of captions and keywords; all complete ones if not given."
+    ),
     flags.DEFINE_boolean("speech", None, "Also speak the English names, with espeak-ng."),
+    flags.DEFINE_integer("voices", None, "How many of 8 voices speak each name; 1 if not given."),
+    flags.DEFINE_string("raw", None, "digits, folder: the folder of the raw inputs."),
+    flags.DEFINE_enum("on_bad_record", None, ["raise", "skip"], "folder: raise if not given."),
+    flags.DEFINE_integer("seed", None, "digits: of the pairing; 0 if not given."),
     flags.DEFINE_integer("limit", None, "Build only so many records, a random sample."),
 )
 
@@ -44,10 +56,12 @@ def main() -> None:
     out = _OUT.value or f"data/{name}"
     summary = build(out, overwrite=_OVERWRITE.value, **options)
     splits = ", ".join(f"{split} {count}" for split, count in summary["splits"].items())
-    print(
-        f"{name}: {summary['records']} records ({splits}), {summary['unique_pictures']} unique "
-        f"pictures, {summary['seconds']:.1f} s, in {out}"
-    )
+    facts = [f"{summary['records']} records ({splits})"]
+    if "unique_pictures" in summary:
+        facts.append(f"{summary['unique_pictures']} unique pictures")
+    if "skipped" in summary:
+        facts.append(f"{len(summary['skipped'])} bad ones left out")
+    print(f"{name}: {', '.join(facts)}, {summary['seconds']:.1f} s, in {out}")
 
 
 def _builder(name: str) -> Callable[..., dict[str, Any]]:

@@ -1,6 +1,9 @@
 """Shows what a model will really be fed: pictures, captions, sounds, after all preparation.
 
 python launch/inspect_data.py --config=configs/flow.py:data=shapes --out=sheet.png
+
+Under the first batch of a training run stand how much there is of each modality, how long captions
+and sounds are, and how often each class occurs.
 """
 
 from functools import partial
@@ -14,6 +17,9 @@ from mmgen_jax.errors import InputError
 CONFIG = cli.define_config()
 OUT = flags.DEFINE_string("out", None, "Picture file (PNG) to write.", required=True)
 COUNT = flags.DEFINE_integer("count", 32, "Examples to show.", lower_bound=1)
+RECORDS = flags.DEFINE_integer(
+    "records", 2_000, "Records to count, spread evenly over the split.", lower_bound=1
+)
 flags.mark_flag_as_required("config")
 
 
@@ -24,7 +30,7 @@ def main() -> None:
     recipe = CONFIG.value
     config.validate(recipe)
 
-    from mmgen_jax import gallery  # imports jax: after the config is known to be good
+    from mmgen_jax import gallery, inspection  # imports jax: after the config is known to be good
     from mmgen_jax import model as models
     from mmgen_jax.data import SOURCES
     from mmgen_jax.data.pipeline import prepare_example, training_batches
@@ -37,17 +43,18 @@ def main() -> None:
         prepare_example, modalities=model.modalities, image_size=recipe.data.image_size
     )
     # The first batch of a training run with this config and this batch size.
-    batch = next(training_batches(source, prepare, COUNT.value, recipe.data.seed, threads=0))
+    skip = recipe.data.on_bad_record
+    seed = recipe.data.seed
+    batches = training_batches(source, prepare, COUNT.value, seed, threads=0, on_bad_record=skip)
+    batch = next(batches)
     captions, thumbnails = describe(model, batch["values"], batch["has"])
-    sheet = gallery.grid(
-        quantise(batch["image"]),
-        captions,
-        title=f"{recipe.data.name}, {recipe.data.split}: {len(source)} records",
-        thumbnails=thumbnails,
-    )
-    gallery.save_png(out, sheet)
-    present = ", ".join(f"{name} {has.mean():.0%}" for name, has in batch["has"].items())
-    print(f"{out}: {COUNT.value} of {len(source)} records; present: {present}")
+    sheet = gallery.grid(quantise(batch["image"]), captions, thumbnails=thumbnails)
+    counted = inspection.inspect(source, recipe.modalities.names, RECORDS.value)
+    title = f"{recipe.data.name}, {recipe.data.split}: {len(source)} records"
+    gallery.save_png(out, gallery.stack([(title, sheet), *inspection.charts(counted)]))
+    print("\n".join(inspection.describe(counted)))
+    left_out = f", {len(batches.skipped)} bad ones left out" if batches.skipped else ""
+    print(f"{out}: {COUNT.value} of {len(source)} records{left_out}")
 
 
 if __name__ == "__main__":

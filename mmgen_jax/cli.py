@@ -15,6 +15,7 @@ from mmgen_jax.config import KEYS
 from mmgen_jax.errors import Failure, InputError
 
 FAILED, BAD_INPUT = 1, 2
+MOST_DETAILS = 200
 
 # What is defined here is a launcher's own flag, and stands in its --help.
 flags.disclaim_key_flags()
@@ -106,6 +107,10 @@ def _guarded(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
+        for detail in error.details[:MOST_DETAILS]:
+            print(f"error: {' '.join(detail.split())}", file=sys.stderr)
+        if len(error.details) > MOST_DETAILS:
+            print(f"... and {len(error.details) - MOST_DETAILS} more", file=sys.stderr)
         fail(str(error))
     except Failure as error:
         fail(str(error), FAILED)

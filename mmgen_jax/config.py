@@ -7,12 +7,11 @@ a family from outside the package declares its keys with `declare`.
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.modalities.embeddings import EMBEDDINGS
 from mmgen_jax.schema import (
     ANY,
     FRACTION,
@@ -25,12 +24,12 @@ from mmgen_jax.schema import (
     default,
     differences,
     from_dict,
-    leaves,
     load,
     name_in,
     one_of,
     save,
 )
+from mmgen_jax.validation import mesh_shape, validate
 
 __all__ = [
     "ANY",
@@ -71,6 +70,8 @@ def declare_modality(name: str, keys: Mapping[str, Key]) -> None:
             **keys,
         },
     )
+    meaning = "feature of the data set that gives it; empty: the data set's own choice"
+    declare("data.features", {name: Key("", meaning, ANY)})
 
 
 def declare_family(name: str, keys: Mapping[str, Key], sample: Mapping[str, Key]) -> None:
@@ -107,7 +108,11 @@ declare(
     "data",
     {
         "name": Key("shapes", "data set", name_in(SOURCES)),
-        "path": Key("", "folder of the data set; empty: data/NAME", ANY),
+        "path": Key(
+            "", "folder of the data set, or full name of a TFDS one; empty: its own place", ANY
+        ),
+        "target": Key("", "feature that is the picture to generate; as data.features", ANY),
+        "languages": Key((), "of captions, where there are several; empty: all", ANY),
         "image_size": Key(32, "height and width that the model draws, in pixels", at_least(8)),
         "split": Key("train", "split to train on", ANY),
         "seed": Key(0, "of procedural data and of the order of examples", at_least(0)),
@@ -122,8 +127,17 @@ declare(
 declare_modality(
     "text",
     {
+        "encoder": Key(
+            "learned",
+            "learned: byte-level BPE; word2vec, glove: words; frozen_transformer: a T5",
+            name_in(EMBEDDINGS),
+        ),
+        "encoder_path": Key(
+            "", "file of word vectors (word2vec, glove), or folder of a T5 checkpoint", ANY
+        ),
+        "finetune": Key(False, "train pretrained vectors, or the T5, further", ANY),
         "vocabulary_size": Key(
-            512, "tokens of the byte-level BPE, 256 bytes included", at_least(257)
+            512, "tokens of the byte-level BPE, 256 bytes included; words of a file", at_least(257)
         ),
         "fit_examples": Key(20_000, "captions that train the tokenizer, at most", at_least(1)),
         "max_tokens": Key(24, "tokens of a caption; longer ones are cut", at_least(1)),
@@ -208,6 +222,9 @@ declare(
             "jit: the compiler splits a step over the mesh; pmap: data parallel alone",
             one_of("jit", "pmap"),
         ),
+        "init_from": Key(
+            "", "run, or its checkpoints/STEP, whose parameters a fresh run starts from", ANY
+        ),
         "seed": Key(0, "of parameters and of all randomness in training", at_least(0)),
         "dtype": Key(
             "float32", "compute dtype; parameters are float32", one_of("float32", "bfloat16")
@@ -281,118 +298,3 @@ def choose(what: str, name: str, options: Mapping[str, Any]) -> Any:
     if name not in options:
         raise InputError(f"unknown {what} {name!r}; allowed: {', '.join(options)}")
     return options[name]
-
-
-def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
-    """Sizes of the mesh's axes (data, fsdp, tensor) on so many devices.
-
-    Args:
-      options: config.sharding.
-      devices: of all processes.
-    """
-    data = options.data
-    if data == -1:
-        data = devices // (options.fsdp * options.tensor)
-    return data, options.fsdp, options.tensor
-
-
-def validate(config: ConfigDict, devices: int | None = None, processes: int = 1) -> None:
-    """Refuses a config that cannot work.
-
-    Args:
-      config: made from `default`.
-      devices: number of devices of all processes, once known; their check is left out before.
-      processes: number of processes.
-
-    Raises:
-      InputError: one line that names the key, the value and what is allowed.
-    """
-    for path, value in leaves(config):
-        if path not in KEYS:
-            raise InputError(f"unknown config key {path}")
-        if not KEYS[path].rule.allows(value):
-            raise InputError(f"config.{path} = {value!r}; allowed: {KEYS[path].rule.describe()}")
-    _check_modalities(config)
-    _check_sizes(config)
-    if devices is not None:
-        _check_devices(config, devices, processes)
-
-
-def _check_modalities(config: ConfigDict) -> None:
-    names = config.modalities.names
-    if not names:
-        raise InputError(f"config.modalities.names is empty; allowed: {', '.join(MODALITIES)}")
-    if len(set(names)) < len(names):
-        raise InputError(f"config.modalities.names = {names!r} names a modality twice")
-    for name in names:
-        MODALITIES.check(name)
-    info = SOURCES[config.data.name].describe(config.data)
-    for name in names:
-        if name not in info.modalities:
-            raise InputError(
-                f"data set {config.data.name!r} has no modality {name!r}; "
-                f"it has: {', '.join(info.modalities)}"
-            )
-    for key in ("data.split", "eval.split"):
-        group, name = key.split(".")
-        split = config[group][name]
-        if split.partition("[")[0] not in info.splits:
-            raise InputError(f"config.{key} = {split!r}; allowed: {', '.join(info.splits)}")
-    if config.fusion.present_all + config.fusion.present_none > 1:
-        raise InputError("config.fusion.present_all + present_none is over 1; allowed: at most 1")
-
-
-def _check_sizes(config: ConfigDict) -> None:
-    size = config.data.image_size
-    family = config.generator.name
-    groups = {f"generator.{family}": config.generator[family], "objective": config.objective}
-    groups |= {f"modalities.{name}": config.modalities[name] for name in config.modalities.names}
-    for group, options in groups.items():
-        for name, value in options.items():
-            if name.endswith("patch") and size % value:
-                raise InputError(
-                    f"config.{group}.{name} = {value} does not divide"
-                    f" config.data.image_size = {size}; allowed: its divisors"
-                )
-            if name.endswith("heads"):
-                width = options[name.replace("heads", "width")]
-                if width % (2 * value):
-                    raise InputError(
-                        f"config.{group}.{name} = {value} does not divide the width {width} into"
-                        " even parts; allowed: divisors of half the width"
-                    )
-    if config.train.strategy == "pmap" and (config.sharding.fsdp, config.sharding.tensor) != (1, 1):
-        raise InputError(
-            f"config.sharding.fsdp = {config.sharding.fsdp}, tensor = {config.sharding.tensor} with"
-            " config.train.strategy = 'pmap'; allowed: 1, 1, or strategy 'jit'"
-        )
-    if config.train.batch_size % config.train.accumulate:
-        raise InputError(
-            f"config.train.accumulate = {config.train.accumulate} does not divide"
-            f" config.train.batch_size = {config.train.batch_size}; allowed: its divisors"
-        )
-
-
-def _check_devices(config: ConfigDict, devices: int, processes: int) -> None:
-    if config.train.strategy == "pmap" and processes > 1:
-        raise InputError(
-            f"config.train.strategy = 'pmap' with {processes} processes; allowed: strategy 'jit'"
-        )
-    data, fsdp, tensor = mesh_shape(config.sharding, devices)
-    axes = config.sharding
-    asked = f"config.sharding.data = {axes.data}, fsdp = {axes.fsdp}, tensor = {axes.tensor}"
-    used = data * fsdp * tensor
-    if not 0 < used <= devices:
-        raise InputError(f"{asked}; allowed: a product of at most {devices} devices")
-    if used < devices and (processes > 1 or config.sharding.data == -1):
-        raise InputError(
-            f"{asked} leaves {devices - used} of {devices} devices without work;"
-            f" allowed: a product of {devices}"
-        )
-    share = config.train.batch_size // config.train.accumulate
-    if share % (data * fsdp):
-        raise InputError(
-            f"config.train.batch_size = {config.train.batch_size} in {config.train.accumulate}"
-            f" parts does not divide over {data * fsdp} devices; allowed: multiples of"
-            f" {data * fsdp * config.train.accumulate}"
-        )

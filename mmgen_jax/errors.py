@@ -10,7 +10,12 @@ class InputError(ValueError):
 
     Its message is one line that names what is wrong, where, and what is allowed. Launchers print
     it and exit with code 2.
+
+    Attributes:
+      details: where many things are wrong at once, a line for each, printed before the message.
     """
+
+    details: tuple[str, ...] = ()
 
 
 class Failure(RuntimeError):

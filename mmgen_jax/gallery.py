@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ GAP = 14
 SPACE = 6
 PICTURE_SIZE = 128  # images are enlarged to this many pixels at most
 THUMBNAIL_HEIGHT = 40
+BAR_WIDTH = 3 * PICTURE_SIZE
 LEAST_WIDTH = 64  # of a cell, so that its caption can be read
 CAPTION_SIZE, TITLE_SIZE = 12, 19
 
@@ -103,6 +104,32 @@ def stack(sections: Sequence[tuple[str, Picture]]) -> Picture:
         right = np.pad(picture, ((0, 0), (0, missing), (0, 0)), constant_values=255)
         parts += [_heading(title, width), right]
     return np.concatenate(parts)
+
+
+def bars(counts: Mapping[str, int]) -> Picture:
+    """Draws counts as horizontal bars, each with its name before it and its number behind."""
+    name_width = max(
+        LEAST_WIDTH, *(round(_length(_drawable(n, CAPTION_SIZE), CAPTION_SIZE)) + 2 for n in counts)
+    )
+    name_width, most = min(name_width, 3 * PICTURE_SIZE), max(*counts.values(), 1)
+    rows = []
+    for name, count in counts.items():
+        text, number = (
+            _text([part], width, CAPTION_SIZE)
+            for part, width in ((name, name_width), (f"{count}", LEAST_WIDTH))
+        )
+        bar = np.full((text.shape[0], BAR_WIDTH, 3), 255, np.uint8)
+        length = round(count / most * BAR_WIDTH)
+        bar[SPACE : SPACE + CAPTION_SIZE, :length] = _rgb(ACCENT)
+        number = np.pad(
+            number,
+            ((0, max(0, text.shape[0] - number.shape[0])), (SPACE, 0), (0, 0)),
+            constant_values=255,
+        )
+        rows.append(np.concatenate([text, bar, number[: text.shape[0]]], axis=1))
+    return np.pad(
+        np.concatenate(rows), ((SPACE, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255
+    )
 
 
 def spectrogram(

@@ -1,28 +1,73 @@
 """Pictures on the host: read, resized, and moved between uint8 and [-1, 1]."""
 
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmgen_jax.errors import InputError
 
+# Above this a picture is taken for a decompression bomb: Pillow's own limit. Pillow only warns, and
+# `decode_image` refuses such a picture, so nobody needs the warning.
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 def read_image(path: str) -> np.ndarray:
-    """Reads a picture file as uint8 [height, width, 3].
-
-    A photograph is turned as its EXIF data say; transparency is laid on white.
+    """Reads a picture file as uint8 [height, width, 3], see `decode_image`.
 
     Raises:
       InputError: if the file is missing or no picture.
     """
     try:
-        with Image.open(path) as image:
-            rgba = ImageOps.exif_transpose(image).convert("RGBA")
+        with Path(path).open("rb") as file:
+            return decode_image(file)
+    except OSError as error:
+        raise InputError(f"cannot read picture {path}: {error.strerror}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def decode_image(file: io.BufferedIOBase) -> np.ndarray:
+    """Decodes a picture as uint8 [height, width, 3].
+
+    A photograph is turned as its EXIF data say; transparency is laid on white; 16 bits become 8; of
+    an animation the first picture counts.
+
+    Raises:
+      InputError: if it is no picture, broken, of more than MOST_PIXELS, or of 32 bits a channel.
+    """
+    try:
+        with Image.open(file) as image:
+            return _pixels(image)
+    except InputError:  # which is a ValueError
+        raise
     except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path} is no picture; allowed: PNG, JPEG and what Pillow reads"
-        ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read picture {path}: {error}") from error
+        raise InputError("it is no picture; allowed: PNG, JPEG and what Pillow reads") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(_TOO_LARGE) from error
+    except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:
+        raise InputError(f"the picture is broken: {error}") from error
+
+
+_TOO_LARGE = f"the picture has more pixels than allowed: at most {MOST_PIXELS}"
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.width * image.height > MOST_PIXELS:
+        raise InputError(_TOO_LARGE)
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F"):
+        raise InputError("the picture has 32 bits for a pixel's grey; allowed: 8 or 16")
+    if image.mode.startswith("I;16"):  # Pillow would make white of all above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    rgba = image.convert("RGBA")
     canvas = Image.new("RGBA", rgba.size, "white")
     canvas.alpha_composite(rgba)
     return np.asarray(canvas.convert("RGB"))

@@ -11,7 +11,7 @@ from mmgen_jax import fusion
 from mmgen_jax.data import Source
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.generators import GENERATORS, Generator
-from mmgen_jax.modalities import MODALITIES, Modality, ReaderSizes, Shared
+from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ReaderSizes, Shared
 
 Assets = dict[str, dict[str, Any]]
 
@@ -58,10 +58,18 @@ class Model(NamedTuple):
     shared: Shared
 
 
-def fit(config: ConfigDict, source: Source) -> Assets:
-    """What each modality must learn from the data before training; JSON-able."""
-    names = config.modalities.names
-    return {name: MODALITIES[name].fit(config.modalities[name], source) for name in names}
+def fit(config: ConfigDict, source: Source, before: Assets | None = None) -> Assets:
+    """What each modality must learn from the data before training; JSON-able.
+
+    `before` are assets of a run that this one starts from: those that can serve are kept.
+    """
+    assets = {}
+    for name in config.modalities.names:
+        spec, options = MODALITIES[name], config.modalities[name]
+        old = (before or {}).get(name)
+        kept = old is not None and spec.serves(options, old, source)
+        assets[name] = old if kept else spec.fit(options, source)
+    return assets
 
 
 def build(config: ConfigDict, assets: Assets) -> Model:
@@ -103,14 +111,36 @@ def init(model: Model, key: Key[Array, ""]) -> tuple[Any, Any]:
     names = tuple(model.modalities)
     keys = jax.random.split(key, len(names) + 2)
     made = {m: model.modalities[m].init(k) for m, k in zip(names, keys, strict=False)}
-    encoders = {m: made[m]["encoders"] for m in names}
-    encoders["fusion"] = fusion.init(keys[-2], names, model.shared)
+    params = {
+        group: {m: made[m][group] for m in names if group in made[m]}
+        for group in ("encoders", "recovery", "frozen")
+    }
+    params["encoders"]["fusion"] = fusion.init(keys[-2], names, model.shared)
     batch = blank_batch(model)
-    h = fusion.encode(model.modalities, encoders, batch.values, batch.has)
-    condition = fusion.fuse(encoders["fusion"], h, batch.has)
-    params, state = model.generator.init(keys[-1], batch.images, condition)
-    recovery = {m: made[m]["recovery"] for m in names}
-    return {"encoders": encoders, "recovery": recovery} | params, state
+    h = encode(model, params, batch.values, batch.has)
+    condition = fusion.fuse(params["encoders"]["fusion"], h, batch.has)
+    own, state = model.generator.init(keys[-1], batch.images, condition)
+    return params | own, state
+
+
+def encode(model: Model, params: Any, values: Values, has: Presence) -> dict[str, Encoding]:
+    """h_m = f(x_m) for every modality; see `fusion.encode`."""
+    frozen = params["frozen"]
+    whole = {m: params["encoders"][m] | frozen.get(m, {}) for m in model.modalities}
+    return fusion.encode(model.modalities, whole, values, has)
+
+
+def pretrained(model: Model) -> dict[str, Any]:
+    """What a fresh run takes from files: a part of what `init` makes, as NumPy arrays.
+
+    Raises:
+      InputError: if the files are not there.
+    """
+    found: dict[str, Any] = {}
+    for name, modality in model.modalities.items():
+        for group, tree in modality.pretrained().items():
+            found.setdefault(group, {})[name] = tree
+    return found
 
 
 def blank_batch(model: Model, rows: int = 1) -> Batch:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Key
 from mmgen_jax import fusion
 from mmgen_jax.fusion import Values
 from mmgen_jax.modalities import Encoding, Modality, Recovery
-from mmgen_jax.model import Batch, Model
+from mmgen_jax.model import Batch, Model, encode
 from mmgen_jax.nn.layout import gathered
 from mmgen_jax.training import crossbatch
 
@@ -33,7 +33,7 @@ def objective(
     presence_keys, generator_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     w = model.weights
 
-    h = fusion.encode(model.modalities, params["encoders"], batch.values, batch.has)
+    h = encode(model, params, batch.values, batch.has)
     given = fusion.sample_presence(presence_keys, batch.has, w.keep, w.present_all, w.present_none)
     condition = fusion.fuse(params["encoders"]["fusion"], h, given)
     losses = model.generator.losses(params, state, batch.images, condition, generator_keys, step)

@@ -8,12 +8,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
-from mmgen_jax import fusion, gallery
+from mmgen_jax import gallery
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.guidance import guide, passes_needed
 from mmgen_jax.images import quantise
-from mmgen_jax.model import Model
+from mmgen_jax.model import Model, encode
 from mmgen_jax.nn.layout import by_example, gathered, on_mesh
 
 
@@ -42,7 +42,7 @@ def sample(
       passes: see `guidance.guide`.
     """
     params = gathered(params)
-    encodings = fusion.encode(model.modalities, params["encoders"], values, has)
+    encodings = encode(model, params, values, has)
     guidance = guide(params["encoders"]["fusion"], encodings, weights, passes)
     return model.generator.sample(params, state, guidance, keys, options)
 

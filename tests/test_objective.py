@@ -53,7 +53,8 @@ def test_the_gradient_of_the_sum_is_each_players_own(toy):
     weights = dict(recovery={"number": 0.7}, generated={"number": 0.3})
     together = gradient(toy, None, weights)
     owners = toy[0].generator.players
-    assert {group for groups in owners.values() for group in groups} == set(together)
+    assert {group for groups in owners.values() for group in groups} | {"frozen"} == set(together)
+    assert not together["frozen"]
     for player, groups in owners.items():
         alone = gradient(toy, f"loss_{player}", weights)
         for group in groups:
@@ -63,7 +64,7 @@ def test_the_gradient_of_the_sum_is_each_players_own(toy):
                 alone[group],
             )
             assert largest(alone[group]) > 0
-        for group in set(together) - set(groups):
+        for group in set(together) - {*groups, "frozen"}:
             assert largest(alone[group]) == 0
 
 

@@ -26,7 +26,7 @@ OURS = {"mmgen_jax", "launch", "configs", "tests"}
 PARTS = {
     "protocols": (
         [
-            *("", "errors", "registry", "images", "data", "modalities", "generators"),
+            *("", "errors", "registry", "images", "sounds", "data", "modalities", "generators"),
             *("training", "training.crossbatch"),  # for terms across examples, whoever has them
         ],
         set(),
@@ -134,9 +134,9 @@ def test_changelog_knows_the_version():
 @pytest.mark.parametrize(
     ("folders", "groups"),
     [
-        (("mmgen_jax", "configs"), ("core", "data")),
-        (("launch",), ("core", "data", "demo")),
-        (("tests",), ("core", "data", "demo", "test")),
+        (("mmgen_jax", "configs"), ("core", "data", "words")),
+        (("launch",), ("core", "data", "words", "demo")),
+        (("tests",), ("core", "data", "words", "demo", "test", "reference")),
     ],
 )
 def test_every_import_is_declared(folders, groups):
@@ -222,7 +222,7 @@ def test_no_file_is_longer_than_400_lines():
 def test_lock_pins_what_setup_asks_for(lock):
     pinned = pins(lock)
     declarations = declared()
-    for group in ("core", "data", "demo", "test"):
+    for group in ("core", "data", "words", "demo", "test"):
         for requirement in declarations[group]:
             name = canonicalize_name(requirement.name)
             assert name in pinned, f"{name} is not locked; run `make lock`"

@@ -60,9 +60,13 @@ class Greys:
     """Flat grey pictures; the number is their brightness, and every fifth record lacks it."""
 
     info = GREYS
+    bad = ()
 
     def __len__(self) -> int:
         return 64
+
+    def where(self, index: int) -> str:
+        return f"greys.zip, record {index}"
 
     def __getitem__(self, index: int) -> Record:
         number = 2 * (index * 37 % 64) / 63 - 1

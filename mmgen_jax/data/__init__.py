@@ -3,26 +3,89 @@
 Nothing here imports jax: a config is checked against its data before jax is loaded.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
 
 
-class Record(NamedTuple):
-    """One example as it is on disk.
+class Record:
+    """One example as it is on disk; its parts are decoded when they are asked for.
 
     Attributes:
       image: uint8 [height, width, 3], the picture to generate.
       values: the raw value of each modality that this record has, by name. A modality that the
         record lacks has no entry. text: a non-empty str; label: the class's name (str);
         audio: float32 [samples], mono, 16 kHz, in [-1, 1]; image: uint8 [height, width, 3].
+        `OneOf` several of them, where the record has more than one.
     """
 
-    image: np.ndarray
-    values: dict[str, Any]
+    def __init__(self, image: np.ndarray | Callable[[], np.ndarray], values: Mapping[str, Any]):
+        """`image` is the picture, or a function that decodes it; `values` may be `Lazy`."""
+        self._image, self.values = image, values
+
+    @property
+    def image(self) -> np.ndarray:
+        return self._image() if callable(self._image) else self._image
+
+
+class Lazy(Mapping[str, Any]):
+    """A mapping whose values are computed each time they are asked for."""
+
+    def __init__(self, compute: Mapping[str, Callable[[], Any]]):
+        self._compute = compute
+
+    def __getitem__(self, key: str) -> Any:
+        return self._compute[key]()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._compute
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._compute)
+
+    def __len__(self) -> int:
+        return len(self._compute)
+
+
+class OneOf(tuple):
+    """Raw values that are as good as one another, such as a picture's captions: at least one.
+
+    Every example draws one of them (`pipeline.drawn`).
+    """
+
+
+class BadRecord(InputError):
+    """A record that cannot be used.
+
+    Attributes:
+      where: its file and its place in it.
+      reason: what is wrong with it.
+    """
+
+    def __init__(self, where: str, reason: str):
+        super().__init__(f"{where}: {reason}")
+        self.where, self.reason = where, reason
+
+    @property
+    def kind(self) -> str:
+        """The reason without what is particular to this record: quoted words and numbers."""
+        return re.sub(r"'[^']*'|\"[^\"]*\"|(?<![\w-])-?\d+", "...", self.reason)
+
+
+class BadRecords(InputError):
+    """All records of a data set that cannot be used."""
+
+    def __init__(self, bad: Sequence[BadRecord], total: int, where: str):
+        super().__init__(
+            f"{len(bad)} of {total} records of {where} are bad; mend or remove them, or train on"
+            " the others with --config.data.on_bad_record=skip"
+        )
+        self.details = tuple(map(str, bad))
 
 
 class SourceInfo(NamedTuple):
@@ -43,14 +106,43 @@ class SourceInfo(NamedTuple):
 class Source(Protocol):
     """One split of a data set, with random access.
 
-    `source[i]` raises InputError, with the file, the record and the reason, for a bad record.
+    Attributes:
+      info: what the data set holds.
+      bad: records that were found to be bad when the split was opened; they have no index.
     """
 
     info: SourceInfo
+    bad: tuple[BadRecord, ...]
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Record: ...
+    def __getitem__(self, index: int) -> Record:
+        """Record `index`.
+
+        Raises:
+          BadRecord: here, or when a part of the record is asked for, if it cannot be read.
+          IndexError: if there is no such record.
+        """
+        ...
+
+    def where(self, index: int) -> str:
+        """Names the file of a record and its place in it, for people."""
+        ...
+
+
+def values_of(source: Source, modality: str, records: int) -> Iterator[Any]:
+    """Raw values of one modality, from so many records spread evenly over a source.
+
+    All of a record's captions count, not one. Bad records are left out: whoever trains on them
+    says so.
+    """
+    for index in range(0, len(source), max(1, len(source) // records)):
+        try:
+            value = source[index].values.get(modality)
+        except BadRecord:
+            continue
+        if value is not None:
+            yield from value if isinstance(value, OneOf) else (value,)
 
 
 class SourceSpec(NamedTuple):
@@ -72,6 +164,13 @@ SOURCES = Registry(
     "data set",
     {
         "shapes": "mmgen_jax.data.shapes:SHAPES",
-        "emoji": "mmgen_jax.data.emoji:EMOJI",
+        "emoji": "mmgen_jax.data.tfds_sets:EMOJI",
+        "digits": "mmgen_jax.data.tfds_sets:DIGITS",
+        "folder": "mmgen_jax.data.folder:FOLDER",
+        "tfds": "mmgen_jax.data.tfds_sets:TFDS",
+        "cifar10": "mmgen_jax.data.tfds_sets:CIFAR10",
+        "oxford_flowers102": "mmgen_jax.data.tfds_sets:FLOWERS",
+        "caltech_birds2011": "mmgen_jax.data.tfds_sets:BIRDS",
+        "coco_captions": "mmgen_jax.data.tfds_sets:COCO",
     },
 )

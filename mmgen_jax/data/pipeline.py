@@ -3,18 +3,20 @@
 Importing this module does not import jax: grain, which does, is loaded with the first stream.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from mmgen_jax.data import Record, Source
+from mmgen_jax.data import BadRecord, OneOf, Record, Source
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import normalise, resize
 from mmgen_jax.modalities import Modality
 
 # With on_bad_record="skip": so many bad records in a row are no accident but a broken data set.
 MOST_BAD_IN_A_ROW = 100
+_ATTEMPTS = {"raise": 1, "skip": MOST_BAD_IN_A_ROW}
 
 
 class Example(TypedDict):
@@ -34,13 +36,33 @@ class Example(TypedDict):
     has: dict[str, Any]
 
 
+def drawn(record: Record, index: int) -> Record:
+    """The record with one raw value for each modality that has several (`OneOf`).
+
+    The choice follows from the example's index and the modality's name alone.
+    """
+    values = {name: _drawn(value, index, name) for name, value in record.values.items()}
+    return Record(record.image, values)
+
+
+def _drawn(value: Any, index: int, name: str) -> Any:
+    if not isinstance(value, OneOf):
+        return value
+    # The finaliser of SplitMix64 (Steele et al. 2014): neighbouring indices, unrelated choices.
+    bits = (index + 1) * 0x9E3779B97F4A7C15 + zlib.crc32(name.encode())
+    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) % 2**64
+    return value[(bits ^ (bits >> 31)) % len(value)]
+
+
 def prepare_example(
     record: Record, index: int, modalities: Mapping[str, Modality], image_size: int
 ) -> Example:
     """Turns a record into arrays of fixed shapes.
 
     A picture that is not square is cropped to its centre; one of another size is resized
-    (`images.resize`).
+    (`images.resize`). Of several values of a modality one is `drawn`. Parts of the record that no
+    modality asks for are not decoded.
 
     Raises:
       InputError: if the picture, or the value of a modality, cannot be used.
@@ -54,7 +76,7 @@ def prepare_example(
         index=np.uint32(index % 2**32),
         image=normalise(resize(picture, image_size)),
         values={
-            name: modality.prepare(record.values[name])
+            name: modality.prepare(_drawn(record.values[name], index, name))
             if name in record.values
             else modality.absent
             for name, modality in modalities.items()
@@ -66,13 +88,34 @@ def prepare_example(
 Prepare = Callable[[Record, int], Example]  # prepare_example with its last two arguments bound
 
 
-def fixed_batch(source: Source, prepare: Prepare, indices: Sequence[int]) -> Example:
+def fixed_batch(
+    source: Source, prepare: Prepare, indices: Sequence[int], on_bad_record: str = "raise"
+) -> Example:
     """The batch of these records, in this order; each example's `index` is its record's number.
 
+    Args:
+      source: read from.
+      prepare: (record, index) -> Example, see `prepare_example`.
+      indices: numbers of records.
+      on_bad_record: "raise", or "skip": the next good record takes its place.
+
     Raises:
-      InputError: if one of the records is bad, naming it.
+      InputError: if one of the records is bad, and is not skipped, naming it.
     """
-    return collate([_read(source, prepare, record, record) for record in indices])
+    attempts = min(_ATTEMPTS[on_bad_record], len(source))
+    reads = [
+        _read_first_good(
+            source, prepare, ((i + ahead) % len(source) for ahead in range(attempts)), i
+        )
+        for i in indices
+    ]
+    return _collate_reads(reads).example
+
+
+def spread(source: Source, count: int) -> list[int]:
+    """Numbers of at most so many records, evenly spread: some data sets are sorted by class."""
+    count = min(count, len(source))
+    return [i * len(source) // count for i in range(count)]
 
 
 def training_batches(
@@ -101,7 +144,7 @@ def training_batches(
       threads: how many batches are prepared at once, ahead of their use; 0 prepares each one when
         it is asked for.
       on_bad_record: "raise", or "skip": the next good record in the stream takes its place, under
-        the same `index`, and it is counted.
+        the same `index`, and it is noted.
 
     Raises:
       InputError: if the source is empty, an argument cannot work, or, while iterating, a record
@@ -112,14 +155,14 @@ def training_batches(
     mine = range(batch_size) if rows is None else rows
     if not mine:
         raise InputError(f"rows {rows} of a batch of {batch_size}: allowed is at least one")
-    if on_bad_record not in ("raise", "skip"):
+    if on_bad_record not in _ATTEMPTS:
         raise InputError(f"data.on_bad_record is {on_bad_record!r}; allowed: raise, skip")
     if not len(source):
         raise InputError("the data set is empty: training needs at least one record")
 
     records = grain.MapDataset.range(len(source)).seed(seed)
     stream = (records.shuffle() if shuffle else records).repeat()
-    attempts = MOST_BAD_IN_A_ROW if on_bad_record == "skip" else 1
+    attempts = _ATTEMPTS[on_bad_record]
 
     def read(position: int) -> _Read:
         candidates = (stream[position + ahead] for ahead in range(attempts))
@@ -130,19 +173,20 @@ def training_batches(
 
     numbers = grain.MapDataset.range(1).repeat().map_with_index(read_batch)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    return TrainingBatches(iter(numbers.to_iter_dataset(options)))
+    return TrainingBatches(iter(numbers.to_iter_dataset(options)), source.bad)
 
 
 class TrainingBatches(Iterator[Example]):
     """Batches, with a position that can be saved and restored.
 
     Attributes:
-      skipped: how many bad records were left out of the batches handed out by this object.
+      skipped: the bad records that the source has left out, and those that were passed over in the
+        batches handed out by this object; each one once, by `BadRecord.where`.
     """
 
-    def __init__(self, batches: Any):
+    def __init__(self, batches: Any, bad: Iterable[BadRecord] = ()):
         self._batches = batches
-        self.skipped = 0
+        self.skipped = {record.where: record for record in bad}
 
     def __next__(self) -> Example:
         state = self.get_state()
@@ -151,7 +195,7 @@ class TrainingBatches(Iterator[Example]):
         except Exception:
             self.set_state(state)  # grain has dropped the batch: asking again must fail again
             raise
-        self.skipped += read.skipped
+        self.skipped |= {bad.where: bad for bad in read.skipped}
         return read.example
 
     def get_state(self) -> dict[str, int]:
@@ -185,30 +229,34 @@ def collate(examples: Sequence[Any]) -> Any:
 
 
 class _Read(NamedTuple):
-    """An example or a batch, and how many bad records were passed over to get it."""
+    """An example or a batch, and the bad records that were passed over to get it."""
 
     example: Example
-    skipped: int
+    skipped: tuple[BadRecord, ...]
 
 
 def _collate_reads(reads: Sequence[_Read]) -> _Read:
-    return _Read(collate([read.example for read in reads]), sum(read.skipped for read in reads))
+    skipped = tuple(bad for read in reads for bad in read.skipped)
+    return _Read(collate([read.example for read in reads]), skipped)
 
 
 def _read_first_good(source: Source, prepare: Prepare, records: Iterable[int], index: int) -> _Read:
-    for skipped, record in enumerate(records):
+    skipped: list[BadRecord] = []
+    for record in records:
         try:
-            return _Read(_read(source, prepare, record, index), skipped)
-        except InputError as bad:
-            error = bad
-    if skipped:
-        raise InputError(f"{skipped + 1} bad records in a row, the last of them: {error}")
-    raise error
+            return _Read(_read(source, prepare, record, index), tuple(skipped))
+        except BadRecord as bad:
+            skipped.append(bad)
+    if len(skipped) > 1:
+        raise InputError(f"{len(skipped)} bad records in a row, the last of them: {skipped[-1]}")
+    raise skipped[0]
 
 
 def _read(source: Source, prepare: Prepare, record: int, index: int) -> Example:
-    raw = source[record]  # its InputError names the record already
+    raw = source[record]
     try:
         return prepare(raw, index)
+    except BadRecord:
+        raise
     except InputError as error:
-        raise InputError(f"record {record}: {error}") from error
+        raise BadRecord(source.where(record), str(error)) from error

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmgen_jax.data import Record, SourceInfo, SourceSpec
+from mmgen_jax.data import BadRecord, Record, SourceInfo, SourceSpec
 from mmgen_jax.data.drawing import DISTANCES, fill, paint, stroke
 from mmgen_jax.errors import InputError
 
@@ -219,12 +219,14 @@ class ShapesSource:
       split: "train", "test" (unseen scenes) or "heldout" (unseen combinations).
       image_size: side of the pictures.
       seed: of everything that is drawn.
+      bad: none.
     """
 
     info: SourceInfo
     split: str
     image_size: int
     seed: int
+    bad: tuple[BadRecord, ...] = ()
 
     def __len__(self) -> int:
         return LENGTHS[self.split]
@@ -242,6 +244,10 @@ class ShapesSource:
             "image": _paint_outline(distance),
         }
         return Record(_paint_scene(scene, distance), values)
+
+    def where(self, index: int) -> str:
+        """The split and the record's number."""
+        return f"shapes/{self.split}, record {index}"
 
 
 def describe(options: Any) -> SourceInfo:

@@ -1,29 +1,70 @@
 """Reading a prepared TFDS data set with random access, without TensorFlow."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from mmgen_jax.data import BadRecord
 from mmgen_jax.errors import InputError
+
+INFO = "dataset_info.json"
+_VERSION = r"\d+\.\d+\.\d+"
+_NAME = re.compile(rf"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>{_VERSION}))?")
 
 
 def read_info(path: str, remedy: str) -> tfds.core.DatasetInfo:
-    """Reads the metadata of the data set in the folder `path`, and none of its records.
+    """Reads the metadata of a prepared data set, and none of its records.
 
     Args:
-      path: the folder that holds `dataset_info.json`.
+      path: the folder that holds `dataset_info.json` or one for each version, or a full name as
+        TFDS spells it (`NAME[/CONFIG][:VERSION]`), which is looked for where TFDS prepares data
+        sets: $TFDS_DATA_DIR, or ~/tensorflow_datasets. Without a version the newest is taken.
       remedy: the command that makes the data set, for the error message.
 
     Raises:
       InputError: if there is none, or its metadata cannot be read.
     """
-    if not (Path(path) / "dataset_info.json").is_file():
-        raise InputError(f"no data set in {path}; make it: {remedy}")
+    folder = _folder(path)
+    if folder is None:
+        raise InputError(f"no data set in {path}{_elsewhere(path)}; make it: {remedy}")
     try:
-        return tfds.builder_from_directory(path).info
+        return tfds.builder_from_directory(str(folder)).info
     except Exception as error:  # whatever a broken file makes TFDS raise
-        raise InputError(f"cannot read the data set in {path}: {_reason(error)}") from error
+        raise InputError(f"cannot read the data set in {folder}: {_reason(error)}") from error
+
+
+def _folder(path: str) -> Path | None:
+    given, match = Path(path).expanduser(), _NAME.fullmatch(path)
+    if (given / INFO).is_file():
+        return given
+    versions = _versions(given)
+    if match and not versions:
+        versions = _versions(_root() / match["name"] / (match["config"] or ""))
+    newest = max(versions, key=lambda name: [*map(int, name.split("."))], default=None)
+    return versions.get((match and match["version"]) or newest)
+
+
+def _root() -> Path:
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def _versions(folder: Path) -> dict[str, Path]:
+    found = [each.parent for each in folder.glob(f"*/{INFO}")]
+    return {each.name: each for each in found if re.fullmatch(_VERSION, each.name)}
+
+
+def _elsewhere(path: str) -> str:
+    """Where else a name was looked for, and what of that name is there, for the error message."""
+    match = _NAME.fullmatch(path)
+    if not match:
+        return ""
+    folder = _root() / match["name"]
+    found = sorted(each.parent.relative_to(_root()) for each in folder.glob(f"**/{INFO}"))
+    names = ", ".join(f"{each.parent}:{each.name}" for each in found)
+    return f", nor {path} in {_root()}" + (f" (there: {names})" if names else "")
 
 
 class TfdsRecords:
@@ -40,14 +81,18 @@ class TfdsRecords:
           split: a split's name, or a part in TFDS's notation, such as "train[:10%]".
 
         Raises:
-          InputError: if there is no such split, or it is empty.
+          InputError: if there is no such split, it is empty, or its files have no random access.
         """
-        images = (key for key, f in info.features.items() if isinstance(f, tfds.features.Image))
-        decoders = dict.fromkeys(images, tfds.decode.SkipDecoding())
         try:
             self._files = info.splits[split].file_instructions
             builder = tfds.builder_from_directory(info.data_dir)
-            self._records = builder.as_data_source(split, decoders=decoders)
+            self._records = builder.as_data_source(split, decoders=_decoders(info.features))
+            if not len(self._records):  # which itself is a ValueError for train[3:1]
+                raise ValueError(split)
+        except NotImplementedError as error:
+            raise InputError(
+                f"{info.data_dir} has no random access; prepare it with --file_format=array_record"
+            ) from error
         except (ValueError, KeyError) as error:
             names = ", ".join(info.splits)
             raise InputError(
@@ -62,14 +107,14 @@ class TfdsRecords:
         """The features of record `index`.
 
         Raises:
-          InputError: if the file is missing or damaged there.
+          BadRecord: if the file is missing or damaged there.
           IndexError: if there is no such record.
         """
         index = range(len(self))[index]
         try:
             return self._records[index]
         except Exception as error:  # array_record, protobuf and TFDS share no base class
-            raise InputError(f"{self.where(index)}: {_reason(error)}") from error
+            raise BadRecord(self.where(index), _reason(error)) from error
 
     def where(self, index: int) -> str:
         """Names the file of a record and its place in it, for error messages."""
@@ -78,6 +123,25 @@ class TfdsRecords:
                 return f"{file.filename}, record {file.skip + index}"
             index -= file.take
         raise IndexError(index)
+
+
+class _Encoded(tfds.decode.SkipDecoding):
+    """Leaves pictures encoded, those of a sequence too."""
+
+    def decode_batch_example_np(self, example: Any) -> Any:
+        return example
+
+
+def _decoders(feature: Any) -> Any:
+    """How its parts are read, in the same structure; None for a feature without a picture."""
+    if isinstance(feature, tfds.features.Image):
+        return _Encoded()
+    if isinstance(feature, tfds.features.Sequence):
+        return _decoders(feature.feature)
+    if isinstance(feature, tfds.features.FeaturesDict):
+        found = {key: _decoders(inner) for key, inner in feature.items()}
+        return {key: decoder for key, decoder in found.items() if decoder is not None} or None
+    return None
 
 
 def _reason(error: Exception) -> str:

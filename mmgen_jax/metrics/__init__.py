@@ -1,6 +1,36 @@
 """How good the images are, and whether they say what they were asked for."""
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mmgen_jax.data import Record
 from mmgen_jax.registry import Registry
 
-JUDGES = Registry("judge", {"shapes": "mmgen_jax.metrics.satisfaction:SHAPES_JUDGE"})
-"""By data set: who decides whether an image satisfies its inputs."""
+
+class Judge(NamedTuple):
+    """How images of one data set are judged, by something that no model was trained with.
+
+    Attributes:
+      satisfied: (images uint8 [n, height, width, 3], the n records whose inputs they were drawn
+        for, modalities that were given) -> modality -> bool [n], whether the image satisfies that
+        input. A record has one value of each of these modalities.
+      chance: (modalities, split) -> the probability that the image of a random training example
+        satisfies these inputs of a random example of the split.
+      accuracy: how often the judge itself is right, on the data set's own pictures.
+    """
+
+    satisfied: Callable[[np.ndarray, Sequence[Record], Sequence[str]], dict[str, np.ndarray]]
+    chance: Callable[[Sequence[str], str], float]
+    accuracy: float
+
+
+JUDGES = Registry(
+    "judge",
+    {
+        "shapes": "mmgen_jax.metrics.satisfaction:shapes_judge",
+        "digits": "mmgen_jax.metrics.classifier:class_judge",
+    },
+)
+"""By data set: (config.data) -> its Judge."""

@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from mmgen_jax import gallery
 from mmgen_jax.data import SOURCES, Record, Source
-from mmgen_jax.data.pipeline import fixed_batch, prepare_example
+from mmgen_jax.data.pipeline import drawn, fixed_batch, prepare_example, spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.metrics import JUDGES
@@ -39,7 +39,7 @@ class Evaluation(NamedTuple):
 def satisfaction(trained: Trained, count: int, seed: int) -> Evaluation:
     """Joint satisfaction of every subset of the inputs, on unseen scenes.
 
-    For each non-empty subset the first `count` records of split `test` are drawn from that subset
+    For each non-empty subset `count` records spread over split `test` are drawn from that subset
     alone and judged on all of it; the same for split `heldout`, combinations never trained on,
     under keys "heldout:...". See `satisfaction.report` for the numbers.
 
@@ -48,17 +48,17 @@ def satisfaction(trained: Trained, count: int, seed: int) -> Evaluation:
     """
     name = trained.config.data.name
     JUDGES.check(name)
-    judge, draw = JUDGES[name], Drawing(trained, seed)
+    judge, draw = JUDGES[name](trained.config.data), Drawing(trained, seed)
+    print(f"judge: {judge.accuracy:.2%} right on the data set's own pictures", flush=True)
     numbers, sections = {}, []
     for split in SOURCES[name].describe(trained.config.data).splits:
         if split == trained.config.data.split:
             continue
-        records, batch = draw.conditions(split, range(count))
+        records, batch = draw.conditions(split, spread(draw.open(split), count))
         for subset in subsets(tuple(trained.model.modalities)):
             has = {m: there & (m in subset) for m, there in batch["has"].items()}
             images = draw(batch["values"], has)
-            asked = [{m: record.values[m] for m in subset} for record in records]
-            hits = judge.satisfied(images, asked)
+            hits = judge.satisfied(images, records, subset)
             title = ("" if split == "test" else f"{split}:") + "+".join(subset)
             numbers[title] = report(hits, partial(judge.chance, split=split))["+".join(subset)]
             heading = f"given {title}: {numbers[title]['rate']:.1%} satisfied"
@@ -73,12 +73,13 @@ def fitting(trained: Trained, count: int, seed: int) -> Evaluation:
     "train": `count` training records at random; right if the nearest picture (L2 at the model's
     size) is the record's own. This measures fitting, not generalisation. Pictures that stand
     twice count as one. "test": `count` records of the test split (all, if it has fewer); right if
-    the nearest training picture has the record's label.
+    the nearest training picture has the record's label. Given all inputs; given each one alone
+    under keys "train:text", "test:text" and so on.
     """
     draw = Drawing(trained, seed)
     config = trained.config
     source = SOURCES[config.data.name].open(config.data, config.data.split)
-    training = [source[i] for i in range(len(source))]
+    training = _all(source)
     pictures = np.stack([resize(record.image, config.data.image_size) for record in training])
     identity = distinct(pictures)
     labels = [_label(record) for record in training]
@@ -88,26 +89,75 @@ def fitting(trained: Trained, count: int, seed: int) -> Evaluation:
         total = len(draw.open(split))
         chosen = rng.choice(total, min(count, total), replace=False)
         records, batch = draw.conditions(split, chosen.tolist())
-        images = draw(batch["values"], batch["has"])
+        for given in _all_and_each(tuple(trained.model.modalities)):
+            has = {m: there & (m in given) for m, there in batch["has"].items()}
+            images = draw(batch["values"], has)
+            found = nearest(images, pictures)
+            if split == config.data.split:
+                right = identity[found] == identity[chosen]
+                chance = 1 / len(np.unique(identity))
+            else:
+                wanted = [_label(record) for record in records]
+                right = np.array([labels[f] == w for f, w in zip(found, wanted, strict=True)])
+                chance = float(np.mean([labels.count(w) / len(labels) for w in wanted]))
+            title = split if len(given) == len(has) else f"{split}:{'+'.join(given)}"
+            numbers[title] = _rate(right, chance)
+            heading = f"{title}: nearest training picture is right for {right.mean():.1%}"
+            print(heading, flush=True)
+            # What was drawn, and beside it the training picture that is nearest to it.
+            grid = draw.grid(images, batch["values"], has, pictures[found], 4 * SHOWN)
+            sections.append((heading, grid))
+    return Evaluation(numbers, sections)
+
+
+def _all_and_each(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys([names, *((name,) for name in names)]))
+
+
+def languages(trained: Trained, count: int, seed: int) -> Evaluation:
+    """Whether a caption gives the same picture in every language of `data.languages`.
+
+    `count` training records, in random order, whose caption in the first language alone gives their
+    own picture: the nearest training picture (L2 at the model's size) is theirs. For each other
+    language the share of those that have a caption in it and give the same picture by it.
+
+    Raises:
+      InputError: if the run has no two languages, or no caption is right in the first one.
+    """
+    config = trained.config
+    first, *others = config.data.languages or ("",)
+    if not others or "text" not in trained.model.modalities:
+        raise InputError(
+            "metric 'languages' needs a run with text in several config.data.languages"
+        )
+    draw = Drawing(trained, seed)
+    source = draw.open(config.data.split)
+    pictures = np.stack([resize(r.image, config.data.image_size) for r in _all(source)])
+    identity = distinct(pictures)
+    order = np.random.default_rng(seed).permutation(len(source))
+
+    def right(language: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, Section]:
+        """(those that have a caption, which give their own picture, some of the pictures)."""
+        spoken = draw.open(config.data.split, languages=(language,))
+        has_caption = np.array(["text" in spoken[int(i)].values for i in chosen])
+        kept = chosen[has_caption]
+        batch = fixed_batch(spoken, draw.prepare, kept.tolist())
+        has = {m: there & (m == "text") for m, there in batch["has"].items()}
+        images = draw(batch["values"], has)
         found = nearest(images, pictures)
-        if split == config.data.split:
-            right = identity[found] == identity[chosen]
-            chance = 1 / len(np.unique(identity))
-        else:
-            wanted = [_label(record) for record in records]
-            right = np.array([labels[f] == w for f, w in zip(found, wanted, strict=True)])
-            chance = float(np.mean([labels.count(w) / len(labels) for w in wanted]))
-        numbers[split] = {
-            "rate": float(right.mean()),
-            "count": len(right),
-            "chance": chance,
-            "interval": list(wilson(int(right.sum()), len(right))),
-        }
-        heading = f"{split}: nearest training picture is right for {right.mean():.1%}"
-        print(heading, flush=True)
-        # What was drawn, and beside it the training picture that is nearest to it.
-        grid = draw.grid(images, batch["values"], batch["has"], pictures[found], 4 * SHOWN)
-        sections.append((heading, grid))
+        grid = draw.grid(images, batch["values"], has, pictures[found])
+        return kept, identity[found] == identity[kept], (language, grid)
+
+    kept, hits, section = right(first, order[: 4 * count])
+    chosen = kept[hits][:count]
+    if not len(chosen):
+        raise InputError(f"no caption in {first!r} gives its own picture: nothing to compare with")
+    numbers, sections = {}, [section]
+    for language in others:
+        _, hits, section = right(language, chosen)
+        numbers[language] = _rate(hits, 1 / len(np.unique(identity)))
+        sections.append(section)
+        print(f"{language}: {hits.mean():.1%} of {len(hits)}", flush=True)
     return Evaluation(numbers, sections)
 
 
@@ -116,6 +166,7 @@ EVALUATIONS = Registry(
     {
         "satisfaction": "mmgen_jax.metrics.evaluation:satisfaction",
         "fitting": "mmgen_jax.metrics.evaluation:fitting",
+        "languages": "mmgen_jax.metrics.evaluation:languages",
     },
 )
 
@@ -128,19 +179,21 @@ class Drawing:
         self._trained, self._seed = trained, seed
         self._sampler = Sampler(model, sample_options(config, None), batch_size=128)
         self._weights = {name: config.modalities[name].guidance for name in model.modalities}
-        self._prepare = partial(
+        self.prepare = partial(
             prepare_example, modalities=model.modalities, image_size=config.data.image_size
         )
 
-    def open(self, split: str) -> Source:
-        """A split of the run's data set."""
-        data = self._trained.config.data
+    def open(self, split: str, languages: tuple[str, ...] | None = None) -> Source:
+        """A split of the run's data set, with captions in its languages or in these."""
+        data = self._trained.config.data.copy_and_resolve_references()
+        if languages is not None:
+            data.languages = languages
         return SOURCES[data.name].open(data, split)
 
     def conditions(self, split: str, indices: Any) -> tuple[list[Record], Any]:
-        """Records as they are, and as a batch."""
+        """Records as they are drawn for, and as a batch."""
         source = self.open(split)
-        return [source[i] for i in indices], fixed_batch(source, self._prepare, indices)
+        return [drawn(source[i], i) for i in indices], fixed_batch(source, self.prepare, indices)
 
     def __call__(self, values: Any, has: dict[str, Bool[np.ndarray, "rows"]]) -> np.ndarray:
         """uint8 [rows, height, width, 3], one for each row."""
@@ -179,6 +232,19 @@ def table(numbers: dict[str, dict[str, Any]], right: str) -> str:
         cells = f"{row['rate']:16.1%}{interval:>18s}{row['chance']:9.2%}{row['count']:7d}"
         lines.append(f"{title:28s}{cells}")
     return "\n".join(lines)
+
+
+def _rate(right: Bool[np.ndarray, "rows"], chance: float) -> dict[str, Any]:
+    return {
+        "rate": float(right.mean()),
+        "count": len(right),
+        "chance": chance,
+        "interval": list(wilson(int(right.sum()), len(right))),
+    }
+
+
+def _all(source: Source) -> list[Record]:
+    return [source[i] for i in range(len(source))]
 
 
 def _label(record: Record) -> Any:

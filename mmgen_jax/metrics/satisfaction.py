@@ -2,7 +2,7 @@
 
 The joint satisfaction rate of a set S of modalities is the share of images that satisfy every input
 in S at once. `report` sets it beside chance and beside the product of the single rates, which it
-equals when inputs are satisfied independently. A data set brings a `Judge` of its own.
+equals when inputs are satisfied independently. A data set brings a `metrics.Judge` of its own.
 
 The judge of `shapes` is not learned. It quantises an image to the palette, finds the object, fits
 every shape in every size to it at sub-pixel positions, and rejects the image if what is drawn is
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmgen_jax.data import shapes
+from mmgen_jax.data import Record, shapes
 from mmgen_jax.data.drawing import DISTANCES, fill, stroke
 from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import Judge
 
 TOLERANCE = 0.4
 """How far from the fitted drawing a pixel may be, as a share of the contrast between an object and
@@ -37,20 +38,6 @@ ATTRIBUTES = {
     "image": ("shape", "size", "position"),
 }
 """What each modality says of a scene of `shapes`."""
-
-
-class Judge(NamedTuple):
-    """How images of one data set are judged.
-
-    Attributes:
-      satisfied: (images uint8 [n, height, width, 3], values of the n records) -> modality ->
-        bool [n], whether the image satisfies that input, for every modality the records have.
-      chance: (modalities, split) -> the exact probability that the image of a random training
-        example satisfies these inputs of a random example of the split.
-    """
-
-    satisfied: Callable[[np.ndarray, Sequence[Mapping[str, Any]]], dict[str, np.ndarray]]
-    chance: Callable[[Sequence[str], str], float]
 
 
 class Judgement(NamedTuple):
@@ -120,7 +107,7 @@ def compare(
 
 
 def satisfied(images: np.ndarray, values: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Which inputs each image satisfies; see `Judge.satisfied`.
+    """Which of the inputs in `values` each image satisfies: modality -> bool [n].
 
     A caption is satisfied by its shape and its colour, a label by the cell in which the object is,
     a tone by the object's size, a sketch by shape, size and cell of the outline in it.
@@ -147,7 +134,15 @@ def chance(modalities: Sequence[str], split: str = "test") -> float:
     return int(matches.sum()) / matches.size
 
 
-SHAPES_JUDGE = Judge(satisfied, chance)
+def shapes_judge(options: Any) -> Judge:
+    """The exact judge of data set `shapes`."""
+
+    def of_records(
+        images: np.ndarray, records: Sequence[Record], modalities: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        return satisfied(images, [{m: record.values[m] for m in modalities} for record in records])
+
+    return Judge(of_records, chance, accuracy=1.0)
 
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:

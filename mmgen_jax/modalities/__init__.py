@@ -36,14 +36,18 @@ class Modality(NamedTuple):
         InputError for a value that cannot be used.
       absent: what `prepare` would return, for a record that lacks the modality. Its bits never
         matter, its shapes do.
-      init: (key) -> {"encoders": tree, "recovery": tree}, the parameters.
-      encode: (params["encoders"], value) -> Encoding. `value` is `prepare`'s dict with a leading
-        batch axis. It need not think of absence: the caller replaces absent values before and
-        masks their encodings after (`fusion.encode`), and fills `present`.
+      init: (key) -> {"encoders": tree, "recovery": tree}, the parameters; and "frozen": tree, if
+        it has some that are never trained.
+      encode: (params, value) -> Encoding. `params` is the trees "encoders" and "frozen" in one
+        dict, `value` is `prepare`'s dict with a leading batch axis. It need not think of absence:
+        the caller replaces absent values before and masks their encodings after
+        (`fusion.encode`), and fills `present`.
       recover: (params["recovery"], images, value, encoding) -> Recovery, per example.
       parse: (str) -> raw value, from a command line. Raises InputError.
       show: (one `prepare`d value) -> what the model is fed, for people: a str, a sound
         (float [samples]) or a picture (uint8 [height, width, 3]).
+      pretrained: () -> those parts of what `init` makes that a fresh run takes from files instead,
+        NumPy arrays in the same structure. Raises InputError if they are not there.
     """
 
     prepare: Callable[[Any], dict[str, Any]]
@@ -53,6 +57,7 @@ class Modality(NamedTuple):
     recover: Callable[[Any, Any, Any, Encoding], "Recovery"]
     parse: Callable[[str], Any]
     show: Callable[[Any], Any]
+    pretrained: Callable[[], dict[str, Any]] = dict
 
 
 class Recovery(NamedTuple):
@@ -77,10 +82,16 @@ class ModalitySpec(NamedTuple):
         self-contained.
       build: (options, shared, assets) -> Modality. `options` is config.modalities.NAME, `shared`
         a `Shared`.
+      serves: (options, assets of another run, source) -> whether they would do for this data as
+        well as new ones; a run that starts from another one's parameters then keeps them.
+      tied: names of the parameters, or groups of them, at the top of the trees of `init`, that
+        mean nothing with other assets.
     """
 
     fit: Callable[[Any, Any], dict[str, Any]]
     build: Callable[[Any, "Shared", dict[str, Any]], Modality]
+    serves: Callable[[Any, dict[str, Any], Any], bool] = lambda options, assets, source: False
+    tied: tuple[str, ...] = ()
 
 
 class ReaderSizes(NamedTuple):

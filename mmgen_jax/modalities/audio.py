@@ -6,19 +6,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.signal
-import soundfile
 from jaxtyping import Array, Float, Int
 
-from mmgen_jax.data import Source
+from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared
 from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ContrastiveReader
 from mmgen_jax.nn.mel import log_mel
 from mmgen_jax.nn.patches import sequence_positions
+from mmgen_jax.sounds import SAMPLE_RATE, read_sound
 
-SAMPLE_RATE = 16_000
 LOUDEST = 1.5
 
 
@@ -51,31 +49,9 @@ class AudioEncoder(nn.Module):
         return SequenceEncoder(self.depth, self.heads, self.shared)(x, mask, positions)
 
 
-def read_sound(path: str) -> np.ndarray:
-    """Reads wav, flac or ogg as float32 [samples], mono, 16 kHz, in [-1, 1].
-
-    Channels are averaged; other rates are resampled by a polyphase filter.
-
-    Raises:
-      InputError: if the file is missing, no sound, or holds no sample.
-    """
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"cannot read sound {path}: {error}; allowed: wav, flac, ogg") from error
-    if not len(samples):
-        raise InputError(f"sound {path} is empty; it needs at least one sample")
-    divisor = np.gcd(rate, SAMPLE_RATE)
-    mono = samples.mean(axis=1)
-    resampled = scipy.signal.resample_poly(mono, SAMPLE_RATE // divisor, rate // divisor)
-    return np.clip(resampled, -1, 1).astype(np.float32)
-
-
 def fit(options: Any, source: Source) -> dict[str, Any]:
     """Mean and deviation of the log-mel values of up to `options.fit_examples` records."""
-    step = max(1, len(source) // options.fit_examples)
-    records = (source[i] for i in range(0, len(source), step))
-    sounds = [record.values["audio"] for record in records if "audio" in record.values]
+    sounds = list(values_of(source, "audio", options.fit_examples))
     if not sounds:
         return {"mean": 0.0, "deviation": 1.0}
     # One after another: one array to compile for, and no padding among the statistics.
@@ -136,4 +112,9 @@ def identity(samples: Float[Array, "batch samples"]) -> Int[Array, "batch 64"]:
     return jax.lax.bitcast_convert_type(samples[:, :: samples.shape[1] // 64][:, :64], jnp.int32)
 
 
-AUDIO = ModalitySpec(fit, build)
+def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
+    """A normalisation that parameters were trained with is better than one that fits the data."""
+    return True
+
+
+AUDIO = ModalitySpec(fit, build, serves)

@@ -106,4 +106,4 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     )
 
 
-IMAGE = ModalitySpec(fit, build)
+IMAGE = ModalitySpec(fit, build, serves=lambda options, assets, source: True)

@@ -87,4 +87,9 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     )
 
 
-LABEL = ModalitySpec(fit, build)
+def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
+    """Whether other classes hold all of these."""
+    return set(source.info.label_names) <= set(assets["names"])
+
+
+LABEL = ModalitySpec(fit, build, serves, tied=("embed", "logits"))

@@ -78,6 +78,10 @@ class Logbook:
         """Moves the progress bar; cheap enough for every step."""
         self._progress.advance(step)
 
+    def say(self, line: str) -> None:
+        """Tells people something, beside the progress."""
+        tqdm.write(line, file=sys.stderr)
+
     def sync(self) -> None:
         """Brings what was written to the disk; call it before a checkpoint is saved."""
         with writing(self._path):
@@ -119,6 +123,9 @@ class NoLogbook(Logbook):
         pass
 
     def advance(self, step: int) -> None:
+        pass
+
+    def say(self, line: str) -> None:
         pass
 
     def sync(self) -> None:

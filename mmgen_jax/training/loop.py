@@ -18,13 +18,14 @@ from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
-from mmgen_jax.training import checkpoints, processes, run, sharding
+from mmgen_jax.training import checkpoints, processes, run, sharding, transfer
 from mmgen_jax.training import step as steps
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
 from mmgen_jax.training.means import Means
 from mmgen_jax.training.preview import Preview
+from mmgen_jax.training.skipped import Skipped
 from mmgen_jax.training.state import TrainState, create
 from mmgen_jax.training.strategies import STRATEGIES
 
@@ -54,17 +55,26 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
     last = _newest(workdir)
     if last is not None and not accept_config_change:
         run.check_config(workdir, config, last)
+    # A run that resumes has what it began with.
+    start = transfer.origin(config.train.init_from) if last is None else None
     with ExitStack() as stack:
         saver = stack.enter_context(_saver(config, workdir))
-        assets = run.prepare(workdir, config, source, resuming=last is not None)
+        before = start.assets if start else None
+        assets = run.prepare(workdir, config, source, last is not None, before)
         model = models.build(config, assets)
         mesh = sharding.make_mesh(config.sharding)
         batches = _batches(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
         trainer = Loop(config, workdir, model, mesh, batches, saver)
-        state = trainer.restore(last) if last is not None else trainer.start()
+        state = trainer.start() if last is None else trainer.restore(last)
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
         stack.enter_context(logbook)
+        if start:
+            found = transfer.from_origin(start, mesh, assets)
+            logbook.say(
+                f"from step {start.step} of {start.workdir}: " + transfer.describe(state, found)
+            )
+            state = transfer.overlaid(model, state, found)
         interrupts = stack.enter_context(Interrupts())
         trainer.run(state, logbook, interrupts)
 
@@ -130,17 +140,21 @@ class Loop:
         self._vote = processes.Vote(mesh)
         self._clock = Clock()
         self._means = Means()
+        self._skipped = Skipped()
 
     def start(self) -> TrainState:
         """A fresh state, each device's share made where it is to lie."""
         players, seed = run.players(self._config, self._model), self._config.train.seed
-        return jax.jit(lambda: create(self._model, players, seed), out_shardings=self._shardings)()
+        fresh = jax.jit(lambda: create(self._model, players, seed), out_shardings=self._shardings)
+        found = transfer.by_path({"params": models.pretrained(self._model)})
+        return transfer.overlaid(self._model, fresh(), found) if found else fresh()
 
     def restore(self, step: int) -> TrainState:
         """A checkpoint's state; the data and the log's means move to where they were."""
         restored = self._saver.restore(step, sharding.placed(self._shapes, self._shardings))
-        self._batches.set_state(restored.data)
+        self._batches.set_state({"position": restored.data["position"]})
         self._means = Means(restored.log)
+        self._skipped = Skipped(restored.data["skipped"])
         return restored.state
 
     def run(self, state: TrainState, logbook: Logbook, interrupts: Interrupts) -> TrainState:
@@ -171,6 +185,8 @@ class Loop:
             if stop and not last:
                 self._saver.wait()
                 raise Interrupted(stop)
+        if self._skipped:
+            logbook.say(self._skipped.describe())
         return state
 
     def _read(self, pending: tuple[int, dict[str, Any]] | None) -> None:
@@ -195,15 +211,18 @@ class Loop:
         if speed:
             means["images_per_second"] = speed
             means["images_per_second_per_device"] = speed / self._mesh.size
-        means["skipped_records"] = self._batches.skipped
+        means["skipped_records"] = len(self._skipped.gather(self._batches.skipped))
         return means
 
     def _save(self, step: int, state: TrainState) -> None:
-        position, config = self._batches.get_state(), self._config.to_dict()
-        self._saver.save(step, state, position, config, self._means.to_json())
+        skipped = self._skipped.gather(self._batches.skipped)
+        data = self._batches.get_state() | {"skipped": skipped}
+        self._saver.save(step, state, data, self._config.to_dict(), self._means.to_json())
+        if self._skipped and processes.is_main():
+            self._skipped.write(self._workdir)
 
     def _draw(self, step: int, state: TrainState, logbook: Logbook) -> None:
-        picture = self._preview(state.ema, state.state)
+        picture = self._preview(state.averaged, state.state)
         path = self._workdir / "samples" / f"{step:08d}.png"
         if processes.is_main():
             with writing(path):

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import gallery
 from mmgen_jax.data import SOURCES
-from mmgen_jax.data.pipeline import fixed_batch, prepare_example
+from mmgen_jax.data.pipeline import fixed_batch, prepare_example, spread
 from mmgen_jax.model import Model
 from mmgen_jax.sampling import Sampler, describe
 
@@ -26,19 +26,18 @@ class Preview:
 
     def __init__(self, config: ConfigDict, model: Model, mesh: Mesh):
         source = SOURCES[config.data.name].open(config.data, config.eval.split)
-        rows = min(config.eval.count, len(source))
-        indices = [i * len(source) // rows for i in range(rows)]
+        indices = spread(source, config.eval.count)
         prepare = partial(
             prepare_example, modalities=model.modalities, image_size=config.data.image_size
         )
-        self._batch = fixed_batch(source, prepare, indices)
+        self._batch = fixed_batch(source, prepare, indices, config.data.on_bad_record)
         self._captions, self._thumbnails = describe(
             model, self._batch["values"], self._batch["has"]
         )
         self._weights = {m: config.modalities[m].guidance for m in model.modalities}
         self._seed = config.train.seed
         options = config.generator[config.generator.name].sample
-        self._sampler = Sampler(model, options, rows, mesh)
+        self._sampler = Sampler(model, options, len(indices), mesh)
 
     def __call__(self, params: Any, state: Any) -> UInt8[np.ndarray, "height width 3"]:
         """A captioned grid from these (averaged) parameters."""

@@ -5,11 +5,13 @@ writes what is one for all: the log, pictures, the config, the checkpoints' mani
 """
 
 import atexit
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +74,16 @@ def from_main(compute: Callable[[], int]) -> int:
 def on_main(act: Callable[[], None]) -> None:
     """Has process 0 do something while the others wait."""
     from_main(lambda: act() or 0)
+
+
+def all_of(mine: Any) -> list[Any]:
+    """What each process gives, in their order: anything that JSON can hold. All of them call it."""
+    if jax.process_count() == 1:
+        return [mine]
+    text = json.dumps(mine).encode()
+    lengths = np.ravel(multihost_utils.process_allgather(np.int32(len(text))))
+    padded = np.frombuffer(text.ljust(int(lengths.max())), np.uint8)
+    return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
 
 
 class Vote:

@@ -60,7 +60,7 @@ def load(workdir: Path, step: int | None = None) -> Trained:
     shapes = state_shapes(config, model)
     like = sharding.placed(shapes, jax.tree.map(lambda _: device, shapes))
     restored = checkpoints.restore(workdir, step, like, checked=newest).state
-    return Trained(config, model, restored.ema, restored.state, step)
+    return Trained(config, model, restored.averaged, restored.state, step)
 
 
 def players(config: ConfigDict, model: Model) -> dict[str, optax.GradientTransformation]:
@@ -92,14 +92,21 @@ def read_assets(workdir: Path, config: ConfigDict) -> Assets:
     return assets
 
 
-def prepare(workdir: Path, config: ConfigDict, source: Source, resuming: bool) -> Assets:
+def prepare(
+    workdir: Path,
+    config: ConfigDict,
+    source: Source,
+    resuming: bool,
+    before: Assets | None = None,
+) -> Assets:
     """Makes the run self-contained: process 0 writes its config and assets, once.
 
-    A run that resumes keeps the assets that its parameters were trained with.
+    A run that resumes keeps the assets that its parameters were trained with. `before` are assets
+    of a run that a fresh one starts from, see `model.fit`.
     """
 
     def write() -> None:
-        assets = {} if resuming else models.fit(config, source)
+        assets = {} if resuming else models.fit(config, source, before)
         with writing(workdir):
             (workdir / "assets").mkdir(parents=True, exist_ok=True)
             for name, asset in assets.items():

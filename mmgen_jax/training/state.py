@@ -17,10 +17,10 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: optimizer steps taken.
-      params: by group.
+      params: by group; a group that no player owns never changes.
       state: the family's own (batch statistics, codebooks, ...), never differentiated.
       optimizer: by player.
-      ema: exponential moving average of `params`, with which samples are drawn.
+      ema: exponential moving average of the groups that some player owns.
       key: raw bits of the key that all randomness of training comes from.
     """
 
@@ -31,10 +31,21 @@ class TrainState(NamedTuple):
     ema: Any
     key: UInt32[Array, "words"]
 
+    @property
+    def averaged(self) -> Any:
+        """The parameters that samples are drawn with."""
+        return self.params | self.ema
+
 
 def owned(model: Model, player: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The groups of parameters that a player owns."""
     return {group: params[group] for group in model.generator.players[player]}
+
+
+def trained(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The groups of parameters that some player owns."""
+    owners = [owned(model, player, params) for player in model.generator.players]
+    return {group: tree for groups in owners for group, tree in groups.items()}
 
 
 def create(
@@ -50,6 +61,6 @@ def create(
         params=params,
         state=state,
         optimizer={p: tx.init(owned(model, p, params)) for p, tx in optimizers.items()},
-        ema=jax.tree.map(jnp.copy, params),
+        ema=jax.tree.map(jnp.copy, trained(model, params)),
         key=jax.random.key_data(key),
     )

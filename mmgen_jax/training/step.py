@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from mmgen_jax.model import Batch, Model
 from mmgen_jax.objective import objective
 from mmgen_jax.training import crossbatch
-from mmgen_jax.training.state import TrainState, owned
+from mmgen_jax.training.state import TrainState, owned, trained
 
 Metrics = dict[str, Float[Array, ""]]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -40,7 +40,7 @@ def build(
                 operands,
             )
             params |= moved
-        ema = average(state.ema, params, state.step, config.train.ema_decay)
+        ema = average(state.ema, trained(model, params), state.step, config.train.ema_decay)
         return (
             TrainState(state.step + 1, params, family_state, optimizer, ema, state.key),
             metrics,
@@ -52,7 +52,7 @@ def build(
 def gradients(
     model: Model, state: TrainState, batch: Batch, accumulate: int
 ) -> tuple[Any, Any, Metrics]:
-    """(gradients of every group, new family state, metrics) from one `value_and_grad`.
+    """(gradients of every player's groups, new family state, metrics) from one `value_and_grad`.
 
     With `accumulate` > 1 the batch is cut into that many parts, one after another in a scan, and
     gradients and metrics are averaged: the memory of a part at the price of its time. Terms that
@@ -61,8 +61,11 @@ def gradients(
     key = jax.random.wrap_key_data(state.key)
 
     def one(family_state: Any, part: Batch) -> tuple[Any, tuple[Any, Metrics]]:
-        loss = lambda params: objective(model, params, family_state, part, key, state.step)  # noqa: E731
-        (_, (new_state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        def loss(moving: Any) -> Any:
+            return objective(model, state.params | moving, family_state, part, key, state.step)
+
+        moving = trained(model, state.params)
+        (_, (new_state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(moving)
         return new_state, crossbatch.average((grads, metrics))
 
     if accumulate == 1:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmgen_jax.data import Record, SourceInfo
+from mmgen_jax.data import BadRecord, Record, SourceInfo
 from mmgen_jax.data.pipeline import fixed_batch, prepare_example, training_batches
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import Modality
@@ -37,6 +37,7 @@ class Numbers:
     """Record i is a picture of brightness i; odd ones have a number; some are unreadable."""
 
     info = SourceInfo(modalities=("number",), splits=("train",))
+    bad = ()
 
     def __init__(self, length, unreadable=(), negative=()):
         self.length, self.unreadable, self.negative = length, unreadable, negative
@@ -46,10 +47,13 @@ class Numbers:
 
     def __getitem__(self, index):
         if index in self.unreadable:
-            raise InputError(f"numbers.txt: record {index}: it is not there")
+            raise BadRecord(self.where(index), "it is not there")
         value = -1 if index in self.negative else index
         values = {"number": value} if index % 2 else {}
         return Record(np.full((2, 2, 3), index, np.uint8), values)
+
+    def where(self, index):
+        return f"numbers.txt, line {index + 1}"
 
 
 def _stream(length=11, batch_size=4, seed=7, source=None, **options):
@@ -58,6 +62,11 @@ def _stream(length=11, batch_size=4, seed=7, source=None, **options):
 
 def _records(batch):
     return np.rint((batch["image"][:, 0, 0, 0] + 1) * 127.5).astype(int).tolist()
+
+
+def _skipped(batches):
+    """Lines of the bad records that were passed over."""
+    return sorted(int(where.rpartition(" ")[2]) for where in batches.skipped)
 
 
 def _assert_equal(ours, theirs):
@@ -171,7 +180,7 @@ def test_a_bad_record_is_named_every_time_it_is_asked_for(threads):
     for _ in range(2):
         with pytest.raises(InputError) as error:
             next(batches)
-        assert str(error.value) == "numbers.txt: record 5: it is not there"
+        assert str(error.value) == "numbers.txt, line 6: it is not there"
         assert batches.get_state() == {"position": 1}
 
 
@@ -179,7 +188,7 @@ def test_a_bad_value_is_named():
     source = Numbers(8, negative={3})
     with pytest.raises(InputError) as error:
         next(_stream(source=source, shuffle=False))
-    assert str(error.value) == "record 3: number: -1; allowed: 0 and more"
+    assert str(error.value) == "numbers.txt, line 4: number: -1; allowed: 0 and more"
 
 
 def test_skipping_takes_the_next_good_record_and_counts():
@@ -188,9 +197,10 @@ def test_skipping_takes_the_next_good_record_and_counts():
     first = next(batches)
     assert _records(first) == [0, 3, 3, 3]
     assert first["index"].tolist() == [0, 1, 2, 3]
-    assert batches.skipped == 3
+    assert _skipped(batches) == [2, 3]
     assert _records(next(batches)) == [4, 6, 6, 7]
-    assert batches.skipped == 4
+    assert _skipped(batches) == [2, 3, 6]
+    assert batches.skipped["numbers.txt, line 6"].reason == "number: -1; allowed: 0 and more"
 
 
 def test_skipping_does_not_depend_on_the_rows():
@@ -201,7 +211,13 @@ def test_skipping_does_not_depend_on_the_rows():
     for _ in range(4):
         expected = _records(next(alone))
         assert [_records(next(share)) for share in pair] == [expected[::2], expected[1::2]]
-    assert alone.skipped == sum(share.skipped for share in pair) > 0
+    assert _skipped(alone) == sorted({*_skipped(pair[0]), *_skipped(pair[1])}) == [2, 3, 6]
+
+
+def test_what_the_source_has_left_out_counts_as_skipped():
+    source = Numbers(8)
+    source.bad = (BadRecord("numbers.txt, line 9", "it is torn"),)
+    assert _skipped(_stream(source=source)) == [9]
 
 
 def test_skipping_ends_where_no_record_is_good():

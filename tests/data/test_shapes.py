@@ -24,7 +24,8 @@ def same(a, b):
 
 def test_a_record_has_the_documented_types():
     for index in range(50):
-        image, values = SOURCES["shapes"].open(options(), "train")[index]
+        record = SOURCES["shapes"].open(options(), "train")[index]
+        image, values = record.image, record.values
         assert image.shape == values["image"].shape == (32, 32, 3)
         assert image.dtype == values["image"].dtype == np.uint8
         assert values["label"] in shapes.POSITION_NAMES

@@ -56,7 +56,8 @@ class Few:
     """The first records of a split."""
 
     def __init__(self, source, count):
-        self.info, self._source, self._count = source.info, source, count
+        self.info, self.bad, self.where = source.info, source.bad, source.where
+        self._source, self._count = source, count
 
     def __len__(self):
         return self._count
@@ -102,5 +103,5 @@ def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
 def test_a_data_set_without_a_judge_is_refused(trained):
     config = tiny_config(NAMES)
     config.data.name = "emoji"
-    with pytest.raises(InputError, match=r"unknown judge 'emoji'; allowed: shapes"):
+    with pytest.raises(InputError, match=r"unknown judge 'emoji'; allowed: shapes, digits"):
         evaluation.satisfaction(trained._replace(config=config), 2, 0)

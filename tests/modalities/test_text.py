@@ -10,7 +10,8 @@ import pytest
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
-from mmgen_jax.modalities.text import PAD, TEXT, train_tokenizer
+from mmgen_jax.modalities.embeddings.subwords import PAD, train_tokenizer
+from mmgen_jax.modalities.text import TEXT
 from tests.tiny import open_source, random_parameters, tiny_config
 
 CAPTIONS = ["a red circle", "ein grüner Kreis", "the square is blue", "hier ist ein rotes Quadrat"]
@@ -92,9 +93,13 @@ def test_the_tokenizer_is_the_same_whenever_it_is_trained():
 def test_fit_reads_no_more_than_it_may():
     class Counted:
         info = open_source(tiny_config()).info
+        bad = ()
 
         def __init__(self):
             self.read = []
+
+        def where(self, index):
+            return f"record {index}"
 
         def __len__(self):
             return 100

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmgen_jax import config as configs
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import SOURCES, BadRecord
 from mmgen_jax.errors import InputError
 from mmgen_jax.training import checkpoints, loop, manifest, run
 from mmgen_jax.training.interrupts import Interrupted
@@ -112,7 +112,7 @@ def test_a_signal_stops_a_run_that_then_goes_on_bit_for_bit(
         loop.train(toy_config(), tmp_path)
     assert (stop.value.code, stop.value.signal_name) == (143, name)
     assert checkpoints.latest(tmp_path) == 5
-    assert everything(tmp_path, 5)[1] == {"position": 5}, "read ahead is not consumed"
+    assert everything(tmp_path, 5)[1]["position"] == 5, "read ahead is not consumed"
     assert signal.getsignal(signal.SIGINT) is before
 
     loop.train(toy_config(), tmp_path)
@@ -223,20 +223,20 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(
 def test_a_bad_record_stops_the_run_and_is_named(tmp_path, monkeypatch):
     class Broken(toys.Greys):
         def __getitem__(self, index):
-            raise InputError(f"greys.zip: record {index}: it is torn")
+            raise BadRecord(self.where(index), "it is torn")
 
     broken = SOURCES["greys"]._replace(open=lambda options, split: Broken())
     monkeypatch.setitem(SOURCES._targets, "greys", broken)
     with pytest.raises(InputError) as stop:
         loop.train(toy_config(), tmp_path)
-    assert re.fullmatch(r"greys\.zip: record \d+: it is torn", str(stop.value))
+    assert re.fullmatch(r"greys\.zip, record \d+: it is torn", str(stop.value))
 
 
 def test_skipped_records_are_counted(tmp_path, monkeypatch):
     class Patchy(toys.Greys):
         def __getitem__(self, index):
             if index % 2:
-                raise InputError("torn")
+                raise BadRecord(self.where(index), "torn")
             return super().__getitem__(index)
 
     patchy = SOURCES["greys"]._replace(open=lambda options, split: Patchy())

@@ -7,4 +7,11 @@ Nothing here imports jax or TensorFlow.
 
 from mmgen_jax.registry import Registry
 
-BUILDERS = Registry("data set builder", {"emoji": "mmgen_jax.data.builders.emoji:build"})
+BUILDERS = Registry(
+    "data set builder",
+    {
+        "emoji": "mmgen_jax.data.builders.emoji:build",
+        "digits": "mmgen_jax.data.builders.digits:build",
+        "folder": "mmgen_jax.data.builders.folder:build",
+    },
+)

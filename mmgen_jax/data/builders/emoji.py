@@ -1,9 +1,10 @@
-"""Builds the emoji data set: pictures from a font, names from CLDR, speech from espeak-ng."""
+"""Builds the emoji data set: a font's pictures, CLDR's names and keywords, speech, drawings."""
 
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,47 +14,22 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm import tqdm
 
-from mmgen_jax.data.builders.catalogue import Emoji, read_catalogue, shuffled, splits, stable_hash
-from mmgen_jax.data.builders.cldr import read_names
+from mmgen_jax.data.builders.catalogue import Emoji, read_catalogue, shuffled, splits
+from mmgen_jax.data.builders.cldr import Annotations, Cldr
+from mmgen_jax.data.builders.drawings import STYLES, Drawings
+from mmgen_jax.data.builders.emoji_card import VERSION, card, readme
 from mmgen_jax.data.builders.glyphs import Glyphs
-from mmgen_jax.data.builders.speech import speak
+from mmgen_jax.data.builders.speech import VOICES, choose_voices, speak
 from mmgen_jax.data.builders.staging import SUMMARY, staged
-from mmgen_jax.data.builders.writer import Card, write
+from mmgen_jax.data.builders.writer import write
 from mmgen_jax.errors import InputError
 
 FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 CLDR = "/usr/share/unicode/cldr/common"
 EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 IMAGE_SIZES = range(8, 513)
-VERSION = "1.0.0"
 _CHUNK = 256
-
-_DESCRIPTION = """\
-Pictures of all fully-qualified emoji of Unicode, on white, with their names.
-text: the English name. captions: the names in the languages that were asked for. label: the group.
-base: the emoji without skin tone and gender; the variants of a base, and emoji with equal pictures,
-are all in one split. The records are in a fixed random order, so that any part is a sample."""
-
-_LICENSE = """\
-Pictures: Noto Color Emoji, SPDX OFL-1.1 (SIL Open Font License 1.1, https://openfontlicense.org).
-The font that was used says of itself:
-{notice}
-
-Names: Unicode CLDR and Unicode emoji data, SPDX Unicode-DFS-2016
-(https://www.unicode.org/license.txt). Copyright 1991-2022 Unicode, Inc.
-"""
-
-_README = """\
-# emoji
-
-{description}
-
-Made by mmgen_jax (`launch/build_dataset.py --dataset=emoji`). The licences are in `LICENSE`, the
-counts in `summary.json`. To read it without mmgen_jax (TensorFlow is not needed):
-
-    import tensorflow_datasets as tfds
-    records = tfds.builder_from_directory("this folder").as_data_source("train")
-"""
+_SILENCE = np.zeros(0, np.int16)
 
 
 class Inputs(NamedTuple):
@@ -62,19 +38,25 @@ class Inputs(NamedTuple):
     Attributes:
       emojis: the whole catalogue, in Unicode's order.
       glyphs: the font.
-      names: by language, then by `Emoji.key`; English among them.
+      annotations: names and keywords by language; English among them.
       languages: of the captions, in their order.
+      drawings: by feature, in other styles than the font's.
     """
 
     emojis: list[Emoji]
     glyphs: Glyphs
-    names: dict[str, dict[str, str]]
+    annotations: dict[str, Annotations]
     languages: tuple[str, ...]
+    drawings: dict[str, Drawings]
 
     def name(self, emoji: Emoji, language: str) -> str | None:
         """The emoji's name; None if the language has none (English has one for each)."""
         missing = emoji.name if language == "en" else None
-        return self.names[language].get(emoji.key, missing)
+        return self.annotations[language].names.get(emoji.key, missing)
+
+    def keywords(self, emoji: Emoji, language: str) -> str | None:
+        """The emoji's keywords, joined by ", "; None if the language has none."""
+        return self.annotations[language].keywords.get(emoji.key)
 
 
 def build(
@@ -84,9 +66,12 @@ def build(
     font: str = FONT,
     cldr: str = CLDR,
     emoji_test: str = EMOJI_TEST,
+    openmoji: str | None = None,
+    twemoji: str | None = None,
     image_size: int = 64,
-    languages: Sequence[str] = ("en",),
+    languages: Sequence[str] | None = None,
     speech: bool = False,
+    voices: int = 1,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Builds the emoji data set in TFDS format (array_record) in the folder `out`.
@@ -99,9 +84,13 @@ def build(
       font: a colour bitmap font (CBDT), such as Noto Color Emoji.
       cldr: CLDR's folder `common`.
       emoji_test: Unicode's `emoji-test.txt`.
+      openmoji: the unpacked npm package `openmoji`, for the feature `sketch`; None for none.
+      twemoji: the unpacked npm package `@discordapp/twemoji`, for `reference`; None for none.
       image_size: height and width of the pictures, in pixels.
-      languages: CLDR locales of the captions. The feature `text` is English in any case.
+      languages: CLDR locales of the captions and keywords; None for all that are complete, see
+        `Cldr.languages`. The feature `text` is English in any case.
       speech: whether each record has its English name spoken too.
+      voices: how many of VOICES speak each name.
       limit: builds only so many records, a random sample that is always the same; None for all.
 
     Returns:
@@ -111,77 +100,115 @@ def build(
       InputError: if an input is missing or broken, or `out` must not be replaced.
     """
     start = time.perf_counter()
-    if image_size not in IMAGE_SIZES:
-        raise InputError(f"--image_size={image_size}: allowed: 8 to 512")
-    if limit is not None and limit < 1:
-        raise InputError(f"--limit={limit}: allowed: 1 or more")
-    inputs = read_inputs(font, cldr, emoji_test, languages)
+    _check(image_size, languages, speech, voices, limit)
+    drawings = {"openmoji": openmoji, "twemoji": twemoji}
+    inputs = read_inputs(font, cldr, emoji_test, languages, drawings)
     with staged(Path(out), overwrite) as folder:
-        records = Records(inputs, image_size, speech, limit)
-        counts = write(folder, _card(inputs.glyphs), records.features, records.splits())
+        records = Records(inputs, image_size, voices if speech else 0, limit)
+        features = records.features
+        counts = write(folder, card(features, inputs.glyphs.notice), features, records.splits())
         summary = {
             "dataset": "emoji",
+            "version": VERSION,
             "records": sum(counts.values()),
             "splits": counts,
-            "unique_pictures": len(records.pictures),
-            "image_size": image_size,
-            "languages": list(inputs.languages),
-            "speech": speech,
+            **records.summary(),
             "seconds": round(time.perf_counter() - start, 2),
         }
-        (folder / "README.md").write_text(_README.format(description=_DESCRIPTION), "utf-8")
+        (folder / "README.md").write_text(readme(features, summary), "utf-8")
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return summary
 
 
-def read_inputs(font: str, cldr: str, emoji_test: str, languages: Iterable[str]) -> Inputs:
-    """Reads the three inputs.
+def _check(
+    image_size: int, languages: Sequence[str] | None, speech: bool, voices: int, limit: int | None
+) -> None:
+    if image_size not in IMAGE_SIZES:
+        raise InputError(f"--image_size={image_size}: allowed: 8 to 512")
+    if languages is not None and not languages:
+        raise InputError("--languages is empty; allowed: CLDR locales, such as en,de,pt_PT")
+    if not 1 <= voices <= len(VOICES):
+        raise InputError(f"--voices={voices}: allowed: 1 to {len(VOICES)}")
+    if voices > 1 and not speech:
+        raise InputError(f"--voices={voices} does nothing without --speech")
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit={limit}: allowed: 1 or more")
+
+
+def read_inputs(
+    font: str,
+    cldr: str,
+    emoji_test: str,
+    languages: Iterable[str] | None,
+    drawings: Mapping[str, str | None],
+) -> Inputs:
+    """Reads the inputs; `drawings` are folders by flag.
 
     Raises:
-      InputError: if one is missing (with the Debian package that has it) or broken.
+      InputError: if one is missing (with the package that has it) or broken.
     """
-    font_path = _existing("font", font, "fonts-noto-color-emoji")
-    cldr_path = _existing("cldr", cldr, "unicode-cldr-core")
-    emoji_test_path = _existing("emoji_test", emoji_test, "unicode-data")
+    glyphs = Glyphs(_existing("font", font, "Debian package fonts-noto-color-emoji"))
+    locales = Cldr(_existing("cldr", cldr, "Debian package unicode-cldr-core"))
+    emojis = read_catalogue(_existing("emoji_test", emoji_test, "Debian package unicode-data"))
+    if languages is None:
+        languages = locales.languages([emoji.key for emoji in emojis])
     languages = tuple(dict.fromkeys(language.replace("-", "_") for language in languages))
-    names = {language: read_names(cldr_path, language) for language in {"en", *languages}}
-    return Inputs(read_catalogue(emoji_test_path), Glyphs(font_path), names, languages)
+    annotations = {language: locales.annotations(language) for language in {"en", *languages}}
+    drawn = {
+        style.feature: Drawings(style, _existing(style.flag, folder, f"npm's {style.package}"))
+        for style in STYLES
+        if (folder := drawings[style.flag]) is not None
+    }
+    return Inputs(emojis, glyphs, annotations, languages, drawn)
 
 
 def _existing(flag: str, value: str, package: str) -> Path:
     if not Path(value).exists():
-        raise InputError(
-            f"--{flag}={value} is not there; install Debian package {package}, or give its path"
-        )
+        raise InputError(f"--{flag}={value} is not there; install {package}, or give its path")
     return Path(value)
 
 
 class Records:
-    """The records, made while they are written; counts the unique pictures meanwhile."""
+    """The records, made while they are written; counts what is in them meanwhile."""
 
-    def __init__(self, inputs: Inputs, image_size: int, speech: bool, limit: int | None):
-        self._inputs, self._image_size, self._speech = inputs, image_size, speech
+    def __init__(self, inputs: Inputs, image_size: int, voices: int, limit: int | None):
+        self._inputs, self._image_size, self._voices = inputs, image_size, voices
         self._chosen = shuffled(inputs.emojis)[:limit]
-        self.pictures: set[bytes] = set()
+        self._pictures: set[bytes] = set()
+        self._counts = Counter[str]()
 
     @property
     def features(self) -> tfds.features.FeaturesDict:
         """What a record holds."""
         text, label = tfds.features.Text, tfds.features.ClassLabel
-        shape = (self._image_size, self._image_size, 3)
+        emojis, languages = self._inputs.emojis, list(self._inputs.languages)
+        translated = {"language": label(names=languages), "text": text()}
         features = {
-            "image": tfds.features.Image(shape=shape, encoding_format="png"),
+            "image": self._image(3, "the emoji in the font, on white"),
             "text": text(doc="the name in English"),
-            "captions": tfds.features.Sequence({"language": text(), "text": text()}),
-            "label": label(names=_distinct(emoji.group for emoji in self._inputs.emojis)),
-            "subgroup": label(names=_distinct(emoji.subgroup for emoji in self._inputs.emojis)),
+            "captions": tfds.features.Sequence(translated, doc="the name in each language"),
+            "keywords": tfds.features.Sequence(
+                translated, doc="keywords in each language, joined by a comma and a space"
+            ),
+            "label": label(names=_distinct(e.group for e in emojis), doc="the group"),
+            "subgroup": label(names=_distinct(e.subgroup for e in emojis), doc="the subgroup"),
             "emoji": text(doc="the fully-qualified emoji"),
             "base": text(doc="the emoji without skin tone, gender and U+FE0F"),
         }
-        if self._speech:  # "bytes" is ten times as fast as the default
-            spoken = tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes")
-            features["audio"] = spoken
+        for feature, drawings in self._inputs.drawings.items():
+            drawing = self._image(len(drawings.style.mode), drawings.style.doc)
+            # A sequence of one or none: a TFDS picture cannot be absent.
+            features[feature] = tfds.features.Sequence(drawing, doc=drawings.style.doc)
+        if self._voices:  # "bytes" is ten times as fast as the default
+            sound = tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes")
+            features["audio"] = tfds.features.FeaturesDict(
+                dict.fromkeys(VOICES, sound), doc="`text` spoken by each voice, 16 kHz; or empty"
+            )
         return tfds.features.FeaturesDict(features)
+
+    def _image(self, channels: int, doc: str) -> tfds.features.Image:
+        shape = (self._image_size, self._image_size, channels)
+        return tfds.features.Image(shape=shape, encoding_format="png", doc=doc)
 
     def splits(self) -> dict[str, Iterator[dict[str, Any]]]:
         """The records of each split; one progress bar goes through all."""
@@ -195,33 +222,59 @@ class Records:
             for split in ("train", "test")
         }
 
+    def summary(self) -> dict[str, Any]:
+        """What the records hold, once they are written."""
+        return {
+            "unique_pictures": len(self._pictures),
+            "image_size": self._image_size,
+            "languages": list(self._inputs.languages),
+            "number_of_languages": len(self._inputs.languages),
+            "captions": self._counts["captions"],
+            "keywords": self._counts["keywords"],
+            "voices": self._voices,
+            "sounds": self._voices * len(self._chosen),
+            "sketches": self._counts["sketch"],
+            "references": self._counts["reference"],
+        }
+
     def _records(self, emojis: list[Emoji], progress: tqdm) -> Iterator[dict[str, Any]]:
         # Threads, because Pillow and espeak-ng work without the interpreter's lock; chunks, because
         # what is made ahead is held in memory, and waited for if the build is interrupted.
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(emojis), _CHUNK):
                 for record in pool.map(self._record, emojis[start : start + _CHUNK]):
+                    self._pictures.add(record["image"].getvalue())
+                    lists = ("captions", "keywords", *self._inputs.drawings)
+                    self._counts.update({key: len(record[key]) for key in lists})
                     yield record
                     progress.update()
 
     def _record(self, emoji: Emoji) -> dict[str, Any]:
-        inputs = self._inputs
-        picture = inputs.glyphs.picture(emoji.characters, self._image_size)
-        self.pictures.add(picture.tobytes())
-        captions = {language: inputs.name(emoji, language) for language in inputs.languages}
-        text = inputs.name(emoji, "en")
+        inputs, size = self._inputs, self._image_size
         record = {
-            "image": _png(picture),
-            "text": text,
-            "captions": [{"language": key, "text": name} for key, name in captions.items() if name],
+            "image": _png(inputs.glyphs.picture(emoji.characters, size)),
+            "text": inputs.name(emoji, "en"),
+            "captions": self._translated(emoji, inputs.name),
+            "keywords": self._translated(emoji, inputs.keywords),
             "label": emoji.group,
             "subgroup": emoji.subgroup,
             "emoji": emoji.characters,
             "base": emoji.base,
         }
-        if self._speech:
-            record["audio"] = speak(text, speaker=stable_hash("voice", emoji.characters))
+        for feature, drawings in inputs.drawings.items():
+            drawing = drawings.picture(emoji.key, size)
+            record[feature] = [] if drawing is None else [_png(drawing)]
+        if self._voices:
+            chosen = choose_voices(emoji.characters, self._voices)
+            said = {voice: speak(record["text"], voice) for voice in chosen}
+            record["audio"] = {voice: said.get(voice, _SILENCE) for voice in VOICES}
         return record
+
+    def _translated(
+        self, emoji: Emoji, say: Callable[[Emoji, str], str | None]
+    ) -> list[dict[str, str]]:
+        texts = {language: say(emoji, language) for language in self._inputs.languages}
+        return [{"language": key, "text": text} for key, text in texts.items() if text]
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -234,7 +287,3 @@ def _png(picture: Image.Image) -> io.BytesIO:
     picture.save(file, "png")
     file.seek(0)
     return file
-
-
-def _card(glyphs: Glyphs) -> Card:
-    return Card("emoji", VERSION, _DESCRIPTION, _LICENSE.format(notice=glyphs.notice))

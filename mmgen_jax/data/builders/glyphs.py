@@ -61,13 +61,18 @@ class Glyphs:
     def picture(self, characters: str, size: int) -> Image.Image:
         """Draws the glyph in the middle of an opaque white square of `size` pixels, RGB."""
         with Image.open(io.BytesIO(self.png(characters))) as glyph:
-            glyph = glyph.convert("RGBA")
-        side = max(glyph.size)
-        corner = ((side - glyph.width) // 2, (side - glyph.height) // 2)
+            square = on_white(glyph)
         # Opaque before it is resized: colours under full transparency must not bleed into edges.
-        canvas = Image.new("RGB", (side, side), "white")
-        canvas.paste(glyph, corner, mask=glyph)
-        return canvas.resize((size, size), Image.Resampling.LANCZOS)
+        return square.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """Lays a picture, which may be transparent, in the middle of the least white square, RGB."""
+    picture = picture.convert("RGBA")
+    side = max(picture.size)
+    canvas = Image.new("RGB", (side, side), "white")
+    canvas.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2), mask=picture)
+    return canvas
 
 
 def _ligatures(gsub: Any) -> dict[tuple[str, ...], str]:

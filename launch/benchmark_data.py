@@ -1,0 +1,130 @@
+"""Measures the input pipeline alone: records per second, from files to batches.
+
+python launch/benchmark_data.py --config=configs/flow.py:data=emoji,modalities=text+audio --torch
+
+With --torch also torch.utils.data.DataLoader, in turns with ours, over the same files with the same
+decoding and as many workers, and the ratio (ours by theirs).
+"""
+
+import itertools
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from absl import flags
+from tqdm import tqdm
+
+from mmgen_jax import cli, config
+from mmgen_jax.errors import InputError
+
+CONFIG = cli.define_config()
+BATCHES = flags.DEFINE_integer("batches", 40, "Batches of a round.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each loader.", lower_bound=1)
+WORKERS = flags.DEFINE_list("workers", ["1", "2"], "Threads of ours, processes of torch's.")
+TORCH = flags.DEFINE_bool("torch", False, "Also measure torch.utils.data.DataLoader.")
+WARM_UP = 3  # batches that are not timed
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    recipe = CONFIG.value
+    config.validate(recipe)
+    if not all(workers.isdigit() and int(workers) for workers in WORKERS.value):
+        raise InputError(f"--workers={','.join(WORKERS.value)}; allowed: numbers of 1 or more")
+
+    import numpy  # ours import jax: after the config is known to be good
+
+    from mmgen_jax import model as models
+    from mmgen_jax.data import SOURCES
+    from mmgen_jax.data.pipeline import prepare_example
+
+    source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
+    model = models.build(recipe, models.fit(recipe, source))
+    size = recipe.data.image_size
+    prepare = partial(prepare_example, modalities=model.modalities, image_size=size)
+    print(
+        f"{recipe.data.name}: {len(source)} records, {size}x{size}, {'+'.join(model.modalities)},"
+        f" batches of {recipe.train.batch_size}; {os.cpu_count()} cores, {platform.machine()},"
+        f" Python {platform.python_version()}, numpy {numpy.__version__}"
+    )
+    for workers in map(int, WORKERS.value):
+        loaders = {"ours": partial(_ours, source, prepare, recipe, workers)}
+        if TORCH.value:
+            loaders["torch"] = partial(_torch, source, prepare, recipe, workers)
+        report(workers, measure(loaders, recipe.train.batch_size))
+
+
+def measure(
+    loaders: dict[str, Callable[[], Iterator[Any]]], batch_size: int
+) -> dict[str, list[float]]:
+    """Records per second of each loader, one number a round; rounds take turns."""
+    rates: dict[str, list[float]] = {name: [] for name in loaders}
+    for _ in tqdm(range(ROUNDS.value), desc="rounds", disable=None):
+        for name, loader in loaders.items():
+            batches = loader()
+            for _ in itertools.islice(batches, WARM_UP):
+                pass
+            start = time.perf_counter()
+            count = sum(1 for _ in itertools.islice(batches, BATCHES.value))
+            rates[name].append(count * batch_size / (time.perf_counter() - start))
+    return rates
+
+
+def report(workers: int, rates: dict[str, list[float]]) -> None:
+    """A line for each loader, and the ratio's."""
+    for name, found in rates.items():
+        print(
+            f"{name}, {workers} workers: {statistics.median(found):.0f} records/s,"
+            f" {statistics.median(found) / workers:.0f} per core"
+            f" ({min(found):.0f} to {max(found):.0f} in {len(found)} rounds)"
+        )
+    if "torch" in rates:
+        ratios = [a / b for a, b in zip(rates["ours"], rates["torch"], strict=True)]
+        print(
+            f"ratio, {workers} workers: {statistics.median(ratios):.2f}"
+            f" ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+
+
+def _ours(source: Any, prepare: Any, recipe: Any, workers: int) -> Iterator[Any]:
+    from mmgen_jax.data.pipeline import training_batches
+
+    seed = recipe.data.seed
+    batches = training_batches(source, prepare, recipe.train.batch_size, seed, threads=workers)
+    try:
+        yield from batches
+    finally:
+        batches.close()
+
+
+def _torch(source: Any, prepare: Any, recipe: Any, workers: int) -> Iterator[Any]:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("--torch needs PyTorch; install it: pip install torch") from error
+
+    class Examples(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(source)
+
+        def __getitem__(self, index: int) -> Any:
+            return prepare(source[index], index)
+
+    loader = torch.utils.data.DataLoader(
+        Examples(),
+        recipe.train.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=True,
+    )
+    while True:
+        yield from loader
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,75 @@
+"""Trains word vectors on a data set's captions, for `modalities.text.encoder=word2vec`.
+
+python launch/train_word2vec.py --config=configs/flow.py:data=emoji --out=data/emoji/words.txt
+
+Skip-gram with negative sampling (Mikolov et al. 2013), by gensim. The same captions and seed give
+the same vectors.
+"""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from mmgen_jax import cli, config
+from mmgen_jax.data import SOURCES, values_of
+from mmgen_jax.errors import InputError
+
+CONFIG = cli.define_config()
+OUT = flags.DEFINE_string("out", None, "File (.txt or .bin) to write.", required=True)
+DIMENSIONS = flags.DEFINE_integer("dimensions", 100, "Of a vector.", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", 20, "Passes over the captions.", lower_bound=1)
+MIN_COUNT = flags.DEFINE_integer("min_count", 2, "Rarer words get no vector.", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "Of the vectors.", lower_bound=0)
+flags.mark_flag_as_required("config")
+
+SHOWN, NEIGHBOURS = 8, 5
+
+
+def main() -> None:
+    out, recipe = Path(OUT.value), CONFIG.value
+    if out.suffix not in (".txt", ".bin") or not out.parent.is_dir():
+        raise InputError(f"--out={out} must be a .txt or .bin file in a folder that is there")
+    config.validate(recipe)
+
+    source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
+    if "text" not in source.info.modalities:
+        raise InputError(f"data set {recipe.data.name!r} has no text")
+    vectors = train(list(values_of(source, "text", len(source))))
+    vectors.save_word2vec_format(str(out), binary=out.suffix == ".bin")
+    for word in vectors.index_to_key[:SHOWN]:
+        near = ", ".join(other for other, _ in vectors.most_similar(word, topn=NEIGHBOURS))
+        print(f"nearest to {word}: {near}")
+    print(f"{out}: {len(vectors)} words, {vectors.vector_size} dimensions")
+
+
+def train(captions: list[str]) -> Any:
+    """Vectors of the captions' words, as gensim has them (KeyedVectors)."""
+    # imports jax, as all of the package's encoders do: after the config is known to be good
+    from mmgen_jax.modalities.embeddings.word_vectors import words_of
+
+    try:
+        from gensim.models import Word2Vec
+    except ImportError as error:
+        raise InputError("this needs gensim; install it: pip install 'mmgen_jax[words]'") from error
+    sentences = [[word.lower() for word in words_of(caption)] for caption in captions]
+    try:
+        model = Word2Vec(
+            sentences,
+            vector_size=DIMENSIONS.value,
+            sg=1,
+            epochs=EPOCHS.value,
+            min_count=MIN_COUNT.value,
+            seed=SEED.value,
+            # Threads, and Python's own hash, would make other vectors each time.
+            workers=1,
+            hashfxn=lambda word: zlib.crc32(word.encode()),
+        )
+    except RuntimeError as error:
+        raise InputError(f"{len(captions)} captions are too few: {error}") from error
+    return model.wv
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,140 @@
+"""Packs a folder of files into array_record: few files, small pictures, checked once for all."""
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+from tqdm import tqdm
+
+from mmgen_jax.data import OneOf, Record
+from mmgen_jax.data.builders.staging import SUMMARY, staged
+from mmgen_jax.data.builders.writer import Card, write
+from mmgen_jax.data.folder import FEATURES, FOLDER, FolderSource
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import resize
+
+VERSION = "1.0.0"
+_DESCRIPTION = """\
+A folder of files with a metadata.jsonl, packed. image: the picture to generate; text, label, audio,
+reference: what it had, all alternatives; an empty one is missing."""
+
+
+def build(
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    raw: str = "",
+    image_size: int | None = None,
+    on_bad_record: str = "raise",
+) -> dict[str, Any]:
+    """Packs a folder in TFDS format (array_record) into the folder `out`, for `data=tfds`.
+
+    The folder appears whole or not at all. Captions in several languages become alternatives.
+
+    Args:
+      out: the data set's folder.
+      overwrite: whether to replace a data set that is there.
+      raw: the folder of files, see `mmgen_jax.data.folder`.
+      image_size: pictures are cropped to their centre and resized to so many pixels a side, as
+        training would do; None keeps them as they are.
+      on_bad_record: "raise", or "skip" to leave bad records out.
+
+    Returns:
+      What is in `summary.json`: dataset, records, splits, skipped, seconds and so on.
+
+    Raises:
+      InputError: if there is no such folder, or `out` must not be replaced.
+      BadRecords: naming all bad records, unless they are skipped.
+    """
+    start = time.perf_counter()
+    if not raw:
+        raise InputError("--raw is missing; allowed: a folder of files with a metadata.jsonl")
+    options = SimpleNamespace(
+        path=raw,
+        target="",
+        languages=(),
+        features=dict.fromkeys(FEATURES, ""),
+        on_bad_record=on_bad_record,
+    )
+    info = FOLDER.describe(options)
+    splits = [split for split in info.splits if split != "all"] or list(info.splits)
+    sources = {split: FolderSource(options, split) for split in splits}
+    with staged(Path(out), overwrite) as folder:
+        total = sum(map(len, sources.values()))
+        with tqdm(total=total, desc="folder", unit="record", disable=None) as progress:
+            card = Card("folder", VERSION, _DESCRIPTION, "That of the files which were packed.")
+            records = {
+                split: _records(source, info.modalities, image_size, progress)
+                for split, source in sources.items()
+            }
+            counts = write(folder, card, _features(info), records)
+        skipped = {str(bad) for source in sources.values() for bad in source.bad}
+        summary = {
+            "dataset": "folder",
+            "records": sum(counts.values()),
+            "splits": counts,
+            "skipped": sorted(skipped),
+            "modalities": list(info.modalities),
+            "image_size": image_size,
+            "seconds": round(time.perf_counter() - start, 2),
+        }
+        (folder / "README.md").write_text(f"# {Path(raw).name}\n\n{_DESCRIPTION}\n", "utf-8")
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    return summary
+
+
+def _features(info: Any) -> tfds.features.FeaturesDict:
+    picture = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+    kinds = {
+        "text": ("text", tfds.features.Sequence(tfds.features.Text())),
+        "audio": ("audio", tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes")),
+        "image": ("reference", tfds.features.Sequence(picture)),
+    }
+    if info.label_names:
+        names = tfds.features.ClassLabel(names=list(info.label_names))
+        kinds["label"] = ("label", tfds.features.Sequence(names))
+    chosen = dict(kinds[name] for name in info.modalities)
+    return tfds.features.FeaturesDict({"image": picture} | chosen)
+
+
+def _records(
+    source: FolderSource, modalities: tuple[str, ...], size: int | None, progress: tqdm
+) -> Iterator[dict[str, Any]]:
+    for index in range(len(source)):
+        record = source[index]
+        found = {name: _listed(record, name) for name in modalities}
+        packed: dict[str, Any] = {"image": _png(record.image, size)}
+        if "text" in found:
+            packed["text"] = found["text"]
+        if "label" in found:
+            packed["label"] = found["label"]
+        if "audio" in found:
+            if len(found["audio"]) > 1:
+                raise InputError(f"{source.where(index)}: several sounds cannot be packed")
+            sound = found["audio"][0] if found["audio"] else np.zeros(0)
+            packed["audio"] = np.round(sound * 32767).astype(np.int16)
+        if "image" in found:
+            packed["reference"] = [_png(picture, size) for picture in found["image"]]
+        yield packed
+        progress.update()
+
+
+def _listed(record: Record, name: str) -> list[Any]:
+    if name not in record.values:
+        return []
+    value = record.values[name]
+    return list(value) if isinstance(value, OneOf) else [value]
+
+
+def _png(picture: np.ndarray, size: int | None) -> io.BytesIO:
+    file = io.BytesIO()
+    Image.fromarray(picture if size is None else resize(picture, size)).save(file, "png")
+    file.seek(0)
+    return file

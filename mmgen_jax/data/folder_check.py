@@ -1,0 +1,121 @@
+"""Which lines of a `metadata.jsonl` cannot be used: all files read once, the verdict remembered."""
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mmgen_jax.data.folder_fields import Fields, parse
+from mmgen_jax.errors import InputError
+
+INDEX = ".mmgen_index.json"  # beside metadata.jsonl, if the folder can be written
+VERSION = 1
+_FEW = 1_000  # records that are checked before a person would wonder
+
+
+def check(path: Path, lines: Sequence[Any], fields: Fields) -> dict[int, str]:
+    """Reads all that the lines name, unless that was done before and nothing has changed since.
+
+    Args:
+      path: of the metadata.
+      lines: with `number` and `text`.
+      fields: how they are read.
+
+    Returns:
+      Line number -> why it is bad, for those that are.
+    """
+    index, state = path.with_name(INDEX), _fingerprint(lines, fields)
+    known = _remembered(index, state)
+    if known is not None:
+        return known
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda line: _check(line.text, fields), lines)
+        quiet = None if len(lines) > _FEW else True
+        shown = tqdm(found, desc=f"checking {path}", total=len(lines), unit="record", disable=quiet)
+        results = list(shown)
+    reasons = {
+        line.number: reason for line, (reason, _, _) in zip(lines, results, strict=True) if reason
+    }
+    reasons |= _repetitions(lines, results)
+    _remember(index, state, reasons)
+    return reasons
+
+
+def _check(line: bytes, fields: Fields) -> tuple[str, str, bytes]:
+    """(why a line is bad or "", its picture's path, a digest of all that it says)."""
+    try:
+        parsed = parse(line)
+        fields.check(parsed)
+        digest = hashlib.blake2b(digest_size=16)
+        for file in fields.files(parsed):
+            digest.update(file.read_bytes())
+        said = {key: x for key, x in parsed.items() if not key.endswith("file_name")}
+        digest.update(json.dumps(said, sort_keys=True).encode())
+    except InputError as error:
+        return str(error), "", b""
+    except OSError as error:
+        return f"a file cannot be read: {error.strerror}", "", b""
+    return "", posixpath.normpath(parsed[fields.target]), digest.digest()
+
+
+def _repetitions(lines: Sequence[Any], results: Sequence[tuple[str, str, bytes]]) -> dict[int, str]:
+    first_name: dict[str, int] = {}
+    first_digest: dict[bytes, int] = {}
+    reasons = {}
+    for line, (reason, name, digest) in zip(lines, results, strict=True):
+        if reason:
+            continue
+        same = first_name.setdefault(name, line.number)
+        equal = first_digest.setdefault(digest, line.number)
+        if same != line.number:
+            reasons[line.number] = (
+                f"duplicate: {name!r} stands in line {same} already; several captions of a picture"
+                " go into a list"
+            )
+        elif equal != line.number:
+            reasons[line.number] = f"duplicate: it says the same as line {equal}, files included"
+    return reasons
+
+
+def _fingerprint(lines: Sequence[Any], fields: Fields) -> str:
+    """Changes with the metadata, with how they are read, and with any file's size or time."""
+    digest = hashlib.blake2b(digest_size=16)
+    how = [VERSION, fields.target, dict(fields.features), fields.languages, fields.names]
+    digest.update(json.dumps(how).encode())
+    for line in lines:
+        digest.update(b"%d:" % line.number + line.text)
+        try:
+            files = list(fields.files(parse(line.text)))
+        except InputError:
+            continue
+        for file in files:
+            try:
+                stat = file.stat()
+                digest.update(b"%d,%d;" % (stat.st_size, stat.st_mtime_ns))
+            except OSError:
+                digest.update(b"-;")
+    return digest.hexdigest()
+
+
+def _remembered(index: Path, state: str) -> dict[int, str] | None:
+    try:
+        saved = json.loads(index.read_text("utf-8"))
+        if saved["state"] != state:
+            return None
+        return {int(number): str(reason) for number, reason in saved["bad"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _remember(index: Path, state: str, reasons: dict[int, str]) -> None:
+    temporary = index.with_name(f"{INDEX}.tmp")
+    try:
+        temporary.write_text(json.dumps({"state": state, "bad": reasons}), "utf-8")
+        temporary.replace(index)
+    except OSError:
+        return  # a folder that cannot be written is checked anew each time

@@ -1,0 +1,184 @@
+"""From one line of a `metadata.jsonl` to a record."""
+
+import io
+import json
+import posixpath
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmgen_jax.data import BadRecord, Lazy, OneOf, Record
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import decode_image
+from mmgen_jax.sounds import decode_sound
+
+FILE = "file_name"  # what a key ends in that names a file
+SOUNDS = (".wav", ".flac", ".ogg")
+WORDS = ("text", "label")  # modalities that stand in the line itself
+_MOST_CLASSES = 1_000  # of a data set with fewer records
+DECODERS = {"audio": decode_sound, "image": decode_image}
+
+
+class Fields(NamedTuple):
+    """How the fields of a line are read.
+
+    Attributes:
+      root: the folder that file names are relative to.
+      target: the key of the picture to generate.
+      features: modality -> key.
+      languages: those to take of an object of several; empty for all.
+      names: the classes.
+    """
+
+    root: Path
+    target: str
+    features: Mapping[str, str]
+    languages: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def record(self, fields: Mapping[str, Any], where: Callable[[], str]) -> Record:
+        """A record that is decoded part by part, when it is asked for.
+
+        Args:
+          fields: of the line.
+          where: names it, in BadRecord.
+        """
+        values = {
+            name: partial(_guarded, partial(self._value, fields, name), where)
+            for name in self.features
+            if self._raws(fields, name)
+        }
+        return Record(partial(_guarded, partial(self._target, fields), where), Lazy(values))
+
+    def check(self, fields: Mapping[str, Any]) -> None:
+        """Decodes everything that there is. Raises InputError if something cannot be."""
+        self._target(fields)
+        for name in self.features:
+            for raw in self._raws(fields, name):
+                self._decoded(name, raw)
+
+    def files(self, fields: Mapping[str, Any]) -> Iterator[Path]:
+        """The files that a line names, there or not. Raises InputError for a path outside."""
+        yield self._path(self.target, fields.get(self.target))
+        for name, key in self.features.items():
+            if self._is_file(name):
+                yield from (self._path(key, raw) for raw in self._raws(fields, name))
+
+    def _is_file(self, name: str) -> bool:
+        return name in DECODERS or (name not in WORDS and self.features[name].endswith(FILE))
+
+    def _raws(self, fields: Mapping[str, Any], name: str) -> list[Any]:
+        """The alternatives of a modality, not decoded."""
+        raw = fields.get(self.features[name])
+        if isinstance(raw, dict):
+            raw = [x for k in self.languages or raw for x in listed(raw.get(k))]
+        return listed(raw)
+
+    def _value(self, fields: Mapping[str, Any], name: str) -> Any:
+        found = [self._decoded(name, raw) for raw in self._raws(fields, name)]
+        return found[0] if len(found) == 1 else OneOf(found)
+
+    def _decoded(self, name: str, raw: Any) -> Any:
+        key = self.features[name]
+        if self._is_file(name):
+            sound = str(raw).lower().endswith(SOUNDS)
+            return self._file(key, raw, DECODERS.get(name, decode_sound if sound else decode_image))
+        if name == "label":
+            return self._label(raw)
+        if not isinstance(raw, str):
+            raise InputError(f"{key} is of type {type(raw).__name__}; allowed: a string")
+        if not raw.strip():
+            raise InputError(f"{key} is empty; allowed: a string of at least one character")
+        return raw
+
+    def _label(self, raw: Any) -> str:
+        number = whole(raw)
+        if number is not None:
+            if not 0 <= number < len(self.names):
+                raise InputError(
+                    f"label {raw} is out of range; allowed: 0 to {len(self.names) - 1}"
+                )
+            return self.names[number]
+        if raw not in self.names:
+            some = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+            raise InputError(f"label {raw!r} is no class; allowed: {some}")
+        return raw
+
+    def _target(self, fields: Mapping[str, Any]) -> Any:
+        return self._file(self.target, fields.get(self.target), decode_image)
+
+    def _file(self, key: str, raw: Any, decode: Callable[[io.BytesIO], Any]) -> Any:
+        path = self._path(key, raw)
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe might never end
+                raise InputError(f"{key} {raw!r} is no file but a folder, a pipe or a device")
+            data = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{key} {raw!r}: {error.strerror}") from error
+        if not data:
+            raise InputError(f"{key} {raw!r}: the file is empty")
+        try:
+            return decode(io.BytesIO(data))
+        except InputError as error:
+            raise InputError(f"{key} {raw!r}: {error}") from error
+
+    def _path(self, key: str, raw: Any) -> Path:
+        if not isinstance(raw, str) or not raw:
+            raise InputError(f"{key} is {raw!r}; allowed: the name of a file")
+        # Only what the line says is judged. A link in the folder may lead out of it: whoever laid
+        # it wanted that, and the Hub's own downloads are folders of links.
+        plain = posixpath.normpath(raw.replace("\\", "/"))
+        if plain.startswith(("/", "../")) or plain in (".", "..") or "\0" in plain:
+            raise InputError(f"{key} {raw!r} leads out of the folder; allowed: a path within it")
+        return self.root / posixpath.normpath(raw)  # else "link/.." would be beside its target
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Reads a line. Raises InputError unless it is a JSON object in UTF-8."""
+    try:
+        fields = json.loads(line.decode("utf-8"))
+        if b"\\u" in line:
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"the line is not UTF-8: {error.reason}") from error
+    except UnicodeEncodeError as error:
+        raise InputError("the line has one half of a surrogate pair, which is no text") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the line is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise InputError("the line is no JSON object")
+    return fields
+
+
+def class_names(labels: Sequence[Any]) -> tuple[str, ...]:
+    """The classes that occur: names in alphabetical order, or numbers if most labels are such.
+
+    A number far beyond that of the records is a mistake, and does not count.
+    """
+    names = [label for label in labels if isinstance(label, str) and label.strip()]
+    numbers = [number for number in map(whole, labels) if number is not None]
+    if len(names) >= len(numbers):
+        return tuple(sorted(set(names)))
+    most = max(len(labels), _MOST_CLASSES)
+    return tuple(map(str, range(1 + max((x for x in numbers if 0 <= x < most), default=-1))))
+
+
+def whole(raw: Any) -> int | None:
+    """A whole number, else None. 3.0 is one: so does pandas write a column in which some lack."""
+    if isinstance(raw, float) and raw.is_integer():
+        return int(raw)
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+
+
+def listed(raw: Any) -> list[Any]:
+    """The alternatives of which a value consists; null is none."""
+    return [x for x in (raw if isinstance(raw, list) else [raw]) if x is not None]
+
+
+def _guarded(read: Callable[[], Any], where: Callable[[], str]) -> Any:
+    try:
+        return read()
+    except InputError as error:
+        raise BadRecord(where(), str(error)) from error

@@ -1,0 +1,133 @@
+"""What a data set holds, in numbers: how much of each modality, how long, how often.
+
+A modality is counted by what its values are, not by its name: strings that are classes by class,
+other strings by their length in words, sounds by their seconds, pictures by their size.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmgen_jax import gallery
+from mmgen_jax.data import BadRecord, OneOf, Source
+from mmgen_jax.sounds import SAMPLE_RATE
+
+BINS = 12
+MOST_CLASSES = 24  # in a histogram; the rarer ones are one bar
+
+
+class Counts(NamedTuple):
+    """What one modality's values are.
+
+    Attributes:
+      present: records that have it.
+      values: of all records; more than `present` where records have alternatives.
+      unit: of what is counted: "class", "words", "seconds" or "pixels".
+      sizes: one for each value: a class's name, or a number.
+    """
+
+    present: int
+    values: int
+    unit: str
+    sizes: list[Any]
+
+
+class Inspection(NamedTuple):
+    """What was found in a part of a data set.
+
+    Attributes:
+      records: how many were read, bad ones included.
+      bad: how many of them cannot be used, and are left out.
+      modalities: by name.
+    """
+
+    records: int
+    bad: int
+    modalities: dict[str, Counts]
+
+
+def inspect(source: Source, names: Iterable[str], records: int) -> Inspection:
+    """Counts what so many records, spread evenly over a source, hold of these modalities."""
+    found: dict[str, list[list[Any]]] = {name: [] for name in names}
+    chosen = range(0, len(source), max(1, -(-len(source) // records)))
+    bad = 0
+    for index in chosen:
+        try:
+            values = source[index].values
+            read = {name: _listed(values[name]) for name in found if name in values}
+        except BadRecord:
+            bad += 1
+            continue
+        for name, raws in read.items():
+            found[name].append([_size(raw, source.info.label_names) for raw in raws])
+    counts = {name: _counts(sizes) for name, sizes in found.items()}
+    return Inspection(len(chosen), bad, counts)
+
+
+def _listed(raw: Any) -> tuple[Any, ...]:
+    return tuple(raw) if isinstance(raw, OneOf) else (raw,)
+
+
+def _size(raw: Any, classes: tuple[str, ...]) -> tuple[str, Any]:
+    if isinstance(raw, str):
+        return ("class", raw) if raw in classes else ("words", len(raw.split()))
+    raw = np.asarray(raw)
+    if raw.ndim == 1:
+        return "seconds", len(raw) / SAMPLE_RATE
+    return "pixels", max(raw.shape[:2], default=0)
+
+
+def _counts(records: list[list[tuple[str, Any]]]) -> Counts:
+    sizes = [size for record in records for size in record]
+    unit = sizes[0][0] if sizes else ""
+    return Counts(len(records), len(sizes), unit, [size for _, size in sizes])
+
+
+def describe(inspection: Inspection) -> list[str]:
+    """A line for each modality."""
+    total = inspection.records - inspection.bad
+    lines = []
+    for name, counts in inspection.modalities.items():
+        missing = 1 - counts.present / total if total else 1.0
+        line = f"{name}: {counts.present} of {total} records, {missing:.1%} missing"
+        if counts.values > counts.present:
+            line += f", {counts.values / counts.present:.1f} values a record"
+        lines.append(f"{line}, {_spread(counts)}" if counts.sizes else line)
+    if inspection.bad:
+        lines.append(f"{inspection.bad} of {inspection.records} records cannot be read")
+    return lines
+
+
+def _spread(counts: Counts) -> str:
+    if counts.unit == "class":
+        often = Counter(counts.sizes).most_common()
+        (most, top), (least, bottom) = often[0], often[-1]
+        return f"{len(often)} classes, most often {most} ({top}), least {least} ({bottom})"
+    low, median, high = np.percentile(counts.sizes, (0, 50, 100))
+    return f"{low:.3g} to {high:.3g} {counts.unit}, median {median:.3g}"
+
+
+def charts(inspection: Inspection) -> list[tuple[str, gallery.Picture]]:
+    """(heading, bars) of each modality that was found."""
+    return [
+        (f"{name}: records by {counts.unit}", gallery.bars(_histogram(counts)))
+        for name, counts in inspection.modalities.items()
+        if counts.sizes
+    ]
+
+
+def _histogram(counts: Counts) -> Mapping[str, int]:
+    if counts.unit == "class":
+        often = Counter(counts.sizes).most_common()
+        bars = dict(often[:MOST_CLASSES])
+        rare = sum(count for _, count in often[MOST_CLASSES:])
+        return bars | {f"{len(often) - MOST_CLASSES} more": rare} if rare else bars
+    values = Counter(counts.sizes)
+    if len(values) <= BINS:
+        return {f"{size:.3g}": count for size, count in sorted(values.items())}
+    numbers, edges = np.histogram(counts.sizes, BINS)
+    titles = [f"{a:.3g} to {b:.3g}" for a, b in itertools.pairwise(edges)]
+    return dict(zip(titles, map(int, numbers), strict=True))

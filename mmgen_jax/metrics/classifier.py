@@ -1,0 +1,222 @@
+"""A small convolutional classifier, and the judge that it makes of a data set with labels.
+
+It is trained on real pictures by `launch/train_judge.py`, apart from every model that it judges.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, Int, Key
+from tqdm import tqdm
+
+from mmgen_jax.data import SOURCES, Record, Source, values_of
+from mmgen_jax.data.pipeline import fixed_batch, training_batches
+from mmgen_jax.errors import InputError, writing
+from mmgen_jax.images import normalise, quantise, resize
+from mmgen_jax.metrics import Judge
+
+FILE = "judge.safetensors"
+BATCH_SIZE = 128
+SHIFT = 2  # pixels: how far pictures are moved, at most, in training
+
+
+class Classifier(nn.Module):
+    """Three convolutions and two dense layers; enough for small pictures of one thing."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channel"], dropout: Key[Array, ""] | None
+    ) -> Float[Array, "batch classes"]:
+        x = images
+        for i, (channels, stride) in enumerate([(32, 2), (48, 1), (64, 2)]):
+            x = nn.Conv(channels, (3, 3), strides=stride, use_bias=False, name=f"conv{i}")(x)
+            x = nn.relu(nn.GroupNorm(8, name=f"norm{i}")(x))
+        x = nn.relu(nn.Dense(128, name="hidden")(x.reshape(x.shape[0], -1)))
+        x = nn.Dropout(0.3, deterministic=dropout is None)(x, rng=dropout)
+        return nn.Dense(self.classes, name="logits")(x)
+
+
+class Trained(NamedTuple):
+    """A classifier that was trained.
+
+    Attributes:
+      params: its parameters.
+      names: the classes.
+      image_size: of the pictures that it was trained on.
+      accuracy: share of the test split that it classifies rightly.
+    """
+
+    params: Any
+    names: tuple[str, ...]
+    image_size: int
+    accuracy: float
+
+
+def train(options: Any, steps: int, seed: int) -> Trained:
+    """Trains on split `train` of a data set with labels, and tests on split `test`.
+
+    Args:
+      options: config.data.
+      steps: of BATCH_SIZE pictures.
+      seed: of parameters, order, shifts and dropout.
+
+    Raises:
+      InputError: if the data set has no labels.
+    """
+    source = SOURCES[options.name].open(options, "train")
+    names = source.info.label_names
+    if not names:
+        raise InputError(f"data set {options.name!r} has no labels to judge by")
+    prepare = partial(_prepare, names=names, size=options.image_size)
+    step, state = _training(len(names), options.image_size, steps, seed)
+    batches = training_batches(source, prepare, BATCH_SIZE, seed, on_bad_record="skip")
+    for i in tqdm(range(steps), desc="judge", unit="step", disable=None):
+        state = step(state, next(batches), np.uint32(i))
+    batches.close()
+    trained = Trained(state[0], names, options.image_size, accuracy=0.0)
+    test = SOURCES[options.name].open(options, "test")
+    return trained._replace(accuracy=_accuracy(trained, test, prepare))
+
+
+def _prepare(record: Record, index: int, names: tuple[str, ...], size: int) -> dict[str, Any]:
+    label = names.index(record.values["label"])
+    return {"image": normalise(resize(record.image, size)), "label": np.int32(label)}
+
+
+def _training(classes: int, size: int, steps: int, seed: int) -> tuple[Any, Any]:
+    """(a compiled step, its first state)."""
+    model = Classifier(classes)
+    key = jax.random.key(seed)
+    params = model.init(key, jnp.zeros((1, size, size, 3)), None)["params"]
+    optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
+
+    def loss(params: Any, batch: Any, key: Any) -> Any:
+        moved, dropout = jax.random.split(key)
+        logits = model.apply({"params": params}, shifted(batch["image"], moved), dropout)
+        targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], classes), 0.05)
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    @jax.jit
+    def step(state: Any, batch: Any, number: Any) -> Any:
+        params, moments = state
+        grads = jax.grad(loss)(params, batch, jax.random.fold_in(key, number))
+        updates, moments = optimizer.update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    return step, (params, optimizer.init(params))
+
+
+def shifted(
+    images: Float[Array, "batch height width channel"], key: Key[Array, ""]
+) -> Float[Array, "batch height width channel"]:
+    """Moves each picture by up to SHIFT pixels; its border repeats."""
+    padding = [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)]
+    padded = jnp.pad(images, padding, mode="edge")
+    offsets = jax.random.randint(key, (images.shape[0], 2), 0, 2 * SHIFT + 1)
+    cut = lambda x, o: jax.lax.dynamic_slice(x, (o[0], o[1], 0), images.shape[1:])  # noqa: E731
+    return jax.vmap(cut)(padded, offsets)
+
+
+def predict(trained: Trained, images: np.ndarray) -> Int[np.ndarray, "batch"]:
+    """The class of each picture, uint8 [n, height, width, 3] of any size."""
+    model = Classifier(len(trained.names))
+    logits = jax.jit(lambda params, x: model.apply({"params": params}, x, None))
+    found = []
+    for start in range(0, len(images), BATCH_SIZE):
+        part = [normalise(resize(x, trained.image_size)) for x in images[start:][:BATCH_SIZE]]
+        blank = [np.zeros_like(part[0])] * (BATCH_SIZE - len(part))  # one shape to compile
+        out = logits(trained.params, np.stack(part + blank))
+        found.append(np.asarray(out)[: len(part)].argmax(-1))
+    return np.concatenate(found)
+
+
+def _accuracy(trained: Trained, source: Source, prepare: Any) -> float:
+    right = []
+    for start in range(0, len(source), 1024):
+        chosen = range(start, min(start + 1024, len(source)))
+        batch = fixed_batch(source, prepare, chosen, "skip")
+        right.append(predict(trained, quantise(batch["image"])) == batch["label"])
+    return float(np.concatenate(right).mean())
+
+
+def save(trained: Trained, path: Path) -> None:
+    """Writes a classifier as one safetensors file."""
+    facts = {
+        "names": json.dumps(trained.names),
+        "image_size": str(trained.image_size),
+        "accuracy": repr(trained.accuracy),
+    }
+    arrays = {k: np.asarray(v) for k, v in flatten_dict(trained.params, sep="/").items()}
+    with writing(path):
+        safetensors.numpy.save_file(arrays, path, metadata=facts)
+
+
+def load(path: Path, remedy: str) -> Trained:
+    """Reads what `save` wrote.
+
+    Raises:
+      InputError: if it is not there (saying what makes it), or no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"no judge in {path}; train one: {remedy}")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = file.metadata()
+        return Trained(
+            unflatten_dict(arrays, sep="/"),
+            tuple(json.loads(facts["names"])),
+            int(facts["image_size"]),
+            float(facts["accuracy"]),
+        )
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"cannot read the judge in {path}: {error}") from error
+
+
+def default_path(options: Any) -> Path:
+    """Where the judge of a data set is looked for: in the data set's folder."""
+    return Path(options.path or f"data/{options.name}") / FILE
+
+
+def class_judge(options: Any) -> Judge:
+    """Judges by class: an image satisfies any input of a record if it shows the record's label.
+
+    Raises:
+      InputError: if no judge was trained for the data set.
+    """
+    path = default_path(options)
+    remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
+    trained = load(path, remedy)
+
+    def satisfied(
+        images: np.ndarray, records: Sequence[Record], modalities: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        wanted = [trained.names.index(record.values["label"]) for record in records]
+        return dict.fromkeys(modalities, predict(trained, images) == np.array(wanted))
+
+    def chance(modalities: Sequence[str], split: str) -> float:
+        drawn, wanted = (_frequencies(options, name) for name in ("train", split))
+        return float(sum(share * wanted.get(name, 0) for name, share in drawn.items()))
+
+    return Judge(satisfied, chance, trained.accuracy)
+
+
+def _frequencies(options: Any, split: str) -> dict[str, float]:
+    """Shares of the classes, of at most 10,000 records."""
+    source = SOURCES[options.name].open(options, split)
+    counts = Counter(values_of(source, "label", 10_000))
+    return {name: count / counts.total() for name, count in counts.items()}

@@ -1,0 +1,66 @@
+"""Text embedding `frozen_transformer`: the states of a pretrained T5 encoder.
+
+The folder `modalities.text.encoder_path` is a checkpoint in the layout of the Hugging Face hub
+(config.json, model.safetensors or its shards, tokenizer.json), such as google/t5-v1_1-base. It is
+read when a run starts; the parameters live in its checkpoints and the tokenizer in its assets, so
+that neither resuming nor sampling needs it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import tokenizers
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
+from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
+from mmgen_jax.nn.t5_weights import load, read_sizes
+
+TOKENIZER = "tokenizer.json"
+
+
+def _folder(options: Any) -> Path:
+    folder = Path(options.encoder_path)
+    if not options.encoder_path or not folder.is_dir():
+        raise InputError(
+            f"config.modalities.text.encoder_path = {options.encoder_path!r} is no folder; allowed:"
+            f" a T5 checkpoint with config.json, model.safetensors and {TOKENIZER}"
+        )
+    return folder
+
+
+def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
+    folder = _folder(options)
+    sizes = read_sizes(folder / "config.json")
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
+    except Exception as error:  # its own exceptions have no common class but this
+        raise InputError(f"cannot read {folder / TOKENIZER}: {error}") from error
+    if tokenizer.get_vocab_size() > sizes.vocabulary:
+        raise InputError(
+            f"{folder / TOKENIZER} has {tokenizer.get_vocab_size()} tokens, the model"
+            f" {sizes.vocabulary}: they do not belong together"
+        )
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return {"tokenizer": tokenizer.to_str(), "sizes": sizes._asdict()}
+
+
+def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
+    tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
+    return Embedding(
+        tokenize=lambda text: tokenizer.encode(text).ids,
+        detokenize=tokenizer.decode,
+        module=T5Encoder(T5Sizes(**assets["sizes"]), jnp.dtype(dtype)),
+        pretrained=lambda: load(_folder(options))[1],
+    )
+
+
+def _serves(options: Any, assets: dict[str, Any]) -> bool:
+    """Another folder may hold another tokenizer."""
+    return False
+
+
+FROZEN_TRANSFORMER = EmbeddingSpec(_fit, _build, _serves)

@@ -1,0 +1,68 @@
+"""Text embedding `learned`: byte-level BPE tokens, each with a vector trained with the model."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import flax.linen as nn
+import tokenizers
+from jaxtyping import Array, Bool, Float, Int
+
+from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
+
+PAD = "<pad>"
+
+
+class TokenEmbedding(nn.Module):
+    """A vector for each token."""
+
+    vocabulary: int
+    width: int
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "batch tokens"], mask: Bool[Array, "batch tokens"]
+    ) -> Float[Array, "batch tokens width"]:
+        return nn.Embed(self.vocabulary, self.width, name="table")(tokens)
+
+
+def train_tokenizer(captions: Iterable[str], vocabulary_size: int) -> tokenizers.Tokenizer:
+    """Byte-level BPE (Sennrich et al. 2016; on bytes, Radford et al. 2019) from captions.
+
+    Any string can be encoded, in any script: what was never seen falls apart into bytes.
+    """
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.NFC(), tokenizers.normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[PAD],
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    return tokenizer
+
+
+def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
+    return {"tokenizer": train_tokenizer(captions, options.vocabulary_size).to_str()}
+
+
+def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
+    tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
+    return Embedding(
+        tokenize=lambda text: tokenizer.encode(text).ids,
+        detokenize=lambda tokens: tokenizer.decode(tokens).strip(),
+        module=TokenEmbedding(tokenizer.get_vocab_size(), options.width),
+        pretrained=None,
+    )
+
+
+def _serves(options: Any, assets: dict[str, Any]) -> bool:
+    tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
+    return tokenizer.get_vocab_size() <= options.vocabulary_size
+
+
+LEARNED = EmbeddingSpec(_fit, _build, _serves)

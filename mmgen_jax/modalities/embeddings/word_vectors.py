@@ -1,0 +1,131 @@
+"""Text embeddings `word2vec` and `glove`: words with vectors from a file, frozen or trained on.
+
+A word is a run of letters, digits or marks of any script, or one other sign; it is looked up as it
+is written, then in lower case. What has no vector (out of vocabulary) is the one word `UNKNOWN`,
+whose vector is the mean of all others, as GloVe's authors advise.
+
+Of the file are kept the words that occur in the data set's captions, and then the first ones, which
+are the most frequent, up to `modalities.text.vocabulary_size` in all. The vectors are read when a
+run starts and live in its checkpoints: neither resuming nor sampling needs the file.
+"""
+
+import functools
+import unicodedata
+import warnings
+from collections.abc import Iterable
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
+from mmgen_jax.modalities.embeddings.subwords import TokenEmbedding
+
+UNKNOWN = "<unk>"
+
+
+def words_of(caption: str) -> list[str]:
+    """The words of a caption, in NFC; at least one of any caption that is not blank."""
+    words = []
+    for in_word, run in groupby(unicodedata.normalize("NFC", caption), _in_word):
+        signs = "".join(run)
+        words += [signs] if in_word else "".join(signs.split())
+    return words
+
+
+def _in_word(sign: str) -> bool:
+    """Whether it is a letter, a mark (as in हिन्दी) or a number."""
+    return unicodedata.category(sign)[0] in "LMN"
+
+
+@functools.lru_cache(maxsize=1)  # the file is read to fit, and again for its vectors
+def read_vectors(path: str, header: bool) -> tuple[dict[str, int], np.ndarray]:
+    """Reads word vectors.
+
+    Args:
+      path: a file in word2vec's text or binary format (Mikolov et al. 2013; binary if its name ends
+        in .bin or .bin.gz), or in GloVe's text format (Pennington et al. 2014); .gz is unpacked.
+      header: whether the first line says how many words and dimensions follow: word2vec's does,
+        GloVe's does not.
+
+    Returns:
+      (word -> row, float32 [words, dimensions]), in the file's order.
+
+    Raises:
+      InputError: if the file, or the package gensim that reads it, is not there, or it is in
+        another format.
+    """
+    if not Path(path).is_file():
+        raise InputError(
+            f"config.modalities.text.encoder_path = {path!r} is not there; allowed: a file of word"
+            " vectors (`launch/train_word2vec.py` makes one of the data set's captions)"
+        )
+    try:
+        from gensim.models import KeyedVectors
+    except ImportError as error:
+        raise InputError(
+            "word vectors need gensim; install it: pip install 'mmgen_jax[words]'"
+        ) from error
+    try:
+        binary = path.endswith((".bin", ".bin.gz"))
+        with warnings.catch_warnings():
+            # It counts the lines of a file without a header, and leaves that file open.
+            warnings.simplefilter("ignore", ResourceWarning)
+            found = KeyedVectors.load_word2vec_format(path, binary=binary, no_header=not header)
+    except (ValueError, EOFError, OSError, IndexError, MemoryError) as error:
+        kind = "word2vec's" if header else "GloVe's"
+        raise InputError(f"{path} is no file in {kind} format: {error}") from error
+    vectors = np.asarray(found.vectors, np.float32)
+    if not len(vectors) or not np.isfinite(vectors).all():
+        raise InputError(f"{path} holds no vectors, or some that are not finite")
+    return dict(found.key_to_index), vectors
+
+
+def look_up(word: str, rows: Any) -> str | None:
+    """How `rows`, a container of words, spells a word; None if it has it in no spelling."""
+    if word in rows:
+        return word
+    lower = word.lower()
+    return lower if lower in rows else None
+
+
+def _fit(options: Any, captions: Iterable[str], *, header: bool) -> dict[str, Any]:
+    rows, vectors = read_vectors(options.encoder_path, header)
+    found = (look_up(word, rows) for caption in captions for word in words_of(caption))
+    kept = dict.fromkeys(filter(None, found))
+    for word in rows:
+        if len(kept) >= options.vocabulary_size:
+            break
+        kept[word] = None
+    words = sorted((w for w in kept if w != UNKNOWN), key=rows.__getitem__)
+    return {"words": [UNKNOWN, *words], "dimensions": vectors.shape[1]}
+
+
+def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) -> Embedding:
+    words = assets["words"]
+    number = {word: k for k, word in enumerate(words)}
+
+    def pretrained() -> dict[str, Any]:
+        rows, vectors = read_vectors(options.encoder_path, header)
+        chosen = vectors[[rows[word] for word in words[1:]]]
+        table = np.concatenate([vectors.mean(axis=0, keepdims=True), chosen])
+        return {"table": {"embedding": table}}
+
+    return Embedding(
+        tokenize=lambda text: [number[look_up(w, number) or UNKNOWN] for w in words_of(text)],
+        detokenize=lambda tokens: " ".join(words[token] for token in tokens),
+        module=TokenEmbedding(len(words), assets["dimensions"]),
+        pretrained=pretrained,
+    )
+
+
+def _serves(options: Any, assets: dict[str, Any]) -> bool:
+    """New captions have new words, of which the file may know more."""
+    return False
+
+
+WORD2VEC = EmbeddingSpec(partial(_fit, header=True), partial(_build, header=True), _serves)
+GLOVE = EmbeddingSpec(partial(_fit, header=False), partial(_build, header=False), _serves)

@@ -1,0 +1,133 @@
+"""Parameters from elsewhere, laid over those of a fresh state: what fits is taken, and said."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mmgen_jax import config as configs
+from mmgen_jax import model as models
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.model import Assets, Model
+from mmgen_jax.nn.layout import path_name
+from mmgen_jax.training import checkpoints, processes, run, sharding
+from mmgen_jax.training.state import TrainState, trained
+
+# The groups whose second level are modalities.
+GROUPS = ("encoders", "recovery", "frozen")
+
+
+class Origin(NamedTuple):
+    """The checkpoint that a fresh run starts from (`train.init_from`)."""
+
+    workdir: Path
+    step: int
+    config: ConfigDict
+    assets: Assets
+
+
+def origin(path: str) -> Origin | None:
+    """Finds a checkpoint.
+
+    Args:
+      path: a run's directory, for its newest whole checkpoint, or WORKDIR/checkpoints/STEP; empty
+        for none.
+
+    Raises:
+      InputError: if it is not there.
+    """
+    if not path:
+        return None
+    place, step = Path(path), None
+    if place.parent.name == "checkpoints" and place.name.isdigit():
+        step, place = int(place.name), place.parent.parent
+    if not (place / "config.json").is_file():
+        raise InputError(
+            f"config.train.init_from = {path!r} is no run; allowed: a folder that train.py has"
+            " written, or its checkpoints/STEP"
+        )
+    if step is None:
+        newest = processes.from_main(lambda: checkpoints.latest(place) or 0)
+        if not newest:
+            raise InputError(f"config.train.init_from = {path!r} has no whole checkpoint yet")
+        step = newest
+    config = configs.load(place / "config.json")
+    return Origin(place, step, config, run.read_assets(place, config))
+
+
+def from_origin(start: Origin, mesh: Mesh, assets: Assets) -> dict[str, jax.Array]:
+    """The averaged parameters of a checkpoint, and its family's state, by their paths.
+
+    What was learned together with assets (a vocabulary, class names) that are not those of this
+    run is left out.
+
+    Args:
+      start: from `origin`.
+      mesh: on which they are laid out as this run's.
+      assets: this run's.
+    """
+    model = models.build(start.config, start.assets)
+    shapes = run.state_shapes(start.config, model)
+    like = sharding.placed(shapes, sharding.shard(mesh, shapes))
+    restored = checkpoints.restore(start.workdir, start.step, like).state
+    found = by_path({"params": restored.averaged, "state": restored.state})
+    others = [m for m in start.assets if start.assets[m] != assets.get(m)]
+    return {path: leaf for path, leaf in found.items() if not _tied(path, others)}
+
+
+def _tied(path: str, others: list[str]) -> bool:
+    _, group, *names = path.split("/")
+    if group not in GROUPS or names[0] not in others:
+        return False
+    return names[1] in MODALITIES[names[0]].tied
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree, by the names on the way to them, joined by /."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def overlaid(model: Model, state: TrainState, found: Mapping[str, Any]) -> TrainState:
+    """The state with those of its parameters that are found in the same shape.
+
+    Args:
+      model: the state's.
+      state: fresh.
+      found: arrays by path, "params/..." and "state/..."; NumPy's, the same in every process, or
+        jax's, with the sharding of what they replace.
+    """
+
+    def choose(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        other = found.get(path_name(path))
+        if other is None or other.shape != leaf.shape:
+            return leaf
+        if isinstance(other, jax.Array):
+            return other
+        part = lambda index: np.asarray(other[index], leaf.dtype)  # noqa: E731
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
+
+    own = {"params": state.params, "state": state.state}
+    chosen = jax.tree_util.tree_map_with_path(choose, own)
+    ema = jax.tree.map(jnp.copy, trained(model, chosen["params"]))  # the state is donated: no twins
+    return state._replace(params=chosen["params"], state=chosen["state"], ema=ema)
+
+
+def describe(state: TrainState, found: Mapping[str, Any]) -> str:
+    """One line on what of a state was found elsewhere, and what was not."""
+    own = by_path({"params": state.params, "state": state.state})
+    taken = [p for p, leaf in own.items() if p in found and found[p].shape == leaf.shape]
+    fresh = sorted({_short(path) for path in own.keys() - set(taken)})
+    line = f"{len(taken)} of {len(own)} arrays taken"
+    return f"{line}; initialised freshly: {', '.join(fresh)}" if fresh else line
+
+
+def _short(path: str) -> str:
+    """Enough of a path for people."""
+    names = path.split("/")[1:]
+    return "/".join(names[:3] if names[0] in GROUPS else names[:2])

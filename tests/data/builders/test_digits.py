@@ -1,0 +1,113 @@
+"""Digits: pictures, words and recordings that belong together, in the splits of their sources."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from mmgen_jax.data import SOURCES
+from mmgen_jax.data.builders.digits import build
+from mmgen_jax.errors import InputError
+from tests import prepared
+
+LANGUAGES = ("de", "en", "ja")
+RATE = 8_000
+
+
+def pitch(digit, take):
+    return 200 + 100 * digit + take
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """20 + 10 pictures whose brightness is ten times their digit; tones whose pitch says it."""
+    folder = tmp_path / "raw"
+    (folder / "recordings").mkdir(parents=True)
+    arrays = {}
+    for split, count in (("train", 20), ("test", 10)):
+        digits = np.arange(count) % 10
+        pictures = np.full((count, 28, 28), 10, np.uint8) * digits[:, None, None].astype(np.uint8)
+        arrays |= {f"x_{split}": pictures, f"y_{split}": digits.astype(np.uint8)}
+    np.savez(folder / "mnist.npz", **arrays)
+    for digit in range(10):
+        for take in (0, 7):
+            seconds = np.arange(RATE // 4) / RATE
+            tone = 0.5 * np.sin(2 * np.pi * pitch(digit, take) * seconds)
+            soundfile.write(folder / "recordings" / f"{digit}_ada_{take}.wav", tone, RATE)
+    words = {language: [f"{language}{digit}" for digit in range(10)] for language in LANGUAGES}
+    (folder / "number_words.json").write_text(json.dumps(words))
+    return folder
+
+
+def loudest(sound):
+    return np.abs(np.fft.rfft(sound)).argmax() * 16_000 / len(sound)
+
+
+def test_what_a_record_has_is_all_of_one_digit(raw, tmp_path):
+    summary = build(tmp_path / "digits", raw=str(raw))
+    assert summary["splits"] == {"train": 20, "test": 10}
+    assert summary["recordings"] == {"train": 10, "test": 10}
+    options = prepared.options("digits", path=str(tmp_path / "digits"))
+    for split, take in (("train", 7), ("test", 0)):
+        source = SOURCES["digits"].open(options, split)
+        seen = set()
+        for i in range(len(source)):
+            record = source[i]
+            digit = int(record.values["label"])
+            assert record.image.shape == (32, 32, 3)
+            assert (record.image[2:30, 2:30] == 10 * digit).all()
+            assert (record.image[:2] == 0).all() and (record.image[:, 30:] == 0).all()
+            text = record.values["text"]
+            assert int(text[-1]) == digit
+            seen.add(text[:2])
+            assert abs(loudest(record.values["audio"]) - pitch(digit, take)) < 4
+        assert seen == set(LANGUAGES)
+
+
+def test_the_pairing_follows_from_the_seed(raw, tmp_path):
+    def texts(name, seed):
+        build(tmp_path / name, raw=str(raw), seed=seed)
+        options = prepared.options("digits", path=str(tmp_path / name))
+        source = SOURCES["digits"].open(options, "train")
+        return [source[i].values["text"] for i in range(len(source))]
+
+    assert texts("a", 0) == texts("b", 0) != texts("c", 1)
+
+
+def lose(raw, name):
+    (raw / name).unlink()
+
+
+BROKEN = {
+    "no pictures": (lambda raw: lose(raw, "mnist.npz"), "cannot read"),
+    "torn pictures": (lambda raw: (raw / "mnist.npz").write_bytes(b"PK torn"), "cannot read"),
+    "no words": (lambda raw: lose(raw, "number_words.json"), "number_words.json"),
+    "nine words": (
+        lambda raw: (raw / "number_words.json").write_text(json.dumps({"en": ["one"] * 9})),
+        "'en' has 9 words, not 10",
+    ),
+    "no recording": (lambda raw: lose(raw, "recordings/3_ada_7.wav"), "no train recording of 3"),
+    "a strange name": (
+        lambda raw: (raw / "recordings" / "three.wav").touch(),
+        "the name is not DIGIT_SPEAKER_TAKE.wav",
+    ),
+    "a torn recording": (
+        lambda raw: (raw / "recordings" / "3_ada_7.wav").write_bytes(b"RIFF"),
+        "3_ada_7.wav",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_input_is_named(raw, tmp_path, name):
+    harm, words = BROKEN[name]
+    harm(raw)
+    with pytest.raises(InputError, match=words):
+        build(tmp_path / "digits", raw=str(raw))
+    assert not (tmp_path / "digits").exists()
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"--raw=.* is not there; it holds mnist\.npz"):
+        build(tmp_path / "digits", raw=str(tmp_path / "nowhere"))

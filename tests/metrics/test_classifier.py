@@ -1,0 +1,105 @@
+"""A judge by class: trained on a data set's pictures, saved, and asked."""
+
+import numpy as np
+import pytest
+
+from mmgen_jax.data import SOURCES, Record
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import JUDGES, classifier
+from tests import folders
+from tests.launching import assert_bad_input, launch
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Light and dark pictures, most of them light; config.data of the folder."""
+    folder = tmp_path_factory.mktemp("data")
+    rng, lines = np.random.default_rng(0), []
+    for k in range(80):
+        name, light = f"{k}.png", k % 4 != 0
+        folders.paint(
+            folder / name, colour=rng.integers(*((150, 255) if light else (0, 100)), 3).tolist()
+        )
+        lines.append({"file_name": name, "label": "light" if light else "dark"})
+    folders.write(folder, *lines)
+    return folders.options(folder, image_size=8)
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    return classifier.train(data, 25, 0)
+
+
+def record(label):
+    return Record(np.zeros((8, 8, 3), np.uint8), {"label": label})
+
+
+def test_it_learns_and_is_tested_on_other_pictures(data, trained):
+    assert trained.names == ("dark", "light")
+    assert trained.accuracy == 1
+    pictures = np.stack([np.full((16, 16, 3), shade, np.uint8) for shade in (20, 230, 60, 180)])
+    assert classifier.predict(trained, pictures).tolist() == [0, 1, 0, 1]
+
+
+def test_it_is_saved_whole(trained, tmp_path):
+    path = tmp_path / "judge.safetensors"
+    classifier.save(trained, path)
+    again = classifier.load(path, "make it")
+    assert again[1:] == trained[1:]
+    pictures = np.random.default_rng(1).integers(0, 256, (9, 8, 8, 3), np.uint8)
+    assert (classifier.predict(again, pictures) == classifier.predict(trained, pictures)).all()
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match="cannot read the judge"):
+        classifier.load(path, "make it")
+    with pytest.raises(InputError, match="train one: make it"):
+        classifier.load(tmp_path / "nowhere", "make it")
+
+
+def test_an_image_satisfies_what_was_asked_if_it_shows_the_class(data, trained, monkeypatch):
+    classifier.save(trained, classifier.default_path(data))
+    judge = JUDGES["digits"](data)  # the judge of any data set with labels
+    images = np.stack([np.full((8, 8, 3), shade, np.uint8) for shade in (20, 230, 230)])
+    hits = judge.satisfied(
+        images, [record(x) for x in ("dark", "dark", "light")], ("text", "label")
+    )
+    assert {name: list(x) for name, x in hits.items()} == {
+        "text": [True, False, True],
+        "label": [True, False, True],
+    }
+    assert judge.accuracy == trained.accuracy
+    labels = [r.values["label"] for s in ("train", "test") for r in _records(data, s)]
+    share = labels.count("light") / len(labels)
+    # A train picture by chance, for a test one: of the same class with these shares.
+    assert abs(judge.chance(("text",), "test") - (share**2 + (1 - share) ** 2)) < 0.3
+    assert 0 < judge.chance(("text",), "test") < 1
+
+
+def _records(data, split):
+    source = SOURCES["folder"].open(data, split)
+    return [source[i] for i in range(len(source))]
+
+
+def test_the_launcher(data, tmp_path):
+    flags = (
+        "--config=configs/flow.py:data=folder,modalities=label",
+        f"--config.data.path={data.path}",
+    )
+    out = tmp_path / "judge.safetensors"
+    done = launch(
+        "launch/train_judge.py",
+        *flags,
+        "--config.data.image_size=8",
+        "--config.generator.flow.patch=8",
+        "--steps=2",
+        f"--out={out}",
+    )
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{out}: right for ") and out.is_file()
+    done = launch("launch/train_judge.py", *flags, "--out=nowhere/x.safetensors")
+    assert_bad_input(done, "--out=nowhere/x.safetensors")
+    done = launch(
+        "launch/train_judge.py",
+        "--config=configs/flow.py:data=shapes",
+        f"--out={out.parent}/x.json",
+    )
+    assert_bad_input(done, "x.json")

@@ -1,0 +1,186 @@
+"""Ways to write captions as vectors: word vectors and a pretrained transformer, from files."""
+
+import json
+import shutil
+import struct
+
+import jax
+import numpy as np
+import pytest
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import ReaderSizes, Shared
+from mmgen_jax.modalities.embeddings.subwords import train_tokenizer
+from mmgen_jax.modalities.embeddings.word_vectors import UNKNOWN, read_vectors, words_of
+from mmgen_jax.modalities.text import TEXT
+from mmgen_jax.training import loop, run
+from tests import t5_files, toys
+from tests.tiny import open_source, tiny_config
+
+SHARED = Shared(16, 8, False, 16, "float32", ReaderSizes(8, 16, 1, 2))
+
+# A file's words, the most frequent first; "a red circle" is a caption of `shapes`.
+WORDS = ["the", "a", "red", "Circle", "dog", "circle", "square", "zebra", "blue"]
+VECTORS = np.random.default_rng(0).normal(size=(len(WORDS), 5)).astype(np.float32)
+
+
+def word2vec_text(path):
+    rows = "".join(f"{w} {' '.join(map(repr, v.tolist()))}\n" for w, v in zip(WORDS, VECTORS))  # noqa: B905
+    path.write_text(f"{len(WORDS)} 5\n{rows}")
+
+
+def word2vec_binary(path):
+    rows = b"".join(w.encode() + b" " + v.tobytes() + b"\n" for w, v in zip(WORDS, VECTORS))  # noqa: B905
+    path.write_bytes(f"{len(WORDS)} 5\n".encode() + rows)
+
+
+def glove_text(path):
+    word2vec_text(path)
+    path.write_text(path.read_text().partition("\n")[2])
+
+
+def t5_folder(path):
+    """A T5 of two layers, with a tokenizer of 300 subwords."""
+    config = t5_files.TINY | {"vocab_size": 320}
+    t5_files.write(path, config, t5_files.closed_form(config))
+    tokenizer = train_tokenizer(["a red circle", "a blue square"], 300)
+    tokenizer.enable_truncation(2)  # as some checkpoints' do; it is not ours to obey
+    tokenizer.save(str(path / "tokenizer.json"))
+
+
+FILES = {
+    "word2vec.txt": ("word2vec", word2vec_text),
+    "word2vec.bin": ("word2vec", word2vec_binary),
+    "glove.txt": ("glove", glove_text),
+    "t5": ("frozen_transformer", t5_folder),
+}
+
+
+def options_of(encoder, path, finetune=False):
+    options = tiny_config().modalities.text
+    options.encoder, options.encoder_path, options.finetune = encoder, str(path), finetune
+    return options
+
+
+@pytest.mark.parametrize("name", ["word2vec.txt", "word2vec.bin", "glove.txt"])
+def test_a_file_of_words_is_read_in_its_format(tmp_path, name):
+    encoder, make = FILES[name]
+    make(tmp_path / name)
+    rows, vectors = read_vectors(str(tmp_path / name), encoder == "word2vec")
+    assert list(rows) == WORDS
+    np.testing.assert_array_equal(vectors, VECTORS)
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A red circle, please!", ["A", "red", "circle", ",", "please", "!"]),
+        ("लाल वृत्त", ["लाल", "वृत्त"]),
+        ("e\u0301t\u00e9 7½", ["été", "7½"]),
+        (" \t…", ["…"]),
+        ("🙂🙃", ["🙂", "🙃"]),
+    ],
+)
+def test_words(caption, words):
+    assert words_of(caption) == words
+
+
+def test_words_are_looked_up_as_they_stand_then_in_lower_case_then_not_at_all(tmp_path):
+    word2vec_text(tmp_path / "words.txt")
+    options = options_of("word2vec", tmp_path / "words.txt")
+    source = open_source(tiny_config())
+    assets = TEXT.fit(options, source)
+    # All are kept: the vocabulary has room. Those of the captions would be in any case.
+    assert assets["words"] == [UNKNOWN, *WORDS]
+    options.vocabulary_size = 3
+    assert {"a", "red", "circle", "square", "blue"} <= set(TEXT.fit(options, source)["words"])
+    assert "dog" not in TEXT.fit(options, source)["words"]
+
+    text = TEXT.build(options, SHARED, assets)
+    value = text.prepare("A red CIRCLE Circle xylophone")
+    assert text.show(value) == f"a red circle Circle {UNKNOWN}"
+    tree = text.pretrained()["frozen"]["embedding"]["table"]["embedding"]
+    np.testing.assert_array_equal(tree[1:], VECTORS)
+    np.testing.assert_allclose(tree[0], VECTORS.mean(axis=0), rtol=1e-6)
+
+
+def toy_config(encoder, path, finetune):
+    config = toys.toy_config()
+    config.data.name, config.data.image_size = "shapes", 16
+    config.modalities.names = ("text",)
+    config.modalities.text.update(options_of(encoder, path, finetune).to_dict())
+    config.train.steps = config.checkpoint.every = 3
+    config.train.sample_every = 0
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "finetune"),
+    [("word2vec.bin", False), ("glove.txt", True), ("t5", False), ("t5", True)],
+)
+def test_a_run_trains_with_it_and_needs_the_file_no_more(tmp_path, name, finetune):
+    (encoder, make), path = FILES[name], tmp_path / name
+    make(path)
+    with toys.registered():
+        config = toy_config(encoder, path, finetune)
+        options = config.modalities.text
+        text = TEXT.build(options, SHARED, TEXT.fit(options, open_source(config)))
+        ((group, tree),) = text.pretrained().items()
+        assert group == ("encoders" if finetune else "frozen")
+        loop.train(config, tmp_path / "run")
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        read_vectors.cache_clear()
+
+        trained = run.load(tmp_path / "run")
+        now = trained.params[group]["text"]["embedding"]
+        same = jax.tree.map(np.array_equal, now, tree["embedding"])
+        assert all(jax.tree.leaves(same)) == (not finetune)
+        close = jax.tree.map(lambda a, b: np.allclose(a, b, atol=0.1), now, tree["embedding"])
+        assert all(jax.tree.leaves(close)), "a few small steps from where it began"
+
+        config.train.steps = 4  # resumed
+        loop.train(config, tmp_path / "run", accept_config_change=True)
+        assert run.load(tmp_path / "run").step == 4
+
+
+def test_a_frozen_transformer_equals_its_own_states(tmp_path):
+    """The encoder that is built holds the very T5: its states, before the transformer over it."""
+    t5_folder(tmp_path / "t5")
+    options = options_of("frozen_transformer", tmp_path / "t5")
+    assets = TEXT.fit(options, open_source(tiny_config()))
+    text = TEXT.build(options, SHARED, json.loads(json.dumps(assets)))
+    value = text.prepare("a red circle with a very long tail")
+    assert value["mask"].sum() > 2, "the file's own truncation is off"
+    assert "red circle" in text.show(value)
+
+
+@pytest.mark.parametrize("encoder", ["word2vec", "glove", "frozen_transformer"])
+def test_what_is_not_there_is_refused(encoder, tmp_path):
+    for path in ("", tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=r"config\.modalities\.text\.encoder_path = .*allowed"):
+            TEXT.fit(options_of(encoder, path), open_source(tiny_config()))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("words.txt", b"the 1 2 3\na 1 2 3\n"),
+        ("words.txt", b""),
+        ("words.txt", b"2 3\nthe 1 2 3\na 1 two 3\n"),
+        ("words.txt", b"1 2\nthe nan 2\n"),
+        ("words.bin", b"2 3\nthe " + struct.pack("<3f", 1, 2, 3) + b"\na "),
+    ],
+    ids=["no header", "empty", "no number", "nan", "cut"],
+)
+def test_a_broken_file_of_words_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=str(tmp_path / name)) as error:
+        read_vectors(str(tmp_path / name), True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_broken_tokenizer_is_refused(tmp_path):
+    t5_folder(tmp_path / "t5")
+    (tmp_path / "t5" / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match=r"cannot read .*tokenizer\.json"):
+        TEXT.fit(options_of("frozen_transformer", tmp_path / "t5"), open_source(tiny_config()))
