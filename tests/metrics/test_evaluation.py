@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from mmgen_jax import model as models
+from mmgen_jax.data import SOURCES
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import evaluation
 from mmgen_jax.training.run import Trained
+from tests import folders
 from tests.tiny import open_source, tiny_config, tiny_model
 
 NAMES = ("text", "label", "audio")
@@ -19,7 +23,9 @@ def trained():
 def perfect(config, split):
     """Draws the records' own pictures."""
     source = open_source(config, split)
-    return lambda self, values, has: np.stack([source[i].image for i in range(len(has["text"]))])
+    return lambda self, values, has: np.stack(
+        [source[i].image for i in spread(source, len(has["text"]))]
+    )
 
 
 def test_subsets_are_all_but_the_empty_one():
@@ -73,11 +79,11 @@ def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
             return Few(open_source(config, split), 30)
 
     monkeypatch.setattr(evaluation, "SOURCES", {"shapes": Spec()})
-    drawn = []
+    given = []
 
     def own(self, values, has):
-        drawn.append(len(has["text"]))
-        return pictures[len(drawn) - 1]
+        given.append([name for name, there in has.items() if there.any()])
+        return pictures[(len(given) - 1) // (1 + len(NAMES))]
 
     rng = np.random.default_rng(3)
     chosen = [rng.choice(30, 12, replace=False) for _ in range(2)]
@@ -98,6 +104,43 @@ def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
         near = ((flat - record.image.reshape(-1)) ** 2).sum(axis=1).argmin()
         hits.append(training[near].values["label"] == record.values["label"])
     assert found.numbers["test"]["rate"] == pytest.approx(np.mean(hits))
+    assert given == 2 * [[*NAMES], *([name] for name in NAMES)]
+    assert found.numbers["train:audio"]["rate"] == 1
+    assert list(found.numbers)[4:] == ["test", *(f"test:{name}" for name in NAMES)]
+
+
+def test_languages_are_compared_with_the_first_one(tmp_path, monkeypatch):
+    """English is right but for three pictures; German as English; French for even numbers."""
+    texts = lambda k: {language: f"{language} {k}" for language in ("en", "de", "fr")}  # noqa: E731
+    lines = [{"file_name": f"{k}.png", "text": texts(k)} for k in range(12)]
+    del lines[4]["text"]["fr"]
+    folders.write(tmp_path, *lines)
+    pictures = [folders.paint(tmp_path / f"{k}.png", size=(16, 16)) for k in range(12)]
+    config = tiny_config(("text",))
+    config.data = folders.options(
+        tmp_path, image_size=16, split="all", languages=("en", "de", "fr")
+    )
+    model = models.build(config, models.fit(config, SOURCES["folder"].open(config.data, "all")))
+
+    def draw(self, values, has):
+        drawn = []
+        for tokens, mask in zip(values["text"]["tokens"], values["text"]["mask"], strict=True):
+            said = model.modalities["text"].show({"tokens": tokens, "mask": mask})
+            language, number = said.split()[0], int(said.split()[1])
+            right = number > 2 and (language != "fr" or number % 2 == 0)
+            drawn.append(pictures[number] if right else pictures[number - 1])
+        return np.stack(drawn)
+
+    monkeypatch.setattr(evaluation.Drawing, "__call__", draw)
+    found = evaluation.languages(Trained(config, model, {}, {}, 0), 12, 0)
+    rates = {name: (row["rate"], row["count"]) for name, row in found.numbers.items()}
+    assert rates == {"de": (1.0, 9), "fr": (3 / 8, 8)}  # 6, 8, 10 of 3, 5, 6, 7, ..., 11
+    assert [heading for heading, _ in found.sections] == ["en", "de", "fr"]
+
+
+def test_languages_need_two(trained):
+    with pytest.raises(InputError, match=r"several config\.data\.languages"):
+        evaluation.languages(trained, 2, 0)
 
 
 def test_a_data_set_without_a_judge_is_refused(trained):
