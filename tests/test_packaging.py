@@ -135,7 +135,7 @@ def test_changelog_knows_the_version():
     ("folders", "groups"),
     [
         (("mmgen_jax", "configs"), ("core", "data", "words")),
-        (("launch",), ("core", "data", "words", "demo")),
+        (("launch",), ("core", "data", "words", "demo", "reference")),
         (("tests",), ("core", "data", "words", "demo", "test", "reference")),
     ],
 )

@@ -1,0 +1,38 @@
+"""The launcher that measures the input pipeline; how fast it is, is nothing to assert."""
+
+import re
+
+import pytest
+
+from tests.launching import assert_bad_input, launch
+
+RECIPE = "--config=configs/flow.py:data=shapes,modalities=text+audio"
+
+
+def test_it_reports_each_number_of_workers():
+    done = launch(
+        "launch/benchmark_data.py",
+        RECIPE,
+        "--batches=2",
+        "--rounds=2",
+        "--workers=1,2",
+        "--config.train.batch_size=4",
+        "--config.modalities.text.fit_examples=50",
+    )
+    assert done.code == 0, done.err
+    head, *lines = done.out.splitlines()
+    assert head.startswith("shapes: 1000000 records, 32x32, text+audio, batches of 4; ")
+    assert len(lines) == 2
+    for workers, line in enumerate(lines, 1):
+        found = re.fullmatch(
+            rf"ours, {workers} workers: (\d+) records/s, (\d+) per core \(\d+ to \d+ in 2 rounds\)",
+            line,
+        )
+        assert found and int(found[1]) > 0
+        assert abs(int(found[1]) / workers - int(found[2])) <= 1
+
+
+@pytest.mark.parametrize("workers", ["0", "two", "-1", "1,"])
+def test_bad_input(workers):
+    done = launch("launch/benchmark_data.py", RECIPE, f"--workers={workers}")
+    assert_bad_input(done, f"--workers={workers}", "allowed: numbers of 1 or more")
