@@ -109,6 +109,7 @@ def _tiny_digits(config: ConfigDict) -> None:
     audio = config.modalities.audio
     audio.seconds = 0.8
     audio.width, audio.depth, audio.heads = 128, 2, 4
+    config.modalities.label.guidance = 3.0  # a class has many handwritings, and they blur
     config.train.steps = 2_000
 
 
