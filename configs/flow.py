@@ -100,8 +100,14 @@ def _tiny_emoji(config: ConfigDict) -> None:
     text.width, text.depth, text.heads = 128, 2, 4
     text.vocabulary_size, text.max_tokens = 2_048, 24
     config.modalities.label.guidance = 1.0  # the name says more than its group
+    audio = config.modalities.audio
+    audio.seconds, audio.patch_frames = 3.2, 16  # a spoken name
+    audio.width, audio.depth, audio.heads = 128, 2, 4
     config.train.steps = 4_200
     config.train.sample_every = 1_000
+    if len(config.data.languages) != 1:  # or all of them: many names of the same picture
+        text.vocabulary_size = 8_192
+        config.train.steps = 7_000
 
 
 def _tiny_digits(config: ConfigDict) -> None:
@@ -126,4 +132,5 @@ def _accelerator(config: ConfigDict) -> None:
     config.train.batch_size = 256
     config.train.steps = 200_000
     config.train.ema_decay = 0.9999
+    config.data.threads, config.data.workers = 1, 4
     config.train.sample_every = config.checkpoint.every = 5_000

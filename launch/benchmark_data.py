@@ -6,15 +6,17 @@ With --torch also torch.utils.data.DataLoader, in turns with ours, over the same
 decoding and as many workers, and the ratio (ours by theirs).
 """
 
+import contextlib
 import itertools
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
@@ -24,7 +26,7 @@ from mmgen_jax.errors import InputError
 CONFIG = cli.define_config()
 BATCHES = flags.DEFINE_integer("batches", 40, "Batches of a round.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each loader.", lower_bound=1)
-WORKERS = flags.DEFINE_list("workers", ["1", "2"], "Threads of ours, processes of torch's.")
+WORKERS = flags.DEFINE_list("workers", ["1", "2"], "Processes of either loader.")
 TORCH = flags.DEFINE_bool("torch", False, "Also measure torch.utils.data.DataLoader.")
 WARM_UP = 3  # batches that are not timed
 flags.mark_flag_as_required("config")
@@ -36,9 +38,7 @@ def main() -> None:
     if not all(workers.isdigit() and int(workers) for workers in WORKERS.value):
         raise InputError(f"--workers={','.join(WORKERS.value)}; allowed: numbers of 1 or more")
 
-    import numpy  # ours import jax: after the config is known to be good
-
-    from mmgen_jax import model as models
+    from mmgen_jax import model as models  # imports jax: after the config is known to be good
     from mmgen_jax.data import SOURCES
     from mmgen_jax.data.pipeline import prepare_example
 
@@ -49,7 +49,7 @@ def main() -> None:
     print(
         f"{recipe.data.name}: {len(source)} records, {size}x{size}, {'+'.join(model.modalities)},"
         f" batches of {recipe.train.batch_size}; {os.cpu_count()} cores, {platform.machine()},"
-        f" Python {platform.python_version()}, numpy {numpy.__version__}"
+        f" Python {platform.python_version()}, numpy {np.__version__}"
     )
     for workers in map(int, WORKERS.value):
         loaders = {"ours": partial(_ours, source, prepare, recipe, workers)}
@@ -59,18 +59,18 @@ def main() -> None:
 
 
 def measure(
-    loaders: dict[str, Callable[[], Iterator[Any]]], batch_size: int
+    loaders: dict[str, Callable[[], Generator[Any, None, None]]], batch_size: int
 ) -> dict[str, list[float]]:
     """Records per second of each loader, one number a round; rounds take turns."""
     rates: dict[str, list[float]] = {name: [] for name in loaders}
     for _ in tqdm(range(ROUNDS.value), desc="rounds", disable=None):
         for name, loader in loaders.items():
-            batches = loader()
-            for _ in itertools.islice(batches, WARM_UP):
-                pass
-            start = time.perf_counter()
-            count = sum(1 for _ in itertools.islice(batches, BATCHES.value))
-            rates[name].append(count * batch_size / (time.perf_counter() - start))
+            with contextlib.closing(loader()) as batches:  # its workers end with its round
+                for _ in itertools.islice(batches, WARM_UP):
+                    pass
+                start = time.perf_counter()
+                count = sum(1 for _ in itertools.islice(batches, BATCHES.value))
+                rates[name].append(count * batch_size / (time.perf_counter() - start))
     return rates
 
 
@@ -90,18 +90,19 @@ def report(workers: int, rates: dict[str, list[float]]) -> None:
         )
 
 
-def _ours(source: Any, prepare: Any, recipe: Any, workers: int) -> Iterator[Any]:
+def _ours(source: Any, prepare: Any, recipe: Any, workers: int) -> Generator[Any, None, None]:
     from mmgen_jax.data.pipeline import training_batches
 
     seed = recipe.data.seed
-    batches = training_batches(source, prepare, recipe.train.batch_size, seed, threads=workers)
+    size, threads = recipe.train.batch_size, recipe.data.threads
+    batches = training_batches(source, prepare, size, seed, threads=threads, workers=workers)
     try:
         yield from batches
     finally:
         batches.close()
 
 
-def _torch(source: Any, prepare: Any, recipe: Any, workers: int) -> Iterator[Any]:
+def _torch(source: Any, prepare: Any, recipe: Any, workers: int) -> Generator[Any, None, None]:
     try:
         import torch
     except ImportError as error:

@@ -1,6 +1,7 @@
 """Trains word vectors on a data set's captions, for `modalities.text.encoder=word2vec`.
 
-python launch/train_word2vec.py --config=configs/flow.py:data=emoji --out=data/emoji/words.txt
+python launch/train_word2vec.py --config=configs/flow.py:data=emoji \
+    --config.data.features.text=keywords/text --out=data/emoji/words.txt
 
 Skip-gram with negative sampling (Mikolov et al. 2013), by gensim. The same captions and seed give
 the same vectors.
@@ -19,7 +20,7 @@ from mmgen_jax.errors import InputError
 CONFIG = cli.define_config()
 OUT = flags.DEFINE_string("out", None, "File (.txt or .bin) to write.", required=True)
 DIMENSIONS = flags.DEFINE_integer("dimensions", 100, "Of a vector.", lower_bound=1)
-EPOCHS = flags.DEFINE_integer("epochs", 20, "Passes over the captions.", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", 100, "Millions of captions want fewer.", lower_bound=1)
 MIN_COUNT = flags.DEFINE_integer("min_count", 2, "Rarer words get no vector.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Of the vectors.", lower_bound=0)
 flags.mark_flag_as_required("config")
@@ -36,12 +37,24 @@ def main() -> None:
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
     if "text" not in source.info.modalities:
         raise InputError(f"data set {recipe.data.name!r} has no text")
-    vectors = train(list(values_of(source, "text", len(source))))
+    captions = list(values_of(source, "text", len(source)))
+    vectors = train(captions)
     vectors.save_word2vec_format(str(out), binary=out.suffix == ".bin")
-    for word in vectors.index_to_key[:SHOWN]:
-        near = ", ".join(other for other, _ in vectors.most_similar(word, topn=NEIGHBOURS))
-        print(f"nearest to {word}: {near}")
+    for caption in captions[:: max(1, len(captions) // SHOWN)][:SHOWN]:
+        print(f"nearest to {caption!r}: {', '.join(nearest(vectors, caption))}")
     print(f"{out}: {len(vectors)} words, {vectors.vector_size} dimensions")
+
+
+def nearest(vectors: Any, caption: str) -> list[str]:
+    """The words that are nearest to the mean of a caption's, those that it says itself left out."""
+    from mmgen_jax.modalities.embeddings.word_vectors import words_of
+
+    said = [word for word in map(str.lower, words_of(caption)) if word in vectors]
+    said = [word for word in said if word.isalnum()]
+    if not said:
+        return ["none of its words has a vector"]
+    near = [word for word, _ in vectors.most_similar(said, topn=10 * NEIGHBOURS) if word.isalnum()]
+    return near[:NEIGHBOURS]
 
 
 def train(captions: list[str]) -> Any:

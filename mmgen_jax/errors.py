@@ -27,6 +27,17 @@ class Failure(RuntimeError):
 
 
 @contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Makes an InputError that names the file of whatever goes wrong while `path` is read."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read {what} {path}: {error.strerror}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Makes a Failure of what the disk refuses (it is full, or gone) while `path` is written."""
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import InputError, reading
 
 # Above this a picture is taken for a decompression bomb: Pillow's own limit. Pillow only warns, and
 # `decode_image` refuses such a picture, so nobody needs the warning.
@@ -23,13 +23,8 @@ def read_image(path: str) -> np.ndarray:
     Raises:
       InputError: if the file is missing or no picture.
     """
-    try:
-        with Path(path).open("rb") as file:
-            return decode_image(file)
-    except OSError as error:
-        raise InputError(f"cannot read picture {path}: {error.strerror}") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    with reading(path, "picture"), Path(path).open("rb") as file:
+        return decode_image(file)
 
 
 def decode_image(file: io.BufferedIOBase) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.signal
 import soundfile
 
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import InputError, reading
 
 SAMPLE_RATE = 16_000
 # What a file's head may claim; else a few bytes could ask for more memory than there is.
@@ -21,13 +21,8 @@ def read_sound(path: str) -> np.ndarray:
     Raises:
       InputError: if the file is missing, no sound, or holds no sample.
     """
-    try:
-        with Path(path).open("rb") as file:
-            return decode_sound(file)
-    except OSError as error:
-        raise InputError(f"cannot read sound {path}: {error.strerror}") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    with reading(path, "sound"), Path(path).open("rb") as file:
+        return decode_sound(file)
 
 
 def decode_sound(file: io.BufferedIOBase) -> np.ndarray:
@@ -61,6 +56,11 @@ def _check_size(sound: soundfile.SoundFile) -> None:
     values = sound.frames * sound.channels
     if values > MOST_VALUES:
         raise InputError(f"the sound has {values} samples; allowed: at most {MOST_VALUES}")
+
+
+def quantise(samples: np.ndarray) -> np.ndarray:
+    """Float [samples] to int16, as data sets keep sounds; what is beyond [-1, 1] is clipped."""
+    return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:

@@ -68,8 +68,11 @@ class BadRecord(InputError):
     """
 
     def __init__(self, where: str, reason: str):
-        super().__init__(f"{where}: {reason}")
+        super().__init__(where, reason)  # as they are, so that a process can hand it to another
         self.where, self.reason = where, reason
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
 
     @property
     def kind(self) -> str:

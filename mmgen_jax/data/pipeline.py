@@ -3,11 +3,16 @@
 Importing this module does not import jax: grain, which does, is loaded with the first stream.
 """
 
+import multiprocessing
+import os
+import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
+from absl import flags
 
 from mmgen_jax.data import BadRecord, OneOf, Record, Source
 from mmgen_jax.errors import InputError
@@ -16,6 +21,7 @@ from mmgen_jax.modalities import Modality
 
 # With on_bad_record="skip": so many bad records in a row are no accident but a broken data set.
 MOST_BAD_IN_A_ROW = 100
+_SHARED = 2**16  # bytes of an array from which on processes hand it over in shared memory
 _ATTEMPTS = {"raise": 1, "skip": MOST_BAD_IN_A_ROW}
 
 
@@ -127,6 +133,7 @@ def training_batches(
     shuffle: bool = True,
     rows: Sequence[int] | None = None,
     threads: int = 2,
+    workers: int = 0,
     on_bad_record: str = "raise",
 ) -> "TrainingBatches":
     """These rows of an endless stream of batches; every epoch is in another order.
@@ -135,14 +142,16 @@ def training_batches(
     of processes and whichever of them reads it.
 
     Args:
-      source: read from several threads at once.
-      prepare: (record, index) -> Example, see `prepare_example`.
+      source: read from several threads at once; pickled for other processes.
+      prepare: (record, index) -> Example, see `prepare_example`; pickled likewise.
       batch_size: examples in a global batch, that is over all processes.
       seed: of the order; in [0, 2^32).
       shuffle: False for the order of the source.
       rows: which rows of every global batch this process is fed; None for all.
-      threads: how many batches are prepared at once, ahead of their use; 0 prepares each one when
-        it is asked for.
+      threads: how many batches a process prepares at once, ahead of their use; 0 prepares each one
+        when it is asked for.
+      workers: how many other processes prepare batches; 0 leaves it to this one, whose threads
+        share one interpreter lock. The batches are the same.
       on_bad_record: "raise", or "skip": the next good record in the stream takes its place, under
         the same `index`, and it is noted.
 
@@ -162,18 +171,42 @@ def training_batches(
 
     records = grain.MapDataset.range(len(source)).seed(seed)
     stream = (records.shuffle() if shuffle else records).repeat()
-    attempts = _ATTEMPTS[on_bad_record]
-
-    def read(position: int) -> _Read:
-        candidates = (stream[position + ahead] for ahead in range(attempts))
-        return _read_first_good(source, prepare, candidates, position)
-
-    def read_batch(number: int, _: int) -> _Read:
-        return _collate_reads([read(number * batch_size + row) for row in mine])
-
-    numbers = grain.MapDataset.range(1).repeat().map_with_index(read_batch)
+    reader = _Reader(source, prepare, stream, batch_size, mine, _ATTEMPTS[on_bad_record])
+    numbers = grain.MapDataset.range(1).repeat().map_with_index(reader)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    return TrainingBatches(iter(numbers.to_iter_dataset(options)), source.bad)
+
+    def begin(position: int) -> Any:
+        batches = numbers.slice(slice(position, None)).to_iter_dataset(options)
+        return iter(_prepared_elsewhere(batches, workers) if workers else batches)
+
+    return TrainingBatches(begin, source.bad)
+
+
+def _prepared_elsewhere(batches: Any, workers: int) -> Any:
+    import grain
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # not in a launcher; grain asks for flags of its own
+    share = grain.experimental.DatasetOptions(min_shm_size=_SHARED)
+    batches = grain.experimental.WithOptionsIterDataset(batches, share)
+    processes = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
+    return batches.mp_prefetch(processes, worker_init_fn=_begin_worker)
+
+
+def _begin_worker(*_: int) -> None:
+    """Makes a process of `training_batches` live exactly as long as the run wants it."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # the accelerators are the run's
+    for interrupt in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interrupt, signal.SIG_IGN)  # the run still wants batches until it has saved
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    if (run := multiprocessing.parent_process()) is not None:
+        run.join()
+        os._exit(1)  # it was killed: nobody is left to stop this process
 
 
 class TrainingBatches(Iterator[Example]):
@@ -184,17 +217,20 @@ class TrainingBatches(Iterator[Example]):
         batches handed out by this object; each one once, by `BadRecord.where`.
     """
 
-    def __init__(self, batches: Any, bad: Iterable[BadRecord] = ()):
-        self._batches = batches
+    def __init__(self, begin: Callable[[int], Any], bad: Iterable[BadRecord] = ()):
+        """`begin(position)` iterates over the batches after so many, and has a `close`."""
+        self._begin, self._batches, self._position = begin, None, 0
         self.skipped = {record.where: record for record in bad}
 
     def __next__(self) -> Example:
-        state = self.get_state()
+        if self._batches is None:
+            self._batches = self._begin(self._position)
         try:
             read = next(self._batches)
         except Exception:
-            self.set_state(state)  # grain has dropped the batch: asking again must fail again
+            self.close()  # grain has dropped the batch: asking again must fail again
             raise
+        self._position += 1
         self.skipped |= {bad.where: bad for bad in read.skipped}
         return read.example
 
@@ -203,7 +239,7 @@ class TrainingBatches(Iterator[Example]):
 
         It holds for any rows, but only for the same source, seed and batch size.
         """
-        return {"position": self._batches.get_state()["next_index"]}
+        return {"position": self._position}
 
     def set_state(self, state: Mapping[str, int]) -> None:
         """Continues with the batch after the first `state["position"]` ones, without reading them.
@@ -214,11 +250,14 @@ class TrainingBatches(Iterator[Example]):
         position = state["position"] if state.keys() == {"position"} else None
         if not isinstance(position, int) or position < 0:
             raise InputError(f'position in the data: {dict(state)}; allowed: {{"position": N}}')
-        self._batches.set_state({"next_index": position})
+        self.close()
+        self._position = position
 
     def close(self) -> None:
-        """Stops reading ahead."""
-        self._batches.close()
+        """Stops reading ahead, until another batch is asked for."""
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            batches.close()
 
 
 def collate(examples: Sequence[Any]) -> Any:
@@ -233,6 +272,30 @@ class _Read(NamedTuple):
 
     example: Example
     skipped: tuple[BadRecord, ...]
+
+
+class _Reader(NamedTuple):
+    """Reads batches by number; a class, so that another process can be given it.
+
+    Attributes:
+      stream: position in the endless stream -> number of the record.
+      rows: of every batch, that are read.
+      attempts: records that are tried, one after another, until one is good.
+    """
+
+    source: Source
+    prepare: Prepare
+    stream: Any
+    batch_size: int
+    rows: Sequence[int]
+    attempts: int
+
+    def __call__(self, number: int, _: int) -> _Read:
+        return _collate_reads([self._read(number * self.batch_size + row) for row in self.rows])
+
+    def _read(self, position: int) -> _Read:
+        candidates = (self.stream[position + ahead] for ahead in range(self.attempts))
+        return _read_first_good(self.source, self.prepare, candidates, position)
 
 
 def _collate_reads(reads: Sequence[_Read]) -> _Read:

@@ -25,6 +25,7 @@ import numpy as np
 from mmgen_jax.data import BadRecord, Record, SourceInfo, SourceSpec
 from mmgen_jax.data.drawing import DISTANCES, fill, paint, stroke
 from mmgen_jax.errors import InputError
+from mmgen_jax.sounds import SAMPLE_RATE
 
 # A corner of the colour cube each, around the grey in its middle: all contrasts are equal, two
 # colours are never closer than a colour and the background are, and no blend of a colour with the
@@ -54,7 +55,6 @@ JITTER = 1.0  # an object's centre is at most this far, along either axis, from 
 STROKE = 1.2  # width of a sketched outline
 MINIMUM_IMAGE_SIZE = 16
 
-SAMPLE_RATE = 16_000
 TONES = (1200.0, 300.0)  # Hz, by size
 DETUNING = 0.1  # largest relative error of a tone's frequency
 SECONDS = (0.25, 0.5)

@@ -112,6 +112,7 @@ def _batches(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> 
         config.data.seed,
         rows=rows,
         threads=config.data.threads,
+        workers=config.data.workers,
         on_bad_record=config.data.on_bad_record,
     )
 

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -182,6 +184,64 @@ def test_a_bad_record_is_named_every_time_it_is_asked_for(threads):
             next(batches)
         assert str(error.value) == "numbers.txt, line 6: it is not there"
         assert batches.get_state() == {"position": 1}
+
+
+def test_other_processes_prepare_the_same_batches():
+    alone, helped = _stream(), _stream(workers=2)
+    expected = [next(alone) for _ in range(6)]
+    try:
+        for batch in expected[:4]:
+            _assert_equal(next(helped), batch)
+        assert helped.get_state() == {"position": 4}
+        helped.set_state({"position": 1})
+        for batch in expected[1:]:
+            _assert_equal(next(helped), batch)
+    finally:
+        helped.close()
+    assert not multiprocessing.active_children()
+
+
+def test_bad_records_of_other_processes_are_named_and_noted():
+    source = Numbers(12, unreadable={5, 9})
+    batches = _stream(source=source, shuffle=False, workers=1)
+    next(batches)
+    for _ in range(2):
+        with pytest.raises(BadRecord) as error:
+            next(batches)
+        assert str(error.value) == "numbers.txt, line 6: it is not there"
+        assert batches.get_state() == {"position": 1}
+    assert not multiprocessing.active_children()
+
+    batches = _stream(source=source, shuffle=False, workers=1, on_bad_record="skip")
+    for _ in range(2):
+        next(batches)
+    batches.close()
+    assert _skipped(batches) == [6]
+
+
+# Ctrl-C and SIGTERM reach every process of a group; batches are wanted until the run has saved.
+_FEEDS_ON = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import test_pipeline
+batches = test_pipeline._stream(workers=2)
+next(batches)
+for interrupt in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(interrupt, signal.SIG_IGN)
+    os.killpg(0, interrupt)
+for _ in range(9):
+    next(batches)
+print("fed", flush=True)
+signal.pause()
+"""
+
+
+def test_other_processes_live_as_long_as_the_run():
+    command = [sys.executable, "-c", _FEEDS_ON, str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as run:
+        assert run.stdout.readline() == b"fed\n"
+        run.kill()
+        run.communicate(timeout=60)  # ends when the last process has closed its output
 
 
 def test_a_bad_value_is_named():

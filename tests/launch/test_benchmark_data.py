@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from tests.launching import assert_bad_input, launch
+from tests.launching import assert_bad_input, launch, python
 
 RECIPE = "--config=configs/flow.py:data=shapes,modalities=text+audio"
 
 
 def test_it_reports_each_number_of_workers():
-    done = launch(
+    done = python(
         "launch/benchmark_data.py",
         RECIPE,
         "--batches=2",

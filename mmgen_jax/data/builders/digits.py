@@ -13,17 +13,16 @@ import numpy as np
 import soundfile
 import tensorflow_datasets as tfds
 from PIL import Image
-from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.errors import InputError
+from mmgen_jax.sounds import quantise, resample
 
-RAW = "../shared/data/digits"
+RAW = "raw_digits"
 VERSION = "1.0.0"
 DIGITS = tuple("0123456789")
-SAMPLE_RATE = 16_000
 TEST_TAKES = range(5)  # the recordings' own convention
 _BORDER = 2  # black pixels around a picture of 28 x 28
 _NAME = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
@@ -168,9 +167,7 @@ def _read_clip(path: Path) -> np.ndarray:
         samples, rate = soundfile.read(path)
     except (OSError, RuntimeError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
-    divisor = np.gcd(rate, SAMPLE_RATE)
-    resampled = resample_poly(samples, SAMPLE_RATE // divisor, rate // divisor)
-    return np.round(np.clip(resampled, -1, 1) * 32767).astype(np.int16)
+    return quantise(resample(samples, rate))
 
 
 def _features(inputs: Inputs) -> tfds.features.FeaturesDict:

@@ -19,6 +19,7 @@ from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.data.folder import FEATURES, FOLDER, FolderSource
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
+from mmgen_jax.sounds import quantise
 
 VERSION = "1.0.0"
 _DESCRIPTION = """\
@@ -119,7 +120,7 @@ def _records(
             if len(found["audio"]) > 1:
                 raise InputError(f"{source.where(index)}: several sounds cannot be packed")
             sound = found["audio"][0] if found["audio"] else np.zeros(0)
-            packed["audio"] = np.round(sound * 32767).astype(np.int16)
+            packed["audio"] = quantise(sound)
         if "image" in found:
             packed["reference"] = [_png(picture, size) for picture in found["image"]]
         yield packed

@@ -1,18 +1,15 @@
 """Speech from text, by the program espeak-ng."""
 
 import io
-import math
 import subprocess
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
-from scipy.signal import resample_poly
 
 from mmgen_jax.data.builders.catalogue import stable_hash
 from mmgen_jax.errors import InputError
-
-SAMPLE_RATE = 16_000
+from mmgen_jax.sounds import quantise, resample
 
 
 class Voice(NamedTuple):
@@ -75,6 +72,4 @@ def speak(text: str, voice: str) -> np.ndarray:
         reason = done.stderr.decode(errors="replace").strip() or "no sound"
         raise InputError(f"espeak-ng -v{spelling} cannot say {text!r}: {reason.splitlines()[0]}")
     samples, rate = soundfile.read(io.BytesIO(done.stdout))
-    common = math.gcd(rate, SAMPLE_RATE)  # 22.05 kHz: up 320, down 441
-    resampled = resample_poly(samples, SAMPLE_RATE // common, rate // common)
-    return np.round(np.clip(resampled, -1, 1) * 32767).astype(np.int16)
+    return quantise(resample(samples, rate))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mmgen_jax.data.builders import speech
-from mmgen_jax.data.builders.speech import SAMPLE_RATE, VOICES, choose_voices, speak
+from mmgen_jax.data.builders.speech import VOICES, choose_voices, speak
 from mmgen_jax.errors import InputError
+from mmgen_jax.sounds import SAMPLE_RATE
 
 needs_espeak = pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="needs Debian package espeak-ng"
