@@ -105,6 +105,8 @@ def _tiny_emoji(config: ConfigDict) -> None:
     audio.width, audio.depth, audio.heads = 128, 2, 4
     config.train.steps = 4_200
     config.train.sample_every = 1_000
+    if len(config.modalities.names) == 1:
+        config.fusion.present_all = 0.8  # its only subsets are all and none
     if len(config.data.languages) != 1:  # or all of them: many names of the same picture
         text.vocabulary_size = 8_192
         config.train.steps = 7_000

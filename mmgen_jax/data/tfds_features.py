@@ -52,6 +52,7 @@ class Mapped:
       kinds: those of the features.
       names: the classes of all of them.
       in_languages: whether languages were asked for, and the data set says which are which.
+      outer: the outermost names of all that is read for it.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Mapped:
             if leaf.language is not None and languages
         }
         self.in_languages = bool(self._codes)
+        read = (*(leaf.path for leaf in self._leaves), *self._codes)
+        self.outer = {path[0] for path in read if path}
 
     def count(self, example: Mapping[str, Any]) -> int:
         """How many values the record has."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmgen_jax.data import BadRecord
 from mmgen_jax.errors import InputError
 
 INFO = "dataset_info.json"
+_UNPARSED = tfds.decode.DeserializeMethod.RAW_BYTES
 _VERSION = r"\d+\.\d+\.\d+"
 _NAME = re.compile(rf"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>{_VERSION}))?")
 
@@ -73,12 +75,16 @@ class TfdsRecords:
     Pictures stay encoded, so that who does not look at one does not pay for it; strings are bytes.
     """
 
-    def __init__(self, info: tfds.core.DatasetInfo, split: str):
+    def __init__(
+        self, info: tfds.core.DatasetInfo, split: str, features: Collection[str] | None = None
+    ):
         """Opens a split.
 
         Args:
           info: from `read_info`.
           split: a split's name, or a part in TFDS's notation, such as "train[:10%]".
+          features: those that are read, by their outermost names, as parsing the others may take
+            most of the time; None for all.
 
         Raises:
           InputError: if there is no such split, it is empty, or its files have no random access.
@@ -86,7 +92,7 @@ class TfdsRecords:
         try:
             self._files = info.splits[split].file_instructions
             builder = tfds.builder_from_directory(info.data_dir)
-            self._records = builder.as_data_source(split, decoders=_decoders(info.features))
+            self._records = builder.as_data_source(split, deserialize_method=_UNPARSED)
             if not len(self._records):  # which itself is a ValueError for train[3:1]
                 raise ValueError(split)
         except NotImplementedError as error:
@@ -99,6 +105,9 @@ class TfdsRecords:
                 f"no split {split!r}, or an empty one, in {info.data_dir}; "
                 f"allowed: {names}, or a part, such as train[:10%]"
             ) from error
+        read = {k: v for k, v in info.features.items() if features is None or k in features}
+        self._features = tfds.features.FeaturesDict(read)
+        self._decoders = _decoders(self._features)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -112,7 +121,8 @@ class TfdsRecords:
         """
         index = range(len(self))[index]
         try:
-            return self._records[index]
+            record = self._records[index]
+            return self._features.deserialize_example_np(record, decoders=self._decoders)
         except Exception as error:  # array_record, protobuf and TFDS share no base class
             raise BadRecord(self.where(index), _reason(error)) from error
 

@@ -43,7 +43,8 @@ class TfdsSource:
         opened = _open(options, preset)
         self.info = opened.describe()
         self._target, self._modalities = opened.target, opened.modalities
-        self._records = TfdsRecords(opened.info, split)
+        read = set[str]().union(*(m.outer for m in (opened.target, *opened.modalities.values())))
+        self._records = TfdsRecords(opened.info, split, read)
 
     def __len__(self) -> int:
         return len(self._records)

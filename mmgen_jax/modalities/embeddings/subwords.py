@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 
 PAD = "<pad>"
+# Words, numbers and punctuation, each with the space before it. As in GPT-2 (Radford et al. 2019),
+# but marks belong to their words: without them a word in Hindi or Thai is cut at every vowel sign.
+_WORD = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 
 
 class TokenEmbedding(nn.Module):
@@ -31,10 +34,16 @@ def train_tokenizer(captions: Iterable[str], vocabulary_size: int) -> tokenizers
     Any string can be encoded, in any script: what was never seen falls apart into bytes.
     """
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.normalizer = tokenizers.normalizers.Sequence(
-        [tokenizers.normalizers.NFC(), tokenizers.normalizers.Lowercase()]
+    normalizers, splitters = tokenizers.normalizers, tokenizers.pre_tokenizers
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Lowercase(), normalizers.Prepend(" ")]
     )
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.pre_tokenizer = splitters.Sequence(
+        [
+            splitters.Split(tokenizers.Regex(_WORD), "isolated"),
+            splitters.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocabulary_size,
