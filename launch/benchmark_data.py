@@ -3,7 +3,7 @@
 python launch/benchmark_data.py --config=configs/flow.py:data=emoji,modalities=text+audio --torch
 
 With --torch also torch.utils.data.DataLoader, in turns with ours, over the same files with the same
-decoding and as many workers, and the ratio (ours by theirs).
+decoding and as many worker processes of one thread each, and the ratio (ours by theirs).
 """
 
 import contextlib
@@ -93,9 +93,8 @@ def report(workers: int, rates: dict[str, list[float]]) -> None:
 def _ours(source: Any, prepare: Any, recipe: Any, workers: int) -> Generator[Any, None, None]:
     from mmgen_jax.data.pipeline import training_batches
 
-    seed = recipe.data.seed
-    size, threads = recipe.train.batch_size, recipe.data.threads
-    batches = training_batches(source, prepare, size, seed, threads=threads, workers=workers)
+    size, seed = recipe.train.batch_size, recipe.data.seed
+    batches = training_batches(source, prepare, size, seed, threads=1, workers=workers)
     try:
         yield from batches
     finally:

@@ -203,6 +203,7 @@ def test_languages_choose_among_texts(read, spelling, languages, found):
     features, records = read
     mapped = Mapped(features, spelling, languages)
     assert mapped.in_languages
+    assert mapped.outer == {name.split("/")[0] for name in spelling.split("+")}
     assert mapped.count(records[0]) == len(found)
     if found:
         assert_same(mapped.read(records[0]), OneOf(found) if found[1:] else found[0])

@@ -104,6 +104,13 @@ def test_a_part_of_a_split(ten, split, expected):
             found[index]
 
 
+def test_only_what_is_asked_for_is_read(ten):
+    info = read_info(str(ten), "")
+    assert TfdsRecords(info, "train", {"number"})[3] == {"number": 3}
+    assert TfdsRecords(info, "train", {"image"})[3].keys() == {"image"}
+    assert TfdsRecords(info, "train")[3].keys() == {"image", "number"}
+
+
 BAD_SPLITS = (
     *("validation", "validation[:10%]", "", "train[", "train[:x]", "train[:10%", "train[::2]"),
     *("train[4:4]", "train[5:3]", "train[:1%]", "train[20:]", "train[:200%]", "train[50%]"),

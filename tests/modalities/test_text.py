@@ -66,6 +66,13 @@ def unicode_strings(count):
         yield unicodedata.normalize("NFC", "x" + "".join(c for c in kept if c.lower() == c) + "x")
 
 
+def test_marks_belong_to_their_words():
+    """A vowel sign is no letter; words that are cut at each would never become one token."""
+    for words in ("हिन्दी में शब्द", "ที่นี่"):
+        tokenizer = train_tokenizer([words] * 9, 400)
+        assert len(tokenizer.encode(words).ids) == len(words.split())
+
+
 def test_any_unicode_comes_back():
     modality = text(max_tokens=400)
     samples = [*unicode_strings(200), "😀👩‍👩‍👧‍👦 日本語 עברית", "a\x00b", "\u202eabc", "tab\there"]
