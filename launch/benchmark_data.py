@@ -43,6 +43,11 @@ def main() -> None:
     from mmgen_jax.data.pipeline import prepare_example
 
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
+    if TORCH.value and len(source) < recipe.train.batch_size:
+        raise InputError(
+            f"config.train.batch_size = {recipe.train.batch_size}; allowed with --torch: at most"
+            f" the {len(source)} records that there are"
+        )
     model = models.build(recipe, models.fit(recipe, source))
     size = recipe.data.image_size
     prepare = partial(prepare_example, modalities=model.modalities, image_size=size)
@@ -93,8 +98,15 @@ def report(workers: int, rates: dict[str, list[float]]) -> None:
 def _ours(source: Any, prepare: Any, recipe: Any, workers: int) -> Generator[Any, None, None]:
     from mmgen_jax.data.pipeline import training_batches
 
-    size, seed = recipe.train.batch_size, recipe.data.seed
-    batches = training_batches(source, prepare, size, seed, threads=1, workers=workers)
+    batches = training_batches(
+        source,
+        prepare,
+        recipe.train.batch_size,
+        recipe.data.seed,
+        threads=1,
+        workers=workers,
+        on_bad_record=recipe.data.on_bad_record,
+    )
     try:
         yield from batches
     finally:
@@ -120,6 +132,7 @@ def _torch(source: Any, prepare: Any, recipe: Any, workers: int) -> Generator[An
         shuffle=True,
         drop_last=True,
         num_workers=workers,
+        multiprocessing_context="fork",  # what is prepared with cannot be pickled by its means
         persistent_workers=True,
     )
     while True:

@@ -49,7 +49,7 @@ def main() -> None:
     batch = next(batches)
     captions, thumbnails = describe(model, batch["values"], batch["has"])
     sheet = gallery.grid(quantise(batch["image"]), captions, thumbnails=thumbnails)
-    counted = inspection.inspect(source, recipe.modalities.names, RECORDS.value)
+    counted = inspection.inspect(source, recipe.modalities.names, prepare, RECORDS.value)
     title = f"{recipe.data.name}, {recipe.data.split}: {len(source)} records"
     gallery.save_png(out, gallery.stack([(title, sheet), *inspection.charts(counted)]))
     print("\n".join(inspection.describe(counted)))

@@ -25,8 +25,14 @@ def main() -> None:
     data = CONFIG.value.data
     config.validate(CONFIG.value)
 
-    from mmgen_jax.metrics import classifier  # imports jax: after the config is known to be good
+    # imports jax: after the config is known to be good
+    from mmgen_jax.metrics import JUDGES, classifier
 
+    judged = [name for name in JUDGES if JUDGES[name] is classifier.class_judge]
+    if data.name not in judged:
+        raise InputError(
+            f"data set {data.name!r} is not judged by a classifier; allowed: {', '.join(judged)}"
+        )
     out = Path(OUT.value) if OUT.value else classifier.default_path(data)
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise InputError(f"--out={out} must be a .safetensors file in a folder that is there")

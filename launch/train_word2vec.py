@@ -15,7 +15,7 @@ from absl import flags
 
 from mmgen_jax import cli, config
 from mmgen_jax.data import SOURCES, values_of
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import InputError, writing
 
 CONFIG = cli.define_config()
 OUT = flags.DEFINE_string("out", None, "File (.txt or .bin) to write.", required=True)
@@ -39,7 +39,8 @@ def main() -> None:
         raise InputError(f"data set {recipe.data.name!r} has no text")
     captions = list(values_of(source, "text", len(source)))
     vectors = train(captions)
-    vectors.save_word2vec_format(str(out), binary=out.suffix == ".bin")
+    with writing(out):
+        vectors.save_word2vec_format(str(out), binary=out.suffix == ".bin")
     for caption in captions[:: max(1, len(captions) // SHOWN)][:SHOWN]:
         print(f"nearest to {caption!r}: {', '.join(nearest(vectors, caption))}")
     print(f"{out}: {len(vectors)} words, {vectors.vector_size} dimensions")

@@ -140,7 +140,7 @@ declare_modality(
         "vocabulary_size": Key(
             512, "tokens of the byte-level BPE, 256 bytes included; words of a file", at_least(257)
         ),
-        "fit_examples": Key(20_000, "captions that train the tokenizer, at most", at_least(1)),
+        "fit_examples": Key(20_000, "records that train the tokenizer, at most", at_least(1)),
         "max_tokens": Key(24, "tokens of a caption; longer ones are cut", at_least(1)),
         "width": Key(128, "channels of the encoder", at_least(8)),
         "depth": Key(2, "layers of the encoder", at_least(1)),
@@ -152,7 +152,7 @@ declare_modality(
     "audio",
     {
         "seconds": Key(0.5, "length of a sound; longer ones are cut", at_least(0.1)),
-        "fit_examples": Key(256, "sounds that fix the normalisation, at most", at_least(1)),
+        "fit_examples": Key(256, "records that fix the normalisation, at most", at_least(1)),
         "bins": Key(64, "mel bands", at_least(8)),
         "patch_frames": Key(8, "spectrogram frames (10 ms each) in a token", at_least(1)),
         "width": Key(64, "channels of the encoder", at_least(8)),

@@ -26,6 +26,14 @@ class Failure(RuntimeError):
     """
 
 
+def expanded(path: str) -> Path:
+    """With a leading ~ or ~user as the home directory. Raises InputError if there is no such."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"path {path!r}: there is no such home directory") from error
+
+
 @contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
     """Makes an InputError that names the file of whatever goes wrong while `path` is read."""

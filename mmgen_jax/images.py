@@ -45,10 +45,12 @@ def decode_image(file: io.BufferedIOBase) -> np.ndarray:
         raise InputError("it is no picture; allowed: PNG, JPEG and what Pillow reads") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(_TOO_LARGE) from error
-    except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:
+    except _BROKEN as error:
         raise InputError(f"the picture is broken: {error}") from error
 
 
+# What Pillow's decoders raise; RuntimeError is AVIF's.
+_BROKEN = (OSError, SyntaxError, ValueError, IndexError, RuntimeError, struct.error, zlib.error)
 _TOO_LARGE = f"the picture has more pixels than allowed: at most {MOST_PIXELS}"
 
 

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmgen_jax import gallery
-from mmgen_jax.data import BadRecord, OneOf, Source
+from mmgen_jax.data import OneOf, Source
+from mmgen_jax.data.pipeline import Prepare
+from mmgen_jax.errors import InputError
 from mmgen_jax.sounds import SAMPLE_RATE
 
 BINS = 12
@@ -49,21 +51,26 @@ class Inspection(NamedTuple):
     modalities: dict[str, Counts]
 
 
-def inspect(source: Source, names: Iterable[str], records: int) -> Inspection:
-    """Counts what so many records, spread evenly over a source, hold of these modalities."""
+def inspect(source: Source, names: Iterable[str], prepare: Prepare, records: int) -> Inspection:
+    """Counts what so many records, spread evenly over a source, hold of these modalities.
+
+    A record is bad if training could not use it: `prepare` is what training does to it.
+    """
     found: dict[str, list[list[Any]]] = {name: [] for name in names}
     chosen = range(0, len(source), max(1, -(-len(source) // records)))
     bad = 0
     for index in chosen:
         try:
-            values = source[index].values
-            read = {name: _listed(values[name]) for name in found if name in values}
-        except BadRecord:
+            record = source[index]
+            prepare(record, index)
+            read = {n: _listed(record.values[n]) for n in found if n in record.values}
+        except InputError:
             bad += 1
             continue
         for name, raws in read.items():
-            found[name].append([_size(raw, source.info.label_names) for raw in raws])
-    counts = {name: _counts(sizes) for name, sizes in found.items()}
+            found[name].append([_size(raw) for raw in raws])
+    classes = set(source.info.label_names)
+    counts = {name: _counts(sizes, classes) for name, sizes in found.items()}
     return Inspection(len(chosen), bad, counts)
 
 
@@ -71,19 +78,21 @@ def _listed(raw: Any) -> tuple[Any, ...]:
     return tuple(raw) if isinstance(raw, OneOf) else (raw,)
 
 
-def _size(raw: Any, classes: tuple[str, ...]) -> tuple[str, Any]:
+def _size(raw: Any) -> tuple[str, Any]:
     if isinstance(raw, str):
-        return ("class", raw) if raw in classes else ("words", len(raw.split()))
+        return "class", raw  # or words, if not all are classes
     raw = np.asarray(raw)
     if raw.ndim == 1:
         return "seconds", len(raw) / SAMPLE_RATE
     return "pixels", max(raw.shape[:2], default=0)
 
 
-def _counts(records: list[list[tuple[str, Any]]]) -> Counts:
-    sizes = [size for record in records for size in record]
-    unit = sizes[0][0] if sizes else ""
-    return Counts(len(records), len(sizes), unit, [size for _, size in sizes])
+def _counts(records: list[list[tuple[str, Any]]], classes: set[str]) -> Counts:
+    found = [size for record in records for size in record]
+    unit, sizes = found[0][0] if found else "", [size for _, size in found]
+    if unit == "class" and not classes.issuperset(sizes):
+        unit, sizes = "words", [len(text.split()) for text in sizes]
+    return Counts(len(records), len(sizes), unit, sizes)
 
 
 def describe(inspection: Inspection) -> list[str]:
@@ -127,7 +136,7 @@ def _histogram(counts: Counts) -> Mapping[str, int]:
         return bars | {f"{len(often) - MOST_CLASSES} more": rare} if rare else bars
     values = Counter(counts.sizes)
     if len(values) <= BINS:
-        return {f"{size:.3g}": count for size, count in sorted(values.items())}
+        return {f"{size:.6g}": count for size, count in sorted(values.items())}
     numbers, edges = np.histogram(counts.sizes, BINS)
-    titles = [f"{a:.3g} to {b:.3g}" for a, b in itertools.pairwise(edges)]
+    titles = [f"{a:.6g} to {b:.6g}" for a, b in itertools.pairwise(edges)]
     return dict(zip(titles, map(int, numbers), strict=True))

@@ -38,7 +38,9 @@ def decode_sound(file: io.BufferedIOBase) -> np.ndarray:
             rate = sound.samplerate
             _check_size(sound)
             samples = sound.read(dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
+    except InputError:  # which is a ValueError
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).rpartition(": ")[2]  # before it, libsndfile shows the file object
         raise InputError(f"it is no sound: {reason} Allowed: wav, flac, ogg") from error
     if not len(samples):

@@ -106,6 +106,16 @@ REFUSED = [
     ),
     ({"generator__flow__sample__solver": "rk"}, ("sample.solver", "'rk'", "euler", "heun")),
     ({"objective__reader_patch": 7}, ("config.objective.reader_patch = 7", "divisors")),
+    ({"data__languages": ("de",)}, ("config.data.languages", "'shapes'", "allowed: empty")),
+    ({"data__features__text": "name"}, ("config.data.features.text = 'name'", "allowed: empty")),
+    (
+        {"modalities__names": ("audio",), "modalities__audio__patch_frames": 49},
+        ("config.modalities.audio.patch_frames = 49", "seconds = 0.5", "1 to 48"),
+    ),
+    (
+        {"modalities__text__encoder": "glove"},
+        ("config.modalities.text.encoder_path = ''", "'glove'", "word vectors"),
+    ),
     ({"modalities__names": ()}, ("config.modalities.names", "text, label")),
     ({"modalities__names": ("text", "text")}, ("config.modalities.names", "twice")),
     ({"modalities__names": ("smell",)}, ("modality 'smell'", "text, label, audio, image")),

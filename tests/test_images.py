@@ -1,5 +1,7 @@
 """Pictures on the host: read, resized, and moved between uint8 and [-1, 1]."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,6 +92,14 @@ def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path):
         with pytest.raises(InputError) as error:
             read_image(str(path))
         assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_a_decoder_does_not_know_is_broken(tmp_path):
+    """Some raise RuntimeError: of AVIF's for a flipped bit, of DDS's for a strange format."""
+    head = struct.pack("<4s7I44x8I20x", b"DDS ", 124, 0, 4, 4, 0, 0, 0, 32, *7 * [0])
+    (tmp_path / "x.dds").write_bytes(head)
+    with pytest.raises(InputError, match=r"x\.dds: the picture is broken"):
+        read_image(str(tmp_path / "x.dds"))
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 
 from mmgen_jax import inspection
 from mmgen_jax.data import BadRecord, OneOf, Record, SourceInfo
+from mmgen_jax.errors import InputError
 
 
 class Zoo:
@@ -32,8 +33,12 @@ class Zoo:
 NAMES = ("text", "label", "audio")
 
 
+def nothing(record, index):
+    """What training does to a record, here."""
+
+
 def test_all_is_counted():
-    found = inspection.inspect(Zoo(), NAMES, 1000)
+    found = inspection.inspect(Zoo(), NAMES, nothing, 1000)
     assert (found.records, found.bad) == (30, 6)
     text, label, audio = found.modalities.values()
     assert (text.present, text.values, text.unit) == (8, 16, "words")
@@ -51,7 +56,7 @@ def test_all_is_counted():
 
 
 def test_fewer_records_are_spread_over_the_source():
-    found = inspection.inspect(Zoo(), NAMES, 10)
+    found = inspection.inspect(Zoo(), NAMES, nothing, 10)
     assert found.records == 10
     assert found.modalities["text"].present == 8  # 0, 3, ..., 27 but for 9 and 24
 
@@ -61,13 +66,37 @@ def test_a_modality_that_nobody_has():
         def __getitem__(self, index):
             return Record(np.zeros((2, 2, 3), np.uint8), {})
 
-    found = inspection.inspect(Mute(), ("text",), 5)
+    found = inspection.inspect(Mute(), ("text",), nothing, 5)
     assert inspection.describe(found) == ["text: 0 of 5 records, 100.0% missing"]
     assert inspection.charts(found) == []
 
 
+def test_what_training_could_not_use_is_bad():
+    def prepare(record, index):
+        if index == 6:
+            raise InputError("its picture is torn")
+
+    assert inspection.inspect(Zoo(), NAMES, prepare, 1000).bad == 7
+
+
+def test_captions_that_are_names_of_classes_too_are_counted_by_words():
+    class Short(Zoo):
+        def __getitem__(self, index):
+            text = "ape" if index % 2 else "a bee"
+            return Record(np.zeros((2, 2, 3), np.uint8), {"text": text})
+
+    found = inspection.inspect(Short(), ("text",), nothing, 10)
+    assert found.modalities["text"] == inspection.Counts(10, 10, "words", [2, 1] * 5)
+    assert len(inspection.charts(found)) == 1
+
+
+def test_bars_of_sizes_that_are_alike_stand_apart():
+    counts = inspection.Counts(4, 4, "pixels", [1000, 1001, 1002, 2000])
+    assert list(inspection._histogram(counts)) == ["1000", "1001", "1002", "2000"]
+
+
 def test_charts_are_as_long_as_the_counts():
-    charts = dict(inspection.charts(inspection.inspect(Zoo(), NAMES, 1000)))
+    charts = dict(inspection.charts(inspection.inspect(Zoo(), NAMES, nothing, 1000)))
     assert list(charts) == [
         "text: records by words",
         "label: records by class",

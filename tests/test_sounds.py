@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from mmgen_jax.errors import InputError
 from mmgen_jax.sounds import read_sound
 
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 1600).astype(np.float32)
@@ -31,3 +32,19 @@ def test_mono_at_16_khz_is_left_as_it_is(tmp_path):
     path = str(tmp_path / "x.wav")
     soundfile.write(path, NOISE, 16_000, subtype="FLOAT")
     np.testing.assert_array_equal(read_sound(path), NOISE)
+
+
+def test_a_damaged_head_is_named(tmp_path):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, NOISE, 16_000)
+    refused = []
+    for place in range(44):
+        head = bytearray(path.read_bytes())
+        head[place] ^= 64
+        (tmp_path / "torn.wav").write_bytes(head)
+        try:
+            read_sound(str(tmp_path / "torn.wav"))
+        except InputError as error:
+            refused.append(str(error))
+    assert len(refused) > 9
+    assert all(str(tmp_path / "torn.wav") in line and "\n" not in line for line in refused)

@@ -3,6 +3,7 @@
 Nothing here imports jax: a config is checked against its data before jax is loaded.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -88,7 +89,14 @@ class BadRecords(InputError):
             f"{len(bad)} of {total} records of {where} are bad; mend or remove them, or train on"
             " the others with --config.data.on_bad_record=skip"
         )
+        self.bad, self.total = tuple(bad), total
         self.details = tuple(map(str, bad))
+
+    @classmethod
+    def joined(cls, parts: Sequence["BadRecords"], where: str) -> "BadRecords":
+        """Those of several parts of a data set, each record once."""
+        bad = {record.where: record for part in parts for record in part.bad}
+        return cls(list(bad.values()), sum(part.total for part in parts), where)
 
 
 class SourceInfo(NamedTuple):
@@ -134,12 +142,12 @@ class Source(Protocol):
 
 
 def values_of(source: Source, modality: str, records: int) -> Iterator[Any]:
-    """Raw values of one modality, from so many records spread evenly over a source.
+    """Raw values of one modality, from at most so many records spread evenly over a source.
 
     All of a record's captions count, not one. Bad records are left out: whoever trains on them
     says so.
     """
-    for index in range(0, len(source), max(1, len(source) // records)):
+    for index in range(0, len(source), max(1, math.ceil(len(source) / records))):
         try:
             value = source[index].values.get(modality)
         except BadRecord:

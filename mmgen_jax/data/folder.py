@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from mmgen_jax.data import BadRecord, BadRecords, Record, SourceInfo, SourceSpec
 from mmgen_jax.data.folder_check import check
 from mmgen_jax.data.folder_fields import Fields, class_names, listed, parse
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import InputError, expanded
 
 METADATA = "metadata.jsonl"
 LABELS = "labels.txt"
@@ -110,7 +110,7 @@ class _Folder:
     def __init__(self, options: Any):
         if not options.path:
             raise InputError(f"config.data.path is empty; allowed: a folder that holds {METADATA}")
-        self._options, self.root = options, Path(options.path).expanduser()
+        self._options, self.root = options, expanded(options.path)
         self._roots = _roots(self.root)
         self.nested = self.root not in self._roots.values()
         features = options.features.items()
@@ -138,9 +138,11 @@ class _Folder:
                 if isinstance(fields.get(key), dict):
                     languages |= fields[key].keys()
         self._check_options(keys, languages)
-        modalities = tuple(name for name, key in self._features.items() if key in keys)
+        modalities = [name for name, key in self._features.items() if key in keys]
         names = self._label_names(labels) if "label" in modalities else ()
-        return SourceInfo(modalities, tuple(self._roots), names)
+        if "label" in modalities and not names:  # null in all lines
+            modalities.remove("label")
+        return SourceInfo(tuple(modalities), tuple(self._roots), names)
 
     def _parsed(self) -> Iterator[Mapping[str, Any]]:
         """All lines that can be read. Raises InputError if there is none."""

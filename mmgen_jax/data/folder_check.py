@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -39,15 +39,33 @@ def check(path: Path, lines: Sequence[Any], fields: Fields) -> dict[int, str]:
         shown = tqdm(found, desc=f"checking {path}", total=len(lines), unit="record", disable=quiet)
         results = list(shown)
     reasons = {
-        line.number: reason for line, (reason, _, _) in zip(lines, results, strict=True) if reason
+        line.number: checked.reason
+        for line, checked in zip(lines, results, strict=True)
+        if checked.reason
     }
     reasons |= _repetitions(lines, results)
-    _remember(index, state, reasons)
+    if not any(checked.may_pass for checked in results):
+        _remember(index, state, reasons)
     return reasons
 
 
-def _check(line: bytes, fields: Fields) -> tuple[str, str, bytes]:
-    """(why a line is bad or "", its picture's path, a digest of all that it says)."""
+class _Checked(NamedTuple):
+    """What was found of one line.
+
+    Attributes:
+      reason: why it is bad; empty if it is not.
+      name: its picture's path.
+      digest: of all that it says, files included.
+      may_pass: whether the next reading may find otherwise, with the same files.
+    """
+
+    reason: str
+    name: str = ""
+    digest: bytes = b""
+    may_pass: bool = False
+
+
+def _check(line: bytes, fields: Fields) -> _Checked:
     try:
         parsed = parse(line)
         fields.check(parsed)
@@ -57,17 +75,22 @@ def _check(line: bytes, fields: Fields) -> tuple[str, str, bytes]:
         said = {key: x for key, x in parsed.items() if not key.endswith("file_name")}
         digest.update(json.dumps(said, sort_keys=True).encode())
     except InputError as error:
-        return str(error), "", b""
+        return _Checked(str(error), may_pass=_may_pass(error.__cause__))
     except OSError as error:
-        return f"a file cannot be read: {error.strerror}", "", b""
-    return "", posixpath.normpath(parsed[fields.target]), digest.digest()
+        return _Checked(f"a file cannot be read: {error.strerror}", may_pass=_may_pass(error))
+    return _Checked("", posixpath.normpath(parsed[fields.target]), digest.digest())
 
 
-def _repetitions(lines: Sequence[Any], results: Sequence[tuple[str, str, bytes]]) -> dict[int, str]:
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether a disk was to blame, or rights; whether a file is there, the fingerprint knows."""
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+
+
+def _repetitions(lines: Sequence[Any], results: Sequence[_Checked]) -> dict[int, str]:
     first_name: dict[str, int] = {}
     first_digest: dict[bytes, int] = {}
     reasons = {}
-    for line, (reason, name, digest) in zip(lines, results, strict=True):
+    for line, (reason, name, digest, _) in zip(lines, results, strict=True):
         if reason:
             continue
         same = first_name.setdefault(name, line.number)

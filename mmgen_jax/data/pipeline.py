@@ -15,13 +15,14 @@ import numpy as np
 from absl import flags
 
 from mmgen_jax.data import BadRecord, OneOf, Record, Source
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import Failure, InputError
 from mmgen_jax.images import normalise, resize
 from mmgen_jax.modalities import Modality
 
 # With on_bad_record="skip": so many bad records in a row are no accident but a broken data set.
 MOST_BAD_IN_A_ROW = 100
 _SHARED = 2**16  # bytes of an array from which on processes hand it over in shared memory
+_DEATH = "process was terminated unexpectedly"  # as grain says it, in a RuntimeError
 _ATTEMPTS = {"raise": 1, "skip": MOST_BAD_IN_A_ROW}
 
 
@@ -158,6 +159,7 @@ def training_batches(
     Raises:
       InputError: if the source is empty, an argument cannot work, or, while iterating, a record
         is bad (and is not skipped, or too many in a row are), naming it.
+      Failure: while iterating, if one of the other processes has died.
     """
     import grain
 
@@ -227,8 +229,10 @@ class TrainingBatches(Iterator[Example]):
             self._batches = self._begin(self._position)
         try:
             read = next(self._batches)
-        except Exception:
+        except Exception as error:
             self.close()  # grain has dropped the batch: asking again must fail again
+            if _DEATH in str(error):
+                raise Failure("a process of config.data.workers died; out of memory?") from error
             raise
         self._position += 1
         self.skipped |= {bad.where: bad for bad in read.skipped}

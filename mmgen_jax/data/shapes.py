@@ -254,8 +254,15 @@ def describe(options: Any) -> SourceInfo:
     """What the data set holds; `options` as for `SHAPES`.
 
     Raises:
-      InputError: for an image size or a seed that cannot be used.
+      InputError: for an image size or a seed that cannot be used, or a choice that it has not.
     """
+    choices = {"path": options.path, "target": options.target, "languages": options.languages}
+    choices |= {f"features.{name}": feature for name, feature in options.features.items()}
+    for key, value in choices.items():
+        if value:
+            raise InputError(
+                f"config.data.{key} = {value!r}: data set 'shapes' leaves no choice; allowed: empty"
+            )
     if options.image_size < MINIMUM_IMAGE_SIZE:
         raise InputError(
             f"data.image_size={options.image_size} is too small to tell shapes apart; "
@@ -277,7 +284,7 @@ def open_split(options: Any, split: str) -> ShapesSource:
 
 
 SHAPES = SourceSpec(describe, open_split)
-"""The data set for the registry; of the config group `data` it reads `image_size` and `seed`."""
+"""The data set for the registry; of the config group `data` it uses `image_size` and `seed`."""
 
 
 _NAMES = (SHAPE_NAMES, COLOUR_NAMES, SIZE_NAMES, POSITION_NAMES)

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from mmgen_jax.data import BadRecord
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import InputError, expanded
 
 INFO = "dataset_info.json"
 _UNPARSED = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -39,7 +39,7 @@ def read_info(path: str, remedy: str) -> tfds.core.DatasetInfo:
 
 
 def _folder(path: str) -> Path | None:
-    given, match = Path(path).expanduser(), _NAME.fullmatch(path)
+    given, match = expanded(path), _NAME.fullmatch(path)
     if (given / INFO).is_file():
         return given
     versions = _versions(given)
@@ -50,7 +50,7 @@ def _folder(path: str) -> Path | None:
 
 
 def _root() -> Path:
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def _versions(folder: Path) -> dict[str, Path]:
@@ -122,6 +122,8 @@ class TfdsRecords:
         index = range(len(self))[index]
         try:
             record = self._records[index]
+            if not record:  # so is a file read that is cut between two blocks
+                raise ValueError("the record is empty: its file is cut off")
             return self._features.deserialize_example_np(record, decoders=self._decoders)
         except Exception as error:  # array_record, protobuf and TFDS share no base class
             raise BadRecord(self.where(index), _reason(error)) from error

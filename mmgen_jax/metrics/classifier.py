@@ -69,15 +69,17 @@ class Trained(NamedTuple):
 def train(options: Any, steps: int, seed: int) -> Trained:
     """Trains on split `train` of a data set with labels, and tests on split `test`.
 
+    Records without a label, and bad ones, are passed over.
+
     Args:
       options: config.data.
       steps: of BATCH_SIZE pictures.
       seed: of parameters, order, shifts and dropout.
 
     Raises:
-      InputError: if the data set has no labels.
+      InputError: if the data set has no labels, or not both splits.
     """
-    source = SOURCES[options.name].open(options, "train")
+    source, test = (SOURCES[options.name].open(options, split) for split in ("train", "test"))
     names = source.info.label_names
     if not names:
         raise InputError(f"data set {options.name!r} has no labels to judge by")
@@ -88,11 +90,12 @@ def train(options: Any, steps: int, seed: int) -> Trained:
         state = step(state, next(batches), np.uint32(i))
     batches.close()
     trained = Trained(state[0], names, options.image_size, accuracy=0.0)
-    test = SOURCES[options.name].open(options, "test")
     return trained._replace(accuracy=_accuracy(trained, test, prepare))
 
 
 def _prepare(record: Record, index: int, names: tuple[str, ...], size: int) -> dict[str, Any]:
+    if "label" not in record.values:
+        raise InputError("it has no label")
     label = names.index(record.values["label"])
     return {"image": normalise(resize(record.image, size)), "label": np.int32(label)}
 
@@ -200,6 +203,7 @@ def class_judge(options: Any) -> Judge:
     """
     path = default_path(options)
     remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
+    remedy += f" --config.data.path={options.path}" if options.path else ""
     trained = load(path, remedy)
 
     def satisfied(

@@ -1,6 +1,7 @@
 """What a trained run is worth: each function gives numbers, and pictures to look at."""
 
 import itertools
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,7 +55,8 @@ def satisfaction(trained: Trained, count: int, seed: int) -> Evaluation:
     for split in SOURCES[name].describe(trained.config.data).splits:
         if split == trained.config.data.split:
             continue
-        records, batch = draw.conditions(split, spread(draw.open(split), count))
+        source = draw.open(split)
+        records, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
         for subset in subsets(tuple(trained.model.modalities)):
             has = {m: there & (m in subset) for m, there in batch["has"].items()}
             images = draw(batch["values"], has)
@@ -78,22 +80,24 @@ def fitting(trained: Trained, count: int, seed: int) -> Evaluation:
     """
     draw = Drawing(trained, seed)
     config = trained.config
-    source = SOURCES[config.data.name].open(config.data, config.data.split)
-    training = _all(source)
-    pictures = np.stack([resize(record.image, config.data.image_size) for record in training])
+    training = draw.open(config.data.split)
+    usable = draw.usable(training, range(len(training)))
+    pictures = draw.pictures(training, usable)
     identity = distinct(pictures)
-    labels = [_label(record) for record in training]
+    labels = [_label(training[i]) for i in usable]
     rng = np.random.default_rng(seed)
     numbers, sections = {}, []
-    for split in (config.data.split, config.eval.split):
-        total = len(draw.open(split))
-        chosen = rng.choice(total, min(count, total), replace=False)
-        records, batch = draw.conditions(split, chosen.tolist())
+    for split in dict.fromkeys((config.data.split, config.eval.split)):
+        source = draw.open(split)
+        own = split == config.data.split
+        candidates = usable if own else draw.usable(source, range(len(source)))
+        chosen = rng.choice(len(candidates), min(count, len(candidates)), replace=False)
+        records, batch = draw.conditions(source, [candidates[k] for k in chosen])
         for given in _all_and_each(tuple(trained.model.modalities)):
             has = {m: there & (m in given) for m, there in batch["has"].items()}
             images = draw(batch["values"], has)
             found = nearest(images, pictures)
-            if split == config.data.split:
+            if own:
                 right = identity[found] == identity[chosen]
                 chance = 1 / len(np.unique(identity))
             else:
@@ -132,16 +136,23 @@ def languages(trained: Trained, count: int, seed: int) -> Evaluation:
         )
     draw = Drawing(trained, seed)
     source = draw.open(config.data.split)
-    pictures = np.stack([resize(r.image, config.data.image_size) for r in _all(source)])
+    usable = draw.usable(source, range(len(source)))
+    pictures = draw.pictures(source, usable)
     identity = distinct(pictures)
-    order = np.random.default_rng(seed).permutation(len(source))
+    places = [source.where(i) for i in usable]
+    order = np.random.default_rng(seed).permutation(len(usable))
 
     def right(language: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, Section]:
         """(those that have a caption, which give their own picture, some of the pictures)."""
         spoken = draw.open(config.data.split, languages=(language,))
-        has_caption = np.array(["text" in spoken[int(i)].values for i in chosen])
-        kept = chosen[has_caption]
-        batch = fixed_batch(spoken, draw.prepare, kept.tolist())
+        # By place: a record that is bad in one language need not be so in another.
+        at = {spoken.where(i): i for i in range(len(spoken))}
+        rows = {k: at[places[k]] for k in chosen.tolist() if places[k] in at}
+        rows = {k: i for k, i in rows.items() if "text" in spoken[i].values}
+        if not rows:
+            raise InputError(f"none of {len(chosen)} records has a caption in {language!r}")
+        kept = np.array(list(rows))
+        _, batch = draw.conditions(spoken, list(rows.values()))
         has = {m: there & (m == "text") for m, there in batch["has"].items()}
         images = draw(batch["values"], has)
         found = nearest(images, pictures)
@@ -190,9 +201,34 @@ class Drawing:
             data.languages = languages
         return SOURCES[data.name].open(data, split)
 
-    def conditions(self, split: str, indices: Any) -> tuple[list[Record], Any]:
-        """Records as they are drawn for, and as a batch."""
-        source = self.open(split)
+    def usable(self, source: Source, indices: Iterable[int]) -> list[int]:
+        """Those of these records that are not bad: all, unless bad ones are to be skipped.
+
+        Raises:
+          InputError: if there is none.
+        """
+        skips = self._trained.config.data.on_bad_record == "skip"
+        kept = [i for i in indices if not (skips and self._is_bad(source, i))]
+        if not kept:
+            raise InputError(f"data set {self._trained.config.data.name!r} has no good record here")
+        return kept
+
+    def _is_bad(self, source: Source, index: int) -> bool:
+        try:
+            self.prepare(source[index], index)
+        except InputError:
+            return True
+        return False
+
+    def pictures(
+        self, source: Source, indices: Sequence[int]
+    ) -> UInt8[np.ndarray, "rows height width 3"]:
+        """The records' own pictures, in the model's size."""
+        size = self._trained.config.data.image_size
+        return np.stack([resize(source[i].image, size) for i in indices])
+
+    def conditions(self, source: Source, indices: Sequence[int]) -> tuple[list[Record], Any]:
+        """Records as they are drawn for, and as a batch; all must be usable."""
         return [drawn(source[i], i) for i in indices], fixed_batch(source, self.prepare, indices)
 
     def __call__(self, values: Any, has: dict[str, Bool[np.ndarray, "rows"]]) -> np.ndarray:
@@ -241,10 +277,6 @@ def _rate(right: Bool[np.ndarray, "rows"], chance: float) -> dict[str, Any]:
         "chance": chance,
         "interval": list(wilson(int(right.sum()), len(right))),
     }
-
-
-def _all(source: Source) -> list[Record]:
-    return [source[i] for i in range(len(source))]
 
 
 def _label(record: Record) -> Any:

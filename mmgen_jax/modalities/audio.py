@@ -51,7 +51,8 @@ class AudioEncoder(nn.Module):
 
 def fit(options: Any, source: Source) -> dict[str, Any]:
     """Mean and deviation of the log-mel values of up to `options.fit_examples` records."""
-    sounds = list(values_of(source, "audio", options.fit_examples))
+    total = round(options.seconds * SAMPLE_RATE)  # the model sees no more of a sound
+    sounds = [sound[:total] for sound in values_of(source, "audio", options.fit_examples)]
     if not sounds:
         return {"mean": 0.0, "deviation": 1.0}
     # One after another: one array to compile for, and no padding among the statistics.

@@ -4,6 +4,7 @@ config.json gives the sizes. model.safetensors holds the weights, or several fil
 model.safetensors.index.json names. Nothing is unpickled.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -127,6 +128,19 @@ def load(folder: Path) -> tuple[T5Sizes, dict[str, Any]]:
         array = _read(files[key], key)
         target[... if place.layer is None else place.layer] = place.turned(array)
     return sizes, unflatten_dict(params, sep="/")
+
+
+def digest(folder: Path) -> str:
+    """Of the bytes of all files that `load` takes weights from, in hexadecimal.
+
+    Raises:
+      InputError: if one is not there.
+    """
+    digests = []
+    for path in sorted(set(_files(folder)[1].values())):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "blake2b").hexdigest())
+    return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
 
 
 def read_sizes(path: Path) -> T5Sizes:

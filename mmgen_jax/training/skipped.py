@@ -15,7 +15,7 @@ FILE = "skipped_records.json"
 
 
 class Skipped:
-    """All bad records met so far, by any process and in any part of the run, each one once.
+    """All bad records met so far in what is trained on, by any process, each one once.
 
     What it holds is a part of every checkpoint: an interrupted run reports what another one does.
 

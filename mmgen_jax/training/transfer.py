@@ -123,8 +123,9 @@ def describe(state: TrainState, found: Mapping[str, Any]) -> str:
     own = by_path({"params": state.params, "state": state.state})
     taken = [p for p, leaf in own.items() if p in found and found[p].shape == leaf.shape]
     fresh = sorted({_short(path) for path in own.keys() - set(taken)})
-    line = f"{len(taken)} of {len(own)} arrays taken"
-    return f"{line}; initialised freshly: {', '.join(fresh)}" if fresh else line
+    size = lambda paths: sum(own[path].size for path in paths)  # noqa: E731
+    line = f"{len(taken)} of {len(own)} arrays taken, {size(taken) / size(own):.1%} of all numbers"
+    return f"{line}; as in any fresh run: {', '.join(fresh)}" if fresh else line
 
 
 def _short(path: str) -> str:

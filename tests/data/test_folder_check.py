@@ -1,5 +1,6 @@
 """The check of a folder's files: once, and again only when something has changed."""
 
+import errno
 import functools
 import os
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_files_are_not_read_again_until_something_changes(folder, change):
     else:
         assert len(after) == 2 and "c.png': it is no picture" in after[1]
         assert [str(bad) for bad in open_rest(folder).bad] == after
+
+
+def test_an_error_of_the_disk_is_no_lasting_verdict(folder, monkeypatch):
+    write(folder, {"file_name": "a.png"}, {"file_name": "c.png"})
+    read = Path.read_bytes
+
+    def fail(path):
+        if path.name == "c.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        assert "c.png': Input/output error" in str(open_rest(folder).bad[0])
+    assert not open_folder(folder).bad
 
 
 def test_files_that_come_and_go_are_noticed(folder):

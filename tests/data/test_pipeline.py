@@ -3,6 +3,8 @@
 import functools
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from mmgen_jax.data import BadRecord, Record, SourceInfo
 from mmgen_jax.data.pipeline import fixed_batch, prepare_example, training_batches
-from mmgen_jax.errors import InputError
+from mmgen_jax.errors import Failure, InputError
 from mmgen_jax.modalities import Modality
 
 
@@ -217,6 +219,17 @@ def test_bad_records_of_other_processes_are_named_and_noted():
         next(batches)
     batches.close()
     assert _skipped(batches) == [6]
+
+
+def test_the_death_of_another_process_is_one_line():
+    batches = _stream(workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(Failure, match=r"a process of config\.data\.workers died"):
+        for _ in range(100):  # those that were ready may come first
+            next(batches)
+    assert not multiprocessing.active_children()
 
 
 # Ctrl-C and SIGTERM reach every process of a group; batches are wanted until the run has saved.

@@ -1,17 +1,17 @@
 """The data set `shapes`: determinism, what is held out, and inputs that read back."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mmgen_jax.data import SOURCES, shapes
 from mmgen_jax.errors import InputError
+from tests import prepared
 
 
 def options(image_size=32, seed=0):
-    return SimpleNamespace(image_size=image_size, seed=seed)
+    return prepared.options("shapes", image_size=image_size, seed=seed)
 
 
 def same(a, b):

@@ -156,6 +156,21 @@ def test_a_missing_or_broken_file_is_named_with_the_record(ten, tmp_path, conten
     assert "\n" not in str(bad.value)
 
 
+def test_a_file_that_ends_between_two_blocks_is_named(tmp_path):
+    big = [{"image": png(noise(150, 150)), "number": k} for k in range(4)]
+    folder = prepare(tmp_path, "things:1.0.0", FEATURES, train=big)
+    file = folder / "things-train.array_record-00000"
+    file.write_bytes(file.read_bytes()[:65_536])
+    found = TfdsRecords(read_info(str(folder), ""), "train")
+    with pytest.raises(BadRecord, match="cut off"):
+        found[3]
+
+
+def test_a_home_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="'~nobody-at-all/x': there is no such home directory"):
+        read_info("~nobody-at-all/x", "")
+
+
 def test_records_of_several_files_are_named_by_theirs(tmp_path, monkeypatch):
     monkeypatch.setattr("mmgen_jax.data.builders.writer.RECORDS_PER_SHARD", 4)
     folder = prepare(tmp_path, "things:1.0.0", FEATURES, train=records(10))

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests import folders
 from tests.launching import assert_bad_input, launch, python
 
 RECIPE = "--config=configs/flow.py:data=shapes,modalities=text+audio"
@@ -36,3 +37,13 @@ def test_it_reports_each_number_of_workers():
 def test_bad_input(workers):
     done = launch("launch/benchmark_data.py", RECIPE, f"--workers={workers}")
     assert_bad_input(done, f"--workers={workers}", "allowed: numbers of 1 or more")
+
+
+def test_fewer_records_than_a_batch_are_refused(tmp_path):
+    for k in range(3):
+        folders.paint(tmp_path / f"{k}.png")
+    folders.write(tmp_path, *({"file_name": f"{k}.png", "text": str(k)} for k in range(3)))
+    recipe = "--config=configs/flow.py:data=folder,modalities=text"
+    flags = (recipe, f"--config.data.path={tmp_path}", "--config.data.split=all", "--torch")
+    done = launch("launch/benchmark_data.py", *flags)
+    assert_bad_input(done, "config.train.batch_size = 64", "at most the 3 records")

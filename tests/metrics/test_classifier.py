@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from mmgen_jax.data import SOURCES, Record
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import JUDGES, classifier
-from tests import folders
+from tests import folders, prepared
 from tests.launching import assert_bad_input, launch
 
 
@@ -79,11 +80,28 @@ def _records(data, split):
     return [source[i] for i in range(len(source))]
 
 
-def test_the_launcher(data, tmp_path):
-    flags = (
-        "--config=configs/flow.py:data=folder,modalities=label",
-        f"--config.data.path={data.path}",
-    )
+def test_records_without_a_label_are_passed_over(tmp_path):
+    for k in range(40):
+        folders.paint(tmp_path / f"{k}.png")
+    labels = ("light", "dark", None)
+    lines = [{"file_name": f"{k}.png", "label": labels[k % 3]} for k in range(40)]
+    folders.write(tmp_path, *lines)
+    found = classifier.train(folders.options(tmp_path, image_size=8), 2, 0)
+    assert found.names == ("dark", "light")
+
+
+def test_the_launcher(tmp_path):
+    features = {
+        "image": tfds.features.Image(),
+        "label": tfds.features.ClassLabel(names=["dark", "light"]),
+    }
+    shade = lambda k: prepared.png(np.full((8, 8, 3), 255 * (k % 2), np.uint8))  # noqa: E731
+    splits = {
+        split: [{"image": shade(k), "label": k % 2} for k in range(20)]
+        for split in ("train", "test")
+    }
+    path = prepared.prepare(tmp_path, "digits:1.0.0", features, **splits)
+    flags = ("--config=configs/flow.py:data=digits,modalities=label", f"--config.data.path={path}")
     out = tmp_path / "judge.safetensors"
     done = launch(
         "launch/train_judge.py",
@@ -95,11 +113,10 @@ def test_the_launcher(data, tmp_path):
     )
     assert done.code == 0, done.err
     assert done.out.startswith(f"{out}: right for ") and out.is_file()
-    done = launch("launch/train_judge.py", *flags, "--out=nowhere/x.safetensors")
-    assert_bad_input(done, "--out=nowhere/x.safetensors")
-    done = launch(
-        "launch/train_judge.py",
-        "--config=configs/flow.py:data=shapes",
-        f"--out={out.parent}/x.json",
-    )
-    assert_bad_input(done, "x.json")
+    for bad in ("nowhere/x.safetensors", f"{tmp_path}/x.json"):
+        assert_bad_input(launch("launch/train_judge.py", *flags, f"--out={bad}"), bad)
+    done = launch("launch/train_judge.py", "--config=configs/flow.py:data=shapes")
+    assert_bad_input(done, "'shapes' is not judged by a classifier; allowed: digits")
+    options = prepared.options("digits", path=str(path))
+    with pytest.raises(InputError, match=f"data=digits --config.data.path={path}$"):
+        classifier.class_judge(options)

@@ -1,15 +1,18 @@
 """Evaluations of a run, with drawing replaced by what is known to be right or wrong."""
 
+import io
+
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import SOURCES, BadRecord
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import evaluation
 from mmgen_jax.training.run import Trained
-from tests import folders
+from tests import folders, prepared
 from tests.tiny import open_source, tiny_config, tiny_model
 
 NAMES = ("text", "label", "audio")
@@ -136,6 +139,59 @@ def test_languages_are_compared_with_the_first_one(tmp_path, monkeypatch):
     rates = {name: (row["rate"], row["count"]) for name, row in found.numbers.items()}
     assert rates == {"de": (1.0, 9), "fr": (3 / 8, 8)}  # 6, 8, 10 of 3, 5, 6, 7, ..., 11
     assert [heading for heading, _ in found.sections] == ["en", "de", "fr"]
+
+
+def test_a_record_that_is_bad_in_one_language_moves_no_other(tmp_path, monkeypatch):
+    """The German caption of the third record is blank: it counts in English alone."""
+    texts = lambda k: {language: f"{language} {k}" for language in ("en", "de")}  # noqa: E731
+    lines = [{"file_name": f"{k}.png", "text": texts(k)} for k in range(8)]
+    lines[2]["text"]["de"] = " "
+    folders.write(tmp_path, *lines)
+    pictures = [folders.paint(tmp_path / f"{k}.png", size=(16, 16)) for k in range(8)]
+    keys = {"image_size": 16, "split": "all", "on_bad_record": "skip"}
+    config = tiny_config(("text",))
+    config.data = folders.options(tmp_path, languages=("en", "de"), **keys)
+    model = models.build(config, models.fit(config, SOURCES["folder"].open(config.data, "all")))
+
+    def draw(self, values, has):
+        said = [
+            model.modalities["text"].show({"tokens": tokens, "mask": mask})
+            for tokens, mask in zip(*values["text"].values(), strict=True)
+        ]
+        return np.stack([pictures[int(caption.split()[1])] for caption in said])
+
+    monkeypatch.setattr(evaluation.Drawing, "__call__", draw)
+    found = evaluation.languages(Trained(config, model, {}, {}, 0), 8, 0)
+    assert {name: (row["rate"], row["count"]) for name, row in found.numbers.items()} == {
+        "de": (1.0, 7)
+    }
+
+
+def test_bad_records_are_left_out_if_they_were_in_training(tmp_path, monkeypatch):
+    features = {
+        "image": tfds.features.Image(),
+        "label": tfds.features.ClassLabel(names=["a", "b"]),
+    }
+    pictures = [prepared.noise(16, 16) for _ in range(6)]
+    files = [prepared.png(picture) for picture in pictures]
+    files[3] = io.BytesIO(files[3].getvalue()[:-60])
+    records = [{"image": file, "label": k % 2} for k, file in enumerate(files)]
+    path = prepared.prepare(tmp_path, "set:1.0.0", features, train=records)
+    config = tiny_config(("label",))
+    config.data = prepared.options(
+        "tfds", path=str(path), target="image", image_size=16, on_bad_record="skip"
+    )
+    config.eval.split = "train"
+    model = models.build(config, models.fit(config, SOURCES["tfds"].open(config.data, "train")))
+    good = [k for k in range(6) if k != 3]
+    chosen = np.random.default_rng(0).choice(5, 5, replace=False)
+    drawn = np.stack([pictures[good[k]] for k in chosen])
+    monkeypatch.setattr(evaluation.Drawing, "__call__", lambda self, values, has: drawn)
+    found = evaluation.fitting(Trained(config, model, {}, {}, 0), 9, 0)
+    assert (found.numbers["train"]["rate"], found.numbers["train"]["count"]) == (1.0, 5)
+    config.data.on_bad_record = "raise"
+    with pytest.raises(BadRecord, match="record 3"):
+        evaluation.fitting(Trained(config, model, {}, {}, 0), 9, 0)
 
 
 def test_languages_need_two(trained):

@@ -1,7 +1,6 @@
 """The judge of `shapes` and joint satisfaction rates."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +8,14 @@ import pytest
 from mmgen_jax.data import shapes
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import satisfaction
+from tests import prepared
 
-OPTIONS = SimpleNamespace(image_size=32, seed=0)
+OPTIONS = prepared.options("shapes", image_size=32)
 MODALITIES = ("text", "label", "audio", "image")
 
 
 def records(split, count, image_size=32):
-    source = shapes.SHAPES.open(SimpleNamespace(image_size=image_size, seed=0), split)
+    source = shapes.SHAPES.open(prepared.options("shapes", image_size=image_size), split)
     examples = [source[index] for index in range(count)]
     return np.stack([e.image for e in examples]), [e.values for e in examples]
 

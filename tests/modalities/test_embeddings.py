@@ -7,6 +7,7 @@ import struct
 import jax
 import numpy as np
 import pytest
+import tokenizers
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
@@ -166,17 +167,59 @@ def test_what_is_not_there_is_refused(encoder, tmp_path):
     [
         ("words.txt", b"the 1 2 3\na 1 2 3\n"),
         ("words.txt", b""),
+        ("words.txt", b"2 0\nthe\na\n"),
+        ("words.txt.gz", b"\x1f\x8b\x08\x00torn"),
         ("words.txt", b"2 3\nthe 1 2 3\na 1 two 3\n"),
         ("words.txt", b"1 2\nthe nan 2\n"),
         ("words.bin", b"2 3\nthe " + struct.pack("<3f", 1, 2, 3) + b"\na "),
     ],
-    ids=["no header", "empty", "no number", "nan", "cut"],
+    ids=["no header", "empty", "nothing but words", "torn gz", "no number", "nan", "cut"],
 )
 def test_a_broken_file_of_words_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=str(tmp_path / name)) as error:
         read_vectors(str(tmp_path / name), True)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "content"), [("words.txt", b""), ("words.bin", b"1 1\na 0000")])
+def test_what_is_no_glove_file_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="no file in GloVe's format"):
+        read_vectors(str(tmp_path / name), False)
+
+
+def test_what_is_fitted_tells_files_of_the_same_words_apart(tmp_path):
+    fitted = lambda encoder, path: TEXT.fit(options_of(encoder, path), open_source(tiny_config()))  # noqa: E731
+    word2vec_text(tmp_path / "one.txt")
+    text = (tmp_path / "one.txt").read_text().partition("\n")
+    (tmp_path / "two.txt").write_text(text[0] + text[1] + text[2].replace(" 0.", " 1."))
+    one, two = (fitted("word2vec", tmp_path / f"{name}.txt") for name in ("one", "two"))
+    assert one["words"] == two["words"] and one != two
+    t5_folder(tmp_path / "t5")
+    before = fitted("frozen_transformer", tmp_path / "t5")
+    config = t5_files.TINY | {"vocab_size": 320}
+    weights = {k: v + 1 for k, v in t5_files.closed_form(config).items()}
+    t5_files.write(tmp_path / "other", config, weights)
+    shutil.copy(tmp_path / "t5" / "tokenizer.json", tmp_path / "other")
+    after = fitted("frozen_transformer", tmp_path / "other")
+    assert before["tokenizer"] == after["tokenizer"] and before != after
+
+
+def test_a_long_caption_keeps_the_end_token_of_a_t5(tmp_path):
+    t5_folder(tmp_path / "t5")
+    path = str(tmp_path / "t5" / "tokenizer.json")
+    tokenizer = tokenizers.Tokenizer.from_file(path)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A <pad>", special_tokens=[("<pad>", 0)]
+    )
+    tokenizer.save(path)
+    options = options_of("frozen_transformer", tmp_path / "t5")
+    text = TEXT.build(options, SHARED, TEXT.fit(options, open_source(tiny_config())))
+    for caption in ("a red circle", "a red circle and a blue square " * 9):
+        value = text.prepare(caption)
+        assert value["tokens"][value["mask"]][-1] == 0
+    assert value["mask"].all()
 
 
 def test_a_broken_tokenizer_is_refused(tmp_path):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import soundfile
 import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import quantise, resample
+from mmgen_jax.sounds import quantise, read_sound
 
 RAW = "raw_digits"
 VERSION = "1.0.0"
@@ -97,6 +96,8 @@ def build(
     start = time.perf_counter()
     if limit is not None and limit < 1:
         raise InputError(f"--limit={limit}: allowed: 1 or more")
+    if seed < 0:
+        raise InputError(f"--seed={seed}: allowed: 0 or more")
     inputs = read_inputs(Path(raw))
     with staged(Path(out), overwrite) as folder:
         rng = np.random.default_rng(seed)
@@ -136,14 +137,31 @@ def read_inputs(raw: Path) -> Inputs:
             pictures = {split: arrays[f"x_{split}"] for split in ("train", "test")}
             digits = {split: arrays[f"y_{split}"] for split in ("train", "test")}
         words = json.loads((raw / "number_words.json").read_text("utf-8"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read --raw={raw}: {error}; {_WHERE}") from error
-    for language, ten in words.items():
-        if len(ten) != len(DIGITS):
-            raise InputError(
-                f"{raw / 'number_words.json'}: {language!r} has {len(ten)} words, not 10"
-            )
+    for split in pictures:
+        _check_pictures(raw / "mnist.npz", split, pictures[split], digits[split])
+    _check_words(raw / "number_words.json", words)
     return Inputs(pictures, digits, words, _read_clips(raw / "recordings"))
+
+
+def _check_pictures(path: Path, split: str, pictures: np.ndarray, digits: np.ndarray) -> None:
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (28, 28) or not len(pictures):
+        raise InputError(
+            f"{path}: x_{split} is {pictures.dtype} {list(pictures.shape)}; allowed: uint8"
+            " [pictures, 28, 28]"
+        )
+    if digits.shape != pictures.shape[:1] or not np.isin(digits, range(10)).all():
+        raise InputError(f"{path}: y_{split} must have a digit, 0 to 9, for each picture")
+
+
+def _check_words(path: Path, words: Any) -> None:
+    if not isinstance(words, dict) or not words:
+        raise InputError(f"{path} must be an object: language -> ten words")
+    for language, ten in words.items():
+        right = isinstance(ten, list) and all(isinstance(word, str) and word for word in ten)
+        if not right or len(ten) != len(DIGITS):
+            raise InputError(f"{path}: {language!r} must have ten words, from zero to nine")
 
 
 def _read_clips(folder: Path) -> dict[str, dict[int, list[Clip]]]:
@@ -154,20 +172,12 @@ def _read_clips(folder: Path) -> dict[str, dict[int, list[Clip]]]:
             raise InputError(f"{path}: the name is not DIGIT_SPEAKER_TAKE.wav")
         digit, speaker, take = match.groups()
         split = "test" if int(take) in TEST_TAKES else "train"
-        clips[split][int(digit)].append(Clip(_read_clip(path), speaker))
+        clips[split][int(digit)].append(Clip(quantise(read_sound(str(path))), speaker))
     for split, by_digit in clips.items():
         for digit, found in by_digit.items():
             if not found:
                 raise InputError(f"{folder} has no {split} recording of {digit}; {_WHERE}")
     return clips
-
-
-def _read_clip(path: Path) -> np.ndarray:
-    try:
-        samples, rate = soundfile.read(path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    return quantise(resample(samples, rate))
 
 
 def _features(inputs: Inputs) -> tfds.features.FeaturesDict:

@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm import tqdm
 
-from mmgen_jax.data import OneOf, Record
+from mmgen_jax.data import BadRecords, OneOf, Record
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.data.folder import FEATURES, FOLDER, FolderSource
@@ -57,6 +57,8 @@ def build(
     start = time.perf_counter()
     if not raw:
         raise InputError("--raw is missing; allowed: a folder of files with a metadata.jsonl")
+    if image_size is not None and image_size < 1:
+        raise InputError(f"--image_size={image_size}: allowed: 1 or more")
     options = SimpleNamespace(
         path=raw,
         target="",
@@ -66,7 +68,7 @@ def build(
     )
     info = FOLDER.describe(options)
     splits = [split for split in info.splits if split != "all"] or list(info.splits)
-    sources = {split: FolderSource(options, split) for split in splits}
+    sources = _open_all(options, splits)
     with staged(Path(out), overwrite) as folder:
         total = sum(map(len, sources.values()))
         with tqdm(total=total, desc="folder", unit="record", disable=None) as progress:
@@ -89,6 +91,19 @@ def build(
         (folder / "README.md").write_text(f"# {Path(raw).name}\n\n{_DESCRIPTION}\n", "utf-8")
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return summary
+
+
+def _open_all(options: Any, splits: Sequence[str]) -> dict[str, FolderSource]:
+    """Each split. Raises BadRecords for the bad records of all of them together."""
+    sources, bad = {}, list[BadRecords]()
+    for split in splits:
+        try:
+            sources[split] = FolderSource(options, split)
+        except BadRecords as error:
+            bad.append(error)
+    if bad:
+        raise BadRecords.joined(bad, options.path)
+    return sources
 
 
 def _features(info: Any) -> tfds.features.FeaturesDict:

@@ -50,3 +50,5 @@ EMBEDDINGS = Registry(
         "frozen_transformer": "mmgen_jax.modalities.embeddings.pretrained:FROZEN_TRANSFORMER",
     },
 )
+READ_FROM_FILES = ("word2vec", "glove", "frozen_transformer")
+"""Those that need `modalities.text.encoder_path`."""

@@ -1,7 +1,7 @@
 """Text embedding `frozen_transformer`: the states of a pretrained T5 encoder.
 
 The folder `modalities.text.encoder_path` is a checkpoint in the layout of the Hugging Face hub
-(config.json, model.safetensors or its shards, tokenizer.json), such as google/t5-v1_1-base. It is
+(config.json, model.safetensors or its shards, tokenizer.json), such as google/flan-t5-base. It is
 read when a run starts; the parameters live in its checkpoints and the tokenizer in its assets, so
 that neither resuming nor sampling needs it.
 """
@@ -16,7 +16,7 @@ import tokenizers
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
-from mmgen_jax.nn.t5_weights import load, read_sizes
+from mmgen_jax.nn.t5_weights import digest, load, read_sizes
 
 TOKENIZER = "tokenizer.json"
 
@@ -45,11 +45,14 @@ def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
         )
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return {"tokenizer": tokenizer.to_str(), "sizes": sizes._asdict()}
+    # So that a run that starts from another one takes its weights only if they are of this folder.
+    weights = digest(folder)
+    return {"tokenizer": tokenizer.to_str(), "sizes": sizes._asdict(), "digest": weights}
 
 
 def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
     tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
+    tokenizer.enable_truncation(options.max_tokens)  # a long caption keeps its end token, too
     return Embedding(
         tokenize=lambda text: tokenizer.encode(text).ids,
         detokenize=tokenizer.decode,

@@ -10,8 +10,10 @@ run starts and live in its checkpoints: neither resuming nor sampling needs the 
 """
 
 import functools
+import hashlib
 import unicodedata
 import warnings
+import zlib
 from collections.abc import Iterable
 from functools import partial
 from itertools import groupby
@@ -25,6 +27,11 @@ from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 from mmgen_jax.modalities.embeddings.subwords import TokenEmbedding
 
 UNKNOWN = "<unk>"
+# What gensim raises for what is no file of vectors, or none in the format that is asked for.
+_UNREADABLE = (
+    *(ValueError, TypeError, NotImplementedError, IndexError, MemoryError),
+    *(OSError, EOFError, zlib.error),
+)
 
 
 def words_of(caption: str) -> list[str]:
@@ -75,11 +82,11 @@ def read_vectors(path: str, header: bool) -> tuple[dict[str, int], np.ndarray]:
             # It counts the lines of a file without a header, and leaves that file open.
             warnings.simplefilter("ignore", ResourceWarning)
             found = KeyedVectors.load_word2vec_format(path, binary=binary, no_header=not header)
-    except (ValueError, EOFError, OSError, IndexError, MemoryError) as error:
+    except _UNREADABLE as error:
         kind = "word2vec's" if header else "GloVe's"
         raise InputError(f"{path} is no file in {kind} format: {error}") from error
     vectors = np.asarray(found.vectors, np.float32)
-    if not len(vectors) or not np.isfinite(vectors).all():
+    if not vectors.size or not np.isfinite(vectors).all():
         raise InputError(f"{path} holds no vectors, or some that are not finite")
     return dict(found.key_to_index), vectors
 
@@ -101,7 +108,9 @@ def _fit(options: Any, captions: Iterable[str], *, header: bool) -> dict[str, An
             break
         kept[word] = None
     words = sorted((w for w in kept if w != UNKNOWN), key=rows.__getitem__)
-    return {"words": [UNKNOWN, *words], "dimensions": vectors.shape[1]}
+    # So that a run that starts from another one takes its vectors only if they are of this file.
+    digest = hashlib.blake2b(vectors.tobytes(), digest_size=16).hexdigest()
+    return {"words": [UNKNOWN, *words], "dimensions": vectors.shape[1], "digest": digest}
 
 
 def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) -> Embedding:

@@ -79,14 +79,28 @@ def lose(raw, name):
     (raw / name).unlink()
 
 
+def save(raw, **changed):
+    with np.load(raw / "mnist.npz") as arrays:
+        kept = dict(arrays)
+    np.savez(raw / "mnist.npz", **kept | changed)
+
+
 BROKEN = {
     "no pictures": (lambda raw: lose(raw, "mnist.npz"), "cannot read"),
     "torn pictures": (lambda raw: (raw / "mnist.npz").write_bytes(b"PK torn"), "cannot read"),
     "no words": (lambda raw: lose(raw, "number_words.json"), "number_words.json"),
     "nine words": (
         lambda raw: (raw / "number_words.json").write_text(json.dumps({"en": ["one"] * 9})),
-        "'en' has 9 words, not 10",
+        "'en' must have ten words",
     ),
+    "a list of words": (
+        lambda raw: (raw / "number_words.json").write_text('["one"]'),
+        "must be an object: language -> ten words",
+    ),
+    "no download": (lambda raw: (raw / "mnist.npz").write_bytes(b""), "cannot read"),
+    "other pictures": (lambda raw: save(raw, x_train=np.zeros((20, 28, 27), np.uint8)), "x_train"),
+    "a label too few": (lambda raw: save(raw, y_test=np.zeros(9, np.uint8)), "y_test must have"),
+    "a label of 10": (lambda raw: save(raw, y_test=np.full(10, 10)), "y_test must have a digit"),
     "no recording": (lambda raw: lose(raw, "recordings/3_ada_7.wav"), "no train recording of 3"),
     "a strange name": (
         lambda raw: (raw / "recordings" / "three.wav").touch(),
@@ -111,3 +125,8 @@ def test_a_broken_input_is_named(raw, tmp_path, name):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"--raw=.* is not there; it holds mnist\.npz"):
         build(tmp_path / "digits", raw=str(tmp_path / "nowhere"))
+
+
+def test_a_seed_below_zero_is_refused(raw, tmp_path):
+    with pytest.raises(InputError, match="--seed=-1: allowed: 0 or more"):
+        build(tmp_path / "digits", raw=str(raw), seed=-1)

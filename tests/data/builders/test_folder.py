@@ -62,6 +62,25 @@ def test_bad_records_are_named_or_left_out(raw, tmp_path):
     assert len(summary["skipped"]) == 1 and "line 2 (1.png)" in summary["skipped"][0]
 
 
-def test_without_a_folder(tmp_path):
+def test_bad_records_of_all_splits_are_named(tmp_path):
+    for split in ("train", "test"):
+        folders.paint(tmp_path / split / "good.png")
+        folders.write(tmp_path / split, {"file_name": "good.png"}, {"file_name": f"{split}.png"})
+    with pytest.raises(BadRecords, match="2 of 4 records") as error:
+        build(tmp_path / "packed", raw=str(tmp_path))
+    assert [name in str(error.value.details) for name in ("train.png", "test.png")] == [True, True]
+
+
+def test_labels_that_are_all_missing_are_none(tmp_path):
+    for name in ("0.png", "1.png"):
+        folders.paint(tmp_path / "raw" / name)
+    lines = [{"file_name": name, "text": name, "label": None} for name in ("0.png", "1.png")]
+    folders.write(tmp_path / "raw", *lines)
+    assert build(tmp_path / "packed", raw=str(tmp_path / "raw"))["modalities"] == ["text"]
+
+
+def test_bad_arguments(tmp_path):
     with pytest.raises(InputError, match="--raw is missing"):
         build(tmp_path / "packed")
+    with pytest.raises(InputError, match="--image_size=0: allowed: 1 or more"):
+        build(tmp_path / "packed", raw=str(tmp_path), image_size=0)
