@@ -48,14 +48,14 @@ def main() -> None:
 
 def nearest(vectors: Any, caption: str) -> list[str]:
     """The words that are nearest to the mean of a caption's, those that it says itself left out."""
-    from mmgen_jax.modalities.embeddings.word_vectors import words_of
+    from mmgen_jax.modalities.embeddings.word_vectors import in_word, words_of
 
     said = [word for word in map(str.lower, words_of(caption)) if word in vectors]
-    said = [word for word in said if word.isalnum()]
+    said = [word for word in said if in_word(word[0])]
     if not said:
         return ["none of its words has a vector"]
-    near = [word for word, _ in vectors.most_similar(said, topn=10 * NEIGHBOURS) if word.isalnum()]
-    return near[:NEIGHBOURS]
+    near = [word for word, _ in vectors.most_similar(said, topn=10 * NEIGHBOURS)]
+    return [word for word in near if in_word(word[0])][:NEIGHBOURS]
 
 
 def train(captions: list[str]) -> Any:

@@ -89,14 +89,15 @@ class BadRecords(InputError):
             f"{len(bad)} of {total} records of {where} are bad; mend or remove them, or train on"
             " the others with --config.data.on_bad_record=skip"
         )
-        self.bad, self.total = tuple(bad), total
+        self.bad, self.total, self.where = tuple(bad), total, where
         self.details = tuple(map(str, bad))
 
     @classmethod
     def joined(cls, parts: Sequence["BadRecords"], where: str) -> "BadRecords":
         """Those of several parts of a data set, each record once."""
         bad = {record.where: record for part in parts for record in part.bad}
-        return cls(list(bad.values()), sum(part.total for part in parts), where)
+        totals = {part.where: part.total for part in parts}  # splits may share their lines
+        return cls(list(bad.values()), sum(totals.values()), where)
 
 
 class SourceInfo(NamedTuple):

@@ -1,5 +1,6 @@
 """Which lines of a `metadata.jsonl` cannot be used: all files read once, the verdict remembered."""
 
+import errno
 import hashlib
 import json
 import posixpath
@@ -15,6 +16,7 @@ from mmgen_jax.errors import InputError
 
 INDEX = ".mmgen_index.json"  # beside metadata.jsonl, if the folder can be written
 VERSION = 1
+_LASTING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _FEW = 1_000  # records that are checked before a person would wonder
 
 
@@ -82,8 +84,8 @@ def _check(line: bytes, fields: Fields) -> _Checked:
 
 
 def _may_pass(error: BaseException | None) -> bool:
-    """Whether a disk was to blame, or rights; whether a file is there, the fingerprint knows."""
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    """Whether a disk was to blame, or rights; that there is no such file will not pass."""
+    return isinstance(error, OSError) and error.errno not in _LASTING
 
 
 def _repetitions(lines: Sequence[Any], results: Sequence[_Checked]) -> dict[int, str]:

@@ -9,6 +9,8 @@ import signal
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -23,6 +25,7 @@ from mmgen_jax.modalities import Modality
 MOST_BAD_IN_A_ROW = 100
 _SHARED = 2**16  # bytes of an array from which on processes hand it over in shared memory
 _DEATH = "process was terminated unexpectedly"  # as grain says it, in a RuntimeError
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _ATTEMPTS = {"raise": 1, "skip": MOST_BAD_IN_A_ROW}
 
 
@@ -181,7 +184,7 @@ def training_batches(
         batches = numbers.slice(slice(position, None)).to_iter_dataset(options)
         return iter(_prepared_elsewhere(batches, workers) if workers else batches)
 
-    return TrainingBatches(begin, source.bad)
+    return TrainingBatches(begin, source.bad, _interrupts_held if workers else nullcontext)
 
 
 def _prepared_elsewhere(batches: Any, workers: int) -> Any:
@@ -200,7 +203,7 @@ def _begin_worker(*_: int) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # the accelerators are the run's
-    for interrupt in (signal.SIGINT, signal.SIGTERM):
+    for interrupt in _INTERRUPTS:
         signal.signal(interrupt, signal.SIG_IGN)  # the run still wants batches until it has saved
     threading.Thread(target=_end_with_the_run, daemon=True).start()
 
@@ -211,6 +214,20 @@ def _end_with_the_run() -> None:
         os._exit(1)  # it was killed: nobody is left to stop this process
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Holds interrupts back: a process that begins meanwhile must not be ended by one.
+
+    It inherits that until it takes care of itself, in `_begin_worker`.
+    """
+    resource_tracker.ensure_running()  # else it might begin meanwhile, and would let them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class TrainingBatches(Iterator[Example]):
     """Batches, with a position that can be saved and restored.
 
@@ -219,16 +236,28 @@ class TrainingBatches(Iterator[Example]):
         batches handed out by this object; each one once, by `BadRecord.where`.
     """
 
-    def __init__(self, begin: Callable[[int], Any], bad: Iterable[BadRecord] = ()):
-        """`begin(position)` iterates over the batches after so many, and has a `close`."""
-        self._begin, self._batches, self._position = begin, None, 0
+    def __init__(
+        self,
+        begin: Callable[[int], Any],
+        bad: Iterable[BadRecord],
+        beginning: Callable[[], AbstractContextManager[Any]],
+    ):
+        """`begin(position)` iterates over the batches after so many, and has a `close`.
+
+        The first of them is waited for within the context `beginning()`.
+        """
+        self._begin, self._beginning = begin, beginning
+        self._batches, self._position = None, 0
         self.skipped = {record.where: record for record in bad}
 
     def __next__(self) -> Example:
-        if self._batches is None:
-            self._batches = self._begin(self._position)
         try:
-            read = next(self._batches)
+            if self._batches is None:
+                with self._beginning():
+                    self._batches = self._begin(self._position)
+                    read = next(self._batches)
+            else:
+                read = next(self._batches)
         except Exception as error:
             self.close()  # grain has dropped the batch: asking again must fail again
             if _DEATH in str(error):

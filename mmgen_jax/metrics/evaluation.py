@@ -135,7 +135,7 @@ def languages(trained: Trained, count: int, seed: int) -> Evaluation:
             "metric 'languages' needs a run with text in several config.data.languages"
         )
     draw = Drawing(trained, seed)
-    source = draw.open(config.data.split)
+    source = draw.open(config.data.split, languages=(first,))
     usable = draw.usable(source, range(len(source)))
     pictures = draw.pictures(source, usable)
     identity = distinct(pictures)
@@ -148,7 +148,11 @@ def languages(trained: Trained, count: int, seed: int) -> Evaluation:
         # By place: a record that is bad in one language need not be so in another.
         at = {spoken.where(i): i for i in range(len(spoken))}
         rows = {k: at[places[k]] for k in chosen.tolist() if places[k] in at}
-        rows = {k: i for k, i in rows.items() if "text" in spoken[i].values}
+        rows = {
+            k: i
+            for k, i in rows.items()
+            if draw.is_usable(spoken, i) and "text" in spoken[i].values
+        }
         if not rows:
             raise InputError(f"none of {len(chosen)} records has a caption in {language!r}")
         kept = np.array(list(rows))
@@ -207,18 +211,20 @@ class Drawing:
         Raises:
           InputError: if there is none.
         """
-        skips = self._trained.config.data.on_bad_record == "skip"
-        kept = [i for i in indices if not (skips and self._is_bad(source, i))]
+        kept = [i for i in indices if self.is_usable(source, i)]
         if not kept:
             raise InputError(f"data set {self._trained.config.data.name!r} has no good record here")
         return kept
 
-    def _is_bad(self, source: Source, index: int) -> bool:
+    def is_usable(self, source: Source, index: int) -> bool:
+        """Whether a record need not be skipped; what is not to be skipped is not read here."""
+        if self._trained.config.data.on_bad_record == "raise":
+            return True
         try:
             self.prepare(source[index], index)
         except InputError:
-            return True
-        return False
+            return False
+        return True
 
     def pictures(
         self, source: Source, indices: Sequence[int]

@@ -118,8 +118,11 @@ def prepare(
     return read_assets(workdir, config)
 
 
-# Keys that say on which devices, and how they share the work, not what is trained: they may change.
-LAYOUT = ("sharding.data", "sharding.fsdp", "sharding.tensor", "train.strategy")
+# Keys that say who does the work, and how it is shared, not what is trained: they may change.
+LAYOUT = (
+    *("sharding.data", "sharding.fsdp", "sharding.tensor", "train.strategy"),
+    *("data.threads", "data.workers"),
+)
 
 
 def check_config(workdir: Path, config: ConfigDict, step: int) -> None:

@@ -71,6 +71,14 @@ def test_an_error_of_the_disk_is_no_lasting_verdict(folder, monkeypatch):
     assert not open_folder(folder).bad
 
 
+@pytest.mark.parametrize("name", ["b.png", "a.png/b.png", 300 * "b"])
+def test_a_file_that_cannot_be_is_a_lasting_verdict(folder, name):
+    write(folder, {"file_name": "a.png"}, {"file_name": name})
+    assert len(open_rest(folder).bad) == 1
+    swap(folder / "a.png")
+    assert len(open_rest(folder)) == 1, "nothing is read again"
+
+
 def test_files_that_come_and_go_are_noticed(folder):
     write(folder, *LINES)
     assert not open_folder(folder).bad

@@ -188,8 +188,12 @@ def test_a_bad_record_is_named_every_time_it_is_asked_for(threads):
         assert batches.get_state() == {"position": 1}
 
 
-def test_other_processes_prepare_the_same_batches():
-    alone, helped = _stream(), _stream(workers=2)
+@pytest.mark.parametrize("image_size", [2, 80], ids=["by pipe", "in shared memory"])
+def test_other_processes_prepare_the_same_batches(image_size):
+    prepare = functools.partial(PREPARE, image_size=image_size)
+    alone, helped = (
+        training_batches(Numbers(11), prepare, 4, 7, workers=workers) for workers in (0, 2)
+    )
     expected = [next(alone) for _ in range(6)]
     try:
         for batch in expected[:4]:
@@ -234,17 +238,22 @@ def test_the_death_of_another_process_is_one_line():
 
 # Ctrl-C and SIGTERM reach every process of a group; batches are wanted until the run has saved.
 _FEEDS_ON = """
-import os, signal, sys
+import os, signal, sys, threading
 sys.path.insert(0, sys.argv[1])
 import test_pipeline
 batches = test_pipeline._stream(workers=2)
-next(batches)
+caught = []
 for interrupt in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(interrupt, signal.SIG_IGN)
-    os.killpg(0, interrupt)
+    signal.signal(interrupt, lambda number, _: caught.append(number))
+# Some come while processes begin, some while they work.
+interrupting = threading.Timer(0.5, os.killpg, (0, signal.SIGINT))
+interrupting.start()
+next(batches)
+interrupting.join()
+os.killpg(0, signal.SIGTERM)
 for _ in range(9):
     next(batches)
-print("fed", flush=True)
+print("fed", *caught, flush=True)
 signal.pause()
 """
 
@@ -252,7 +261,7 @@ signal.pause()
 def test_other_processes_live_as_long_as_the_run():
     command = [sys.executable, "-c", _FEEDS_ON, str(Path(__file__).parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as run:
-        assert run.stdout.readline() == b"fed\n"
+        assert run.stdout.readline() == b"fed 2 15\n"
         run.kill()
         run.communicate(timeout=60)  # ends when the last process has closed its output
 

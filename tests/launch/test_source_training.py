@@ -119,3 +119,7 @@ def test_other_processes_feed_the_same_run(recipe, tmp_path):
     assert report(tmp_path / "workers") == report(tmp_path / "threads")
     losses = [[line["loss"] for line in logged(tmp_path / run)] for run in ("threads", "workers")]
     assert np.isfinite(losses).all() and losses[0] == losses[1]
+    # Who prepares batches is no part of what is trained: a run goes on with others.
+    shutil.rmtree(tmp_path / "workers" / "checkpoints" / str(STEPS))
+    train_alone(*flags, f"--workdir={tmp_path / 'workers'}")
+    assert everything(tmp_path / "workers", STEPS) == everything(tmp_path / "threads", STEPS)

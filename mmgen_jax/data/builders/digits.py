@@ -4,7 +4,9 @@ import io
 import json
 import re
 import time
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,11 @@ VERSION = "1.0.0"
 DIGITS = tuple("0123456789")
 TEST_TAKES = range(5)  # the recordings' own convention
 _BORDER = 2  # black pixels around a picture of 28 x 28
+# What NumPy raises of an .npz that is none, or damaged somewhere.
+_BROKEN = (
+    *(OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 _NAME = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
 
 _DESCRIPTION = """\
@@ -137,7 +144,7 @@ def read_inputs(raw: Path) -> Inputs:
             pictures = {split: arrays[f"x_{split}"] for split in ("train", "test")}
             digits = {split: arrays[f"y_{split}"] for split in ("train", "test")}
         words = json.loads((raw / "number_words.json").read_text("utf-8"))
-    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise InputError(f"cannot read --raw={raw}: {error}; {_WHERE}") from error
     for split in pictures:
         _check_pictures(raw / "mnist.npz", split, pictures[split], digits[split])

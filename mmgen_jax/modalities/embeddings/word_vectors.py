@@ -29,7 +29,7 @@ from mmgen_jax.modalities.embeddings.subwords import TokenEmbedding
 UNKNOWN = "<unk>"
 # What gensim raises for what is no file of vectors, or none in the format that is asked for.
 _UNREADABLE = (
-    *(ValueError, TypeError, NotImplementedError, IndexError, MemoryError),
+    *(ValueError, TypeError, NotImplementedError, IndexError, MemoryError, OverflowError),
     *(OSError, EOFError, zlib.error),
 )
 
@@ -37,14 +37,14 @@ _UNREADABLE = (
 def words_of(caption: str) -> list[str]:
     """The words of a caption, in NFC; at least one of any caption that is not blank."""
     words = []
-    for in_word, run in groupby(unicodedata.normalize("NFC", caption), _in_word):
+    for is_word, run in groupby(unicodedata.normalize("NFC", caption), in_word):
         signs = "".join(run)
-        words += [signs] if in_word else "".join(signs.split())
+        words += [signs] if is_word else "".join(signs.split())
     return words
 
 
-def _in_word(sign: str) -> bool:
-    """Whether it is a letter, a mark (as in हिन्दी) or a number."""
+def in_word(sign: str) -> bool:
+    """Whether a sign is a part of words: a letter, a mark (as in हिन्दी) or a number."""
     return unicodedata.category(sign)[0] in "LMN"
 
 

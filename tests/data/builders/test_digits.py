@@ -85,6 +85,18 @@ def save(raw, **changed):
     np.savez(raw / "mnist.npz", **kept | changed)
 
 
+def flip(raw):
+    """In the middle of the compressed pictures."""
+    with np.load(raw / "mnist.npz") as arrays:
+        kept = dict(arrays)
+    noise = np.random.default_rng(0).integers(0, 256, kept["x_train"].shape, np.uint8)
+    np.savez_compressed(raw / "mnist.npz", **kept | {"x_train": noise // 16})
+    content = bytearray((raw / "mnist.npz").read_bytes())
+    for place in range(2000, 2100):
+        content[place] ^= 255
+    (raw / "mnist.npz").write_bytes(content)
+
+
 BROKEN = {
     "no pictures": (lambda raw: lose(raw, "mnist.npz"), "cannot read"),
     "torn pictures": (lambda raw: (raw / "mnist.npz").write_bytes(b"PK torn"), "cannot read"),
@@ -98,6 +110,7 @@ BROKEN = {
         "must be an object: language -> ten words",
     ),
     "no download": (lambda raw: (raw / "mnist.npz").write_bytes(b""), "cannot read"),
+    "a flipped byte": (flip, "cannot read"),
     "other pictures": (lambda raw: save(raw, x_train=np.zeros((20, 28, 27), np.uint8)), "x_train"),
     "a label too few": (lambda raw: save(raw, y_test=np.zeros(9, np.uint8)), "y_test must have"),
     "a label of 10": (lambda raw: save(raw, y_test=np.full(10, 10)), "y_test must have a digit"),

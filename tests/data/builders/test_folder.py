@@ -54,7 +54,7 @@ def test_all_is_there(raw, tmp_path, size):
 def test_bad_records_are_named_or_left_out(raw, tmp_path):
     folder, *_ = raw
     (folder / "1.png").write_text("torn")
-    with pytest.raises(BadRecords) as error:
+    with pytest.raises(BadRecords, match="1 of 3 records") as error:
         build(tmp_path / "packed", raw=str(folder))
     assert len(error.value.details) == 1 and not (tmp_path / "packed").exists()
     summary = build(tmp_path / "packed", raw=str(folder), on_bad_record="skip")
