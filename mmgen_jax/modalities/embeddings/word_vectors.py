@@ -11,6 +11,7 @@ run starts and live in its checkpoints: neither resuming nor sampling needs the 
 
 import functools
 import hashlib
+import traceback
 import unicodedata
 import warnings
 import zlib
@@ -76,15 +77,16 @@ def read_vectors(path: str, header: bool) -> tuple[dict[str, int], np.ndarray]:
         raise InputError(
             "word vectors need gensim; install it: pip install 'mmgen_jax[words]'"
         ) from error
-    try:
-        binary = path.endswith((".bin", ".bin.gz"))
-        with warnings.catch_warnings():
-            # It counts the lines of a file without a header, and leaves that file open.
-            warnings.simplefilter("ignore", ResourceWarning)
+    binary = path.endswith((".bin", ".bin.gz"))
+    with warnings.catch_warnings():
+        # It counts the lines of a file without a header, and leaves that file open.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
             found = KeyedVectors.load_word2vec_format(path, binary=binary, no_header=not header)
-    except _UNREADABLE as error:
-        kind = "word2vec's" if header else "GloVe's"
-        raise InputError(f"{path} is no file in {kind} format: {error}") from error
+        except _UNREADABLE as error:
+            traceback.clear_frames(error.__traceback__)  # closes it here, in silence
+            kind = "word2vec's" if header else "GloVe's"
+            raise InputError(f"{path} is no file in {kind} format: {error}") from error
     vectors = np.asarray(found.vectors, np.float32)
     if not vectors.size or not np.isfinite(vectors).all():
         raise InputError(f"{path} holds no vectors, or some that are not finite")
