@@ -6,7 +6,7 @@ other strings by their length in words, sounds by their seconds, pictures by the
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,7 +136,14 @@ def _histogram(counts: Counts) -> Mapping[str, int]:
         return bars | {f"{len(often) - MOST_CLASSES} more": rare} if rare else bars
     values = Counter(counts.sizes)
     if len(values) <= BINS:
-        return {f"{size:.6g}": count for size, count in sorted(values.items())}
+        sizes = sorted(values)
+        return {title: values[size] for title, size in zip(_distinct(sizes), sizes, strict=True)}
     numbers, edges = np.histogram(counts.sizes, BINS)
-    titles = [f"{a:.6g} to {b:.6g}" for a, b in itertools.pairwise(edges)]
+    titles = [f"{a} to {b}" for a, b in itertools.pairwise(_distinct(edges.tolist()))]
     return dict(zip(titles, map(int, numbers), strict=True))
+
+
+def _distinct(numbers: Sequence[Any]) -> list[str]:
+    """With as many digits as tell them apart, three at least."""
+    written = [[f"{number:.{digits}g}" for number in numbers] for digits in range(3, 18)]
+    return max(written, key=lambda titles: len(set(titles)))  # the first of the best

@@ -93,6 +93,8 @@ def test_captions_that_are_names_of_classes_too_are_counted_by_words():
 def test_bars_of_sizes_that_are_alike_stand_apart():
     counts = inspection.Counts(4, 4, "pixels", [1000, 1001, 1002, 2000])
     assert list(inspection._histogram(counts)) == ["1000", "1001", "1002", "2000"]
+    many = inspection.Counts(40, 40, "pixels", list(range(1000, 1040)))
+    assert sum(inspection._histogram(many).values()) == 40
 
 
 def test_charts_are_as_long_as_the_counts():

@@ -164,6 +164,7 @@ def languages(trained: Trained, count: int, seed: int) -> Evaluation:
         return kept, identity[found] == identity[kept], (language, grid)
 
     kept, hits, section = right(first, order[: 4 * count])
+    print(f"{first}: {hits.mean():.1%} of {len(hits)}; the first {count} of these:", flush=True)
     chosen = kept[hits][:count]
     if not len(chosen):
         raise InputError(f"no caption in {first!r} gives its own picture: nothing to compare with")
