@@ -134,5 +134,5 @@ def _accelerator(config: ConfigDict) -> None:
     config.train.batch_size = 256
     config.train.steps = 200_000
     config.train.ema_decay = 0.9999
-    config.data.threads, config.data.workers = 1, 4
+    config.data.threads, config.data.workers = 0, 4
     config.train.sample_every = config.checkpoint.every = 5_000

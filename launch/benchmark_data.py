@@ -3,7 +3,7 @@
 python launch/benchmark_data.py --config=configs/flow.py:data=emoji,modalities=text+audio --torch
 
 With --torch also torch.utils.data.DataLoader, in turns with ours, over the same files with the same
-decoding and as many worker processes of one thread each, and the ratio (ours by theirs).
+decoding and as many processes of one thread each, and the ratio (ours by theirs).
 """
 
 import contextlib
@@ -103,7 +103,7 @@ def _ours(source: Any, prepare: Any, recipe: Any, workers: int) -> Generator[Any
         prepare,
         recipe.train.batch_size,
         recipe.data.seed,
-        threads=1,
+        threads=0,
         workers=workers,
         on_bad_record=recipe.data.on_bad_record,
     )

@@ -117,7 +117,9 @@ declare(
         "split": Key("train", "split to train on", ANY),
         "seed": Key(0, "of procedural data and of the order of examples", at_least(0)),
         "on_bad_record": Key("raise", "what a bad record does", one_of("raise", "skip")),
-        "threads": Key(4, "of each process that reads and prepares records", at_least(1)),
+        "threads": Key(
+            4, "that each process has for reading and preparing records; 0: its own", at_least(0)
+        ),
         "workers": Key(0, "processes that do so for this one; 0: none but itself", at_least(0)),
     },
 )
