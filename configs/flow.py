@@ -13,6 +13,8 @@ Argument:
 Expected, size=tiny on two CPU cores (README.md has the figures as measured):
   shapes, text+label+audio: 5 minutes; joint satisfaction of unseen scenes.
   emoji, text+label: 33 minutes; nearest training picture is the right one.
+  emoji, text in 20 languages: an hour; the same picture by the name in any of them.
+  digits, text+label+audio: 9 minutes; the digit that was asked for, by a classifier.
 The larger sizes want a GPU or a TPU.
 """
 
