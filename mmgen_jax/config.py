@@ -7,15 +7,18 @@ a family from outside the package declares its keys with `declare`.
 from collections.abc import Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
-from mmgen_jax.modalities.embeddings import EMBEDDINGS
+from mmgen_jax.modalities.embeddings import EMBEDDINGS, READ_FROM_FILES
 from mmgen_jax.schema import (
     ANY,
     FRACTION,
     KEYS,
+    Check,
     Key,
     Rule,
     above,
@@ -29,6 +32,7 @@ from mmgen_jax.schema import (
     one_of,
     save,
 )
+from mmgen_jax.sounds import SAMPLE_RATE
 from mmgen_jax.validation import mesh_shape, validate
 
 __all__ = [
@@ -58,8 +62,8 @@ __all__ = [
 ]
 
 
-def declare_modality(name: str, keys: Mapping[str, Key]) -> None:
-    """Declares a modality's own keys and those that every modality has."""
+def declare_modality(name: str, keys: Mapping[str, Key], check: Check | None = None) -> None:
+    """Declares a modality's own keys and those that every modality has; see `schema.declare`."""
     declare(
         f"modalities.{name}",
         {
@@ -69,6 +73,7 @@ def declare_modality(name: str, keys: Mapping[str, Key]) -> None:
             "guidance": Key(1.0, "guidance weight of samples drawn in training", at_least(0)),
             **keys,
         },
+        check,
     )
     meaning = "feature of the data set that gives it; empty: the data set's own choice"
     declare("data.features", {name: Key("", meaning, ANY)})
@@ -102,6 +107,24 @@ def declare_player(name: str) -> None:
             "start": Key(0, "the player's first step", at_least(0)),
         },
     )
+
+
+def _check_text(options: ConfigDict) -> None:
+    if options.encoder in READ_FROM_FILES and not options.encoder_path:
+        raise InputError(
+            f"config.modalities.text.encoder_path = '' with encoder = {options.encoder!r};"
+            " allowed: a file of word vectors, or the folder of a T5 checkpoint"
+        )
+
+
+def _check_audio(options: ConfigDict) -> None:
+    # As `nn.mel.log_mel` has them: frames of 25 ms, one every 10 ms.
+    frames = 1 + (round(options.seconds * SAMPLE_RATE) - 400) // 160
+    if options.patch_frames > frames:
+        raise InputError(
+            f"config.modalities.audio.patch_frames = {options.patch_frames} with seconds ="
+            f" {options.seconds}; allowed: 1 to {frames}, the frames of such a sound"
+        )
 
 
 declare(
@@ -148,6 +171,7 @@ declare_modality(
         "depth": Key(2, "layers of the encoder", at_least(1)),
         "heads": Key(4, "attention heads of the encoder", at_least(1)),
     },
+    _check_text,
 )
 declare_modality("label", {})
 declare_modality(
@@ -161,6 +185,7 @@ declare_modality(
         "depth": Key(1, "layers of the encoder", at_least(1)),
         "heads": Key(2, "attention heads of the encoder", at_least(1)),
     },
+    _check_audio,
 )
 declare_modality(
     "image",

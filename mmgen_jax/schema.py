@@ -61,15 +61,25 @@ def name_in(registry: Registry) -> Rule:
 
 KEYS: dict[str, Key] = {}
 GROUPS: dict[str, None] = {}  # an ordered set: a group may have no keys of its own
+Check = Callable[[ConfigDict], None]
+CHECKS: dict[str, Check] = {}  # by group
 
 
-def declare(prefix: str, keys: Mapping[str, Key]) -> None:
+def declare(prefix: str, keys: Mapping[str, Key], check: Check | None = None) -> None:
     """Adds keys under a group, such as `modalities.depth`.
+
+    Args:
+      prefix: the group.
+      keys: by name.
+      check: (the group) -> raises InputError for values that cannot work together; called where
+        the modality or the family is used.
 
     Raises:
       InputError: if one of them is declared already.
     """
     GROUPS[prefix] = None
+    if check is not None:
+        CHECKS[prefix] = check
     for name, key in keys.items():
         path = f"{prefix}.{name}"
         if path in KEYS:

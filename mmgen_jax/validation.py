@@ -8,9 +8,7 @@ from ml_collections import ConfigDict
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
-from mmgen_jax.modalities.embeddings import READ_FROM_FILES
-from mmgen_jax.schema import KEYS, leaves
-from mmgen_jax.sounds import SAMPLE_RATE
+from mmgen_jax.schema import CHECKS, KEYS, leaves
 
 
 def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
@@ -43,7 +41,6 @@ def validate(config: ConfigDict, devices: int | None = None, processes: int = 1)
         if not KEYS[path].rule.allows(value):
             raise InputError(f"config.{path} = {value!r}; allowed: {KEYS[path].rule.describe()}")
     _check_modalities(config)
-    _check_encoders(config)
     _check_sizes(config)
     if devices is not None:
         _check_devices(config, devices, processes)
@@ -73,30 +70,14 @@ def _check_modalities(config: ConfigDict) -> None:
         raise InputError("config.fusion.present_all + present_none is over 1; allowed: at most 1")
 
 
-def _check_encoders(config: ConfigDict) -> None:
-    text, audio = config.modalities.text, config.modalities.audio
-    names = config.modalities.names
-    from_file = "text" in names and text.encoder in READ_FROM_FILES
-    if from_file and not text.encoder_path:
-        raise InputError(
-            f"config.modalities.text.encoder_path = '' with encoder = {text.encoder!r};"
-            " allowed: a file of word vectors, or the folder of a T5 checkpoint"
-        )
-    # Frames of 25 ms, one every 10 ms.
-    frames = 1 + (round(audio.seconds * SAMPLE_RATE) - 400) // 160
-    if "audio" in names and audio.patch_frames > frames:
-        raise InputError(
-            f"config.modalities.audio.patch_frames = {audio.patch_frames} with seconds ="
-            f" {audio.seconds}; allowed: 1 to {frames}, the frames of such a sound"
-        )
-
-
 def _check_sizes(config: ConfigDict) -> None:
     size = config.data.image_size
     family = config.generator.name
     groups = {f"generator.{family}": config.generator[family], "objective": config.objective}
     groups |= {f"modalities.{name}": config.modalities[name] for name in config.modalities.names}
     for group, options in groups.items():
+        if group in CHECKS:
+            CHECKS[group](options)
         for name, value in options.items():
             if name.endswith("patch") and size % value:
                 raise InputError(

@@ -260,7 +260,7 @@ class TrainingBatches(Iterator[Example]):
                 read = next(self._batches)
         except Exception as error:
             self.close()  # grain has dropped the batch: asking again must fail again
-            if _DEATH in str(error):
+            if isinstance(error, RuntimeError) and _DEATH in str(error):
                 raise Failure("a process of config.data.workers died; out of memory?") from error
             raise
         self._position += 1

@@ -82,9 +82,9 @@ def fitting(trained: Trained, count: int, seed: int) -> Evaluation:
     config = trained.config
     training = draw.open(config.data.split)
     usable = draw.usable(training, range(len(training)))
-    pictures = draw.pictures(training, usable)
+    seen = [(draw.picture(record), _label(record)) for record in map(training.__getitem__, usable)]
+    pictures, labels = np.stack([picture for picture, _ in seen]), [label for _, label in seen]
     identity = distinct(pictures)
-    labels = [_label(training[i]) for i in usable]
     rng = np.random.default_rng(seed)
     numbers, sections = {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
@@ -137,7 +137,7 @@ def languages(trained: Trained, count: int, seed: int) -> Evaluation:
     draw = Drawing(trained, seed)
     source = draw.open(config.data.split, languages=(first,))
     usable = draw.usable(source, range(len(source)))
-    pictures = draw.pictures(source, usable)
+    pictures = np.stack([draw.picture(source[i]) for i in usable])
     identity = distinct(pictures)
     places = [source.where(i) for i in usable]
     order = np.random.default_rng(seed).permutation(len(usable))
@@ -227,12 +227,9 @@ class Drawing:
             return False
         return True
 
-    def pictures(
-        self, source: Source, indices: Sequence[int]
-    ) -> UInt8[np.ndarray, "rows height width 3"]:
-        """The records' own pictures, in the model's size."""
-        size = self._trained.config.data.image_size
-        return np.stack([resize(source[i].image, size) for i in indices])
+    def picture(self, record: Record) -> UInt8[np.ndarray, "height width 3"]:
+        """A record's own picture, in the model's size."""
+        return resize(record.image, self._trained.config.data.image_size)
 
     def conditions(self, source: Source, indices: Sequence[int]) -> tuple[list[Record], Any]:
         """Records as they are drawn for, and as a batch; all must be usable."""

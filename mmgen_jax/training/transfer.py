@@ -123,8 +123,9 @@ def describe(state: TrainState, found: Mapping[str, Any]) -> str:
     own = by_path({"params": state.params, "state": state.state})
     taken = [p for p, leaf in own.items() if p in found and found[p].shape == leaf.shape]
     fresh = sorted({_short(path) for path in own.keys() - set(taken)})
-    size = lambda paths: sum(own[path].size for path in paths)  # noqa: E731
-    line = f"{len(taken)} of {len(own)} arrays taken, {size(taken) / size(own):.1%} of all numbers"
+    size = lambda paths: sum(own[p].size for p in paths if p.startswith("params/"))  # noqa: E731
+    share = size(taken) / size(own)
+    line = f"{len(taken)} of {len(own)} arrays taken, {share:.1%} of the parameters"
     return f"{line}; as in any fresh run: {', '.join(fresh)}" if fresh else line
 
 

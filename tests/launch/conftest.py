@@ -3,6 +3,7 @@
 import pytest
 
 from mmgen_jax.training import loop
+from tests import toys
 from tests.tiny import tiny_config
 
 
@@ -17,3 +18,12 @@ def trained(tmp_path_factory):
     config.optimizer.generator.update(name="adamw", learning_rate=0.02, warmup_steps=0)
     loop.train(config, workdir)
     return workdir
+
+
+@pytest.fixture(scope="module")
+def recipe(request, tmp_path_factory):
+    """The flag that names the module's RECIPE, of toys; within, they are registered."""
+    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
+    path.write_text(request.module.RECIPE)
+    with toys.registered():
+        yield f"--config={path}"

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests import folders, toys
+from tests import folders
 from tests.launching import launch
 from tests.runs import everything, logged
 
@@ -28,19 +28,6 @@ def get_config():
     config.checkpoint.every = 2
     return config
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    with toys.registered():
-        yield
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
-    path.write_text(RECIPE)
-    return f"--config={path}"
 
 
 @pytest.fixture(scope="module")

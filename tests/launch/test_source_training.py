@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tests import folders, prepared, toys
+from tests import folders, prepared
 from tests.launching import launch, python
 from tests.layouts import Layout, finish, start
 from tests.runs import everything, logged
 
-STEPS = 6
+STEPS = 6  # RECIPE's
 RECORDS = 40
 TORN = (5, 17)
 COLOURS = ("red", "green", "blue")
@@ -28,23 +28,10 @@ def get_config():
     config.modalities.names = ("label", "text")
     config.modalities.text.vocabulary_size = 260
     config.modalities.text.width, config.modalities.text.heads = 8, 2
-    config.train.batch_size, config.train.steps = 8, STEPS
+    config.train.batch_size, config.train.steps = 8, 6
     config.checkpoint.every = 2
     return config
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    with toys.registered():
-        yield
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
-    path.write_text(RECIPE.replace("STEPS", str(STEPS)))
-    return f"--config={path}"
 
 
 def as_folder(path):

@@ -77,7 +77,7 @@ def test_all_is_taken_where_all_fits(before, tmp_path, capsys):
     ours, theirs, said = start_from(before, tmp_path / "run", config, capsys)
     assert same(ours, theirs)
     assert said.startswith(f"from step 2 of {before}: ")
-    assert said.endswith(" arrays taken, 100.0% of all numbers")
+    assert said.endswith(" arrays taken, 100.0% of the parameters")
     assert "fresh" not in said
     # The optimizer is new: the first step is that of a fresh run.
     assert run.load(tmp_path / "run").step == 2
