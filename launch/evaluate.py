@@ -17,7 +17,8 @@ METRICS = flags.DEFINE_list(
     ["satisfaction"],
     "satisfaction: do pictures say all they were asked for, for every subset of inputs;"
     " fitting: is the nearest training picture the right one;"
-    " languages: does a caption give the same picture in every one of data.languages.",
+    " languages: does a caption give the same picture in every one of data.languages;"
+    " reconstruction: how well does the family's own code give pictures back.",
 )
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -26,6 +27,48 @@ def define_config(default: str | None = None) -> flags.FlagHolder:
     return config_flags.DEFINE_config_file(
         "config", default, "Recipe and its argument, such as configs/flow.py:data=emoji,size=tiny."
     )
+
+
+def define_inputs() -> Callable[[], dict[str, str]]:
+    """The flags --text, --label, --audio, --image and --condition; call what is returned to read.
+
+    Returns:
+      () -> modality -> the text of its flag, for those that were given.
+    """
+    own = {
+        "text": flags.DEFINE_string("text", None, "A caption."),
+        "label": flags.DEFINE_string("label", None, "The name of a class."),
+        "audio": flags.DEFINE_string("audio", None, "A sound file (wav, flac, ogg)."),
+        "image": flags.DEFINE_string("image", None, "A picture file to be guided by."),
+    }
+    others = flags.DEFINE_multi_string(
+        "condition", [], "MODALITY=VALUE, for a modality without a flag of its own."
+    )
+
+    def given() -> dict[str, str]:
+        texts = {name: flag.value for name, flag in own.items() if flag.value is not None}
+        for pair in others.value:
+            name, equals, value = pair.partition("=")
+            if not equals:
+                raise InputError(f"--condition={pair} is not MODALITY=VALUE")
+            texts[name] = value
+        return texts
+
+    return given
+
+
+def writable_png(flag: str, value: str) -> Path:
+    """The path that a flag names.
+
+    Raises:
+      InputError: if it is no .png file, or its folder is not there or cannot be written.
+    """
+    path = Path(value)
+    if path.suffix != ".png":
+        raise InputError(f"--{flag}={path} is no .png file")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"--{flag}={path}: folder {path.parent} is not there or cannot be written")
+    return path
 
 
 def run(main: Callable[[], None]) -> NoReturn:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
+from mmgen_jax.families import declare_family, declare_player
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.modalities.embeddings import EMBEDDINGS, READ_FROM_FILES
@@ -18,6 +19,7 @@ from mmgen_jax.schema import (
     ANY,
     FRACTION,
     KEYS,
+    WIDTHS,
     Check,
     Key,
     Rule,
@@ -39,6 +41,7 @@ __all__ = [
     "ANY",
     "FRACTION",
     "KEYS",
+    "WIDTHS",
     "Key",
     "Rule",
     "above",
@@ -79,37 +82,7 @@ def declare_modality(name: str, keys: Mapping[str, Key], check: Check | None = N
     declare("data.features", {name: Key("", meaning, ANY)})
 
 
-def declare_family(name: str, keys: Mapping[str, Key], sample: Mapping[str, Key]) -> None:
-    """Declares a family's keys, and those of its sampling."""
-    declare(f"generator.{name}", keys)
-    declare(f"generator.{name}.sample", sample)
-
-
-def declare_player(name: str) -> None:
-    """Declares the optimizer of one player."""
-    declare(
-        f"optimizer.{name}",
-        {
-            "name": Key(
-                "adamw", "adamw, or muon on matrices and adamw on the rest", one_of("adamw", "muon")
-            ),
-            "learning_rate": Key(3e-4, "peak learning rate", above(0)),
-            "adamw_learning_rate": Key(3e-4, "of what muon leaves to adamw", above(0)),
-            "warmup_steps": Key(100, "steps of linear warm-up", at_least(0)),
-            "final_fraction": Key(
-                0.0, "learning rate at the end of the cosine, of the peak", FRACTION
-            ),
-            "beta1": Key(0.9, "decay of the first moment", FRACTION),
-            "beta2": Key(0.99, "decay of the second moment", FRACTION),
-            "weight_decay": Key(0.0, "decoupled, on hidden weight matrices only", at_least(0)),
-            "clip_norm": Key(1.0, "largest global gradient norm", above(0)),
-            "every": Key(1, "the player moves every so many steps", at_least(1)),
-            "start": Key(0, "the player's first step", at_least(0)),
-        },
-    )
-
-
-def _check_text(options: ConfigDict) -> None:
+def _check_text(options: ConfigDict, image_size: int) -> None:
     if options.encoder in READ_FROM_FILES and not options.encoder_path:
         raise InputError(
             f"config.modalities.text.encoder_path = '' with encoder = {options.encoder!r};"
@@ -117,7 +90,7 @@ def _check_text(options: ConfigDict) -> None:
         )
 
 
-def _check_audio(options: ConfigDict) -> None:
+def _check_audio(options: ConfigDict, image_size: int) -> None:
     # As `nn.mel.log_mel` has them: frames of 25 ms, one every 10 ms.
     frames = 1 + (round(options.seconds * SAMPLE_RATE) - 400) // 160
     if options.patch_frames > frames:
@@ -210,26 +183,6 @@ declare(
     "generator",
     {"name": Key("flow", "family", name_in(GENERATORS))},
 )
-declare_family(
-    "flow",
-    {
-        "patch": Key(8, "side of a patch in pixels", at_least(1)),
-        "width": Key(128, "channels", at_least(8)),
-        "depth": Key(4, "layers", at_least(1)),
-        "heads": Key(4, "attention heads", at_least(1)),
-        "prediction": Key("x", "what the network predicts", one_of("x", "velocity")),
-        "timestep_mean": Key(0.0, "of the logit of the timestep; more is noisier", ANY),
-        "timestep_deviation": Key(1.0, "of the logit of the timestep", above(0)),
-        "base_size": Key(32, "image size without timestep shift", at_least(1)),
-        "remat": Key(False, "recompute activations in the backward pass to save memory", ANY),
-    },
-    {
-        "steps": Key(32, "solver steps", at_least(2)),
-        "solver": Key("heun", "ODE solver", one_of("euler", "heun")),
-        "guidance_from": Key(0.0, "smallest timestep that is guided", FRACTION),
-        "guidance_to": Key(1.0, "largest timestep that is guided", FRACTION),
-    },
-)
 declare(
     "objective",
     {
@@ -262,7 +215,6 @@ declare(
         "sample_every": Key(500, "steps between sample grids; 0: none", at_least(0)),
     },
 )
-declare_player("generator")
 declare(
     "sharding",
     {

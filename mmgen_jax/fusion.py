@@ -14,6 +14,19 @@ Values = Mapping[str, Any]
 Presence = Mapping[str, Bool[Array, "batch"]]
 
 
+class Expert(NamedTuple):
+    """What one modality says of an image, as a Gaussian; zeros where it is not given.
+
+    Attributes:
+      mean, log_precision: of the expert.
+      given: which rows are given it.
+    """
+
+    mean: Float[Array, "batch pooled"]
+    log_precision: Float[Array, "batch pooled"]
+    given: Bool[Array, "batch"]
+
+
 class Condition(NamedTuple):
     """All that a generator learns of its inputs.
 
@@ -23,6 +36,7 @@ class Condition(NamedTuple):
       positions: (index within its modality, 0, 0), for rotary positions; the same in every row.
       mean: mean of the product of the present experts.
       log_precision: log of its precision, 0 where nothing is present.
+      experts: by modality, for networks that look at each one by itself.
     """
 
     tokens: Float[Array, "batch tokens width"]
@@ -30,6 +44,7 @@ class Condition(NamedTuple):
     positions: Float[Array, "tokens 3"]
     mean: Float[Array, "batch pooled"]
     log_precision: Float[Array, "batch pooled"]
+    experts: dict[str, Expert]
 
     @property
     def vector(self) -> Float[Array, "batch features"]:
@@ -102,12 +117,7 @@ def sample_presence(
 def fuse(params: Any, encodings: Mapping[str, Encoding], given: Presence) -> Condition:
     """Joins the encodings of the modalities that are given.
 
-    Tokens are concatenated and masked. The pooled vector is a product of Gaussian experts with a
-    standard normal prior (Huang et al. 2022, PoE-GAN, section 3.2; Hinton 2002):
-
-        precision = 1 + sum_m tau_m        mean = sum_m tau_m mu_m / precision
-
-    closed form, blind to order, and the prior when nothing is given.
+    Tokens are concatenated and masked, experts multiplied (`product`).
 
     Args:
       params: what `init` made.
@@ -117,7 +127,7 @@ def fuse(params: Any, encodings: Mapping[str, Encoding], given: Presence) -> Con
     batch = next(iter(encodings.values())).tokens.shape[0]
     null = jnp.broadcast_to(params["null"], (batch, 1, params["null"].shape[0]))
     tokens, masks, positions = [null], [jnp.ones((batch, 1), bool)], [sequence_positions(1)]
-    precision, weighted = 1.0, 0.0
+    experts = {}
     for name, encoding in encodings.items():
         use = given[name] & encoding.present
         mask = encoding.mask & use[:, None]
@@ -125,12 +135,31 @@ def fuse(params: Any, encodings: Mapping[str, Encoding], given: Presence) -> Con
         tokens.append(jnp.where(mask[..., None], marked, 0))
         masks.append(mask)
         positions.append(sequence_positions(mask.shape[1]))
-        tau = jnp.where(use[:, None], jnp.exp(encoding.log_precision), 0)
-        precision, weighted = precision + tau, weighted + tau * encoding.mean
+        expert = jnp.stack([encoding.mean, encoding.log_precision])
+        experts[name] = Expert(*jnp.where(use[None, :, None], expert, 0), use)
+    mean, log_precision = product(experts)
     return Condition(
         tokens=jnp.concatenate(tokens, axis=1),
         mask=jnp.concatenate(masks, axis=1),
         positions=jnp.concatenate(positions, axis=0),
-        mean=weighted / precision,
-        log_precision=jnp.log(precision),
+        mean=mean,
+        log_precision=log_precision,
+        experts=experts,
     )
+
+
+def product(
+    experts: Mapping[str, Expert],
+) -> tuple[Float[Array, "batch pooled"], Float[Array, "batch pooled"]]:
+    """(mean, log precision) of a product of Gaussian experts with a standard normal prior.
+
+        precision = 1 + sum_m tau_m        mean = sum_m tau_m mu_m / precision
+
+    (Huang et al. 2022, PoE-GAN, section 3.2; Hinton 2002): closed form, blind to order, and the
+    prior when nothing is given.
+    """
+    precision, weighted = 1.0, 0.0
+    for expert in experts.values():
+        tau = jnp.where(expert.given[:, None], jnp.exp(expert.log_precision), 0)
+        precision, weighted = precision + tau, weighted + tau * expert.mean
+    return weighted / precision, jnp.log(precision)

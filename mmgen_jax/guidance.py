@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Shaped
 
 from mmgen_jax import fusion
 from mmgen_jax.fusion import Condition
@@ -23,8 +23,8 @@ class Guidance(NamedTuple):
     condition: Condition
     coefficients: Float[Array, "passes batch"]
 
-    def tile(self, x: Num[Array, "batch ..."]) -> Num[Array, "rows ..."]:
-        """Repeats a batch for every pass, rows in the order of `condition`'s."""
+    def tile(self, x: Shaped[Array, "batch ..."]) -> Shaped[Array, "rows ..."]:
+        """Repeats a batch, or its keys, for every pass, rows in the order of `condition`'s."""
         return jnp.tile(x, (self.coefficients.shape[0], *(1,) * (x.ndim - 1)))
 
     def combine(self, outputs: Float[Array, "rows ..."]) -> Float[Array, "batch ..."]:

@@ -1,6 +1,6 @@
 """Images from a trained model, for any subset of its modalities."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
-from mmgen_jax import gallery
+from mmgen_jax import fusion, gallery
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.guidance import guide, passes_needed
@@ -45,6 +45,34 @@ def sample(
     encodings = encode(model, params, values, has)
     guidance = guide(params["encoders"]["fusion"], encodings, weights, passes)
     return model.generator.sample(params, state, guidance, keys, options)
+
+
+def reconstruct(
+    model: Model,
+    params: Any,
+    state: Any,
+    images: Float[Array, "batch height width channel"],
+    values: Values,
+    has: Presence,
+) -> Float[Array, "batch height width channel"]:
+    """Images as the family's code gives them back, beside the inputs that they have; pure."""
+    params = gathered(params)
+    condition = fusion.fuse(params["encoders"]["fusion"], encode(model, params, values, has), has)
+    return model.generator.reconstruct(params, state, images, condition)
+
+
+def in_batches(draw: Callable[..., Array], size: int, *arrays: Any) -> np.ndarray:
+    """What a compiled `draw` makes of all rows of host arrays, as uint8 [rows, height, width, 3].
+
+    It is called with `size` rows at a time; where fewer are left, the last one fills up.
+    """
+    rows, pictures = len(jax.tree.leaves(arrays)[0]), []
+    for start in range(0, rows, size):
+        take = np.minimum(np.arange(start, start + size), rows - 1)
+        # numpy's arrays go to every device, of all processes.
+        part = draw(*jax.tree.map(lambda x, take=take: np.asarray(x)[take], arrays))
+        pictures.append(quantise(jax.device_get(part))[: rows - start])
+    return np.concatenate(pictures)
 
 
 class Sampler:
@@ -96,25 +124,25 @@ class Sampler:
         Row i is drawn from seed and i alone, whatever the batch size.
         """
         rows = len(next(iter(has.values())))
-        size, pictures = self._batch_size, []
         passes = passes_needed(list(weights.values()))
-        for start in range(0, rows, size):
-            take = np.minimum(np.arange(start, start + size), rows - 1)
-            # numpy's arrays go to every device, of all processes.
-            cut = lambda x, take=take: np.asarray(x)[take]  # noqa: E731
-            full = {m: np.full(size, weights[m], np.float32) for m in has}
-            part = self._draw(
-                params,
-                state,
-                jax.tree.map(cut, values),
-                jax.tree.map(cut, dict(has)),
-                full,
-                take.astype(np.uint32),
-                np.uint32(seed),
-                passes=passes,
-            )
-            pictures.append(quantise(jax.device_get(part))[: rows - start])
-        return np.concatenate(pictures)
+
+        def draw(*arrays: Any) -> Array:
+            return self._draw(params, state, *arrays, np.uint32(seed), passes=passes)
+
+        full = {m: np.full(rows, weights[m], np.float32) for m in has}
+        numbers = np.arange(rows, dtype=np.uint32)
+        return in_batches(draw, self._batch_size, values, dict(has), full, numbers)
+
+
+def parse(model: Model, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Inputs as a command line has them -> raw values, by modality.
+
+    Raises:
+      InputError: for a modality that the model does not have, or a text that it cannot read.
+    """
+    for name in texts:
+        _check_modality(model, name)
+    return {name: model.modalities[name].parse(text) for name, text in texts.items()}
 
 
 def conditions(
@@ -126,10 +154,7 @@ def conditions(
       InputError: for a modality that the model does not have, or a value that it cannot use.
     """
     for name in raws:
-        if name not in model.modalities:
-            raise InputError(
-                f"the model has no modality {name!r}; it has: {', '.join(model.modalities)}"
-            )
+        _check_modality(model, name)
     values, has = {}, {}
     for name, modality in model.modalities.items():
         value = modality.prepare(raws[name]) if name in raws else modality.absent
@@ -158,3 +183,8 @@ def describe(
         captions.append("\n".join(lines))
         thumbnails.append(pictures)
     return captions, thumbnails
+
+
+def _check_modality(model: Model, name: str) -> None:
+    if name not in model.modalities:
+        raise InputError(f"the run has no modality {name!r}; it has: {', '.join(model.modalities)}")

@@ -37,6 +37,10 @@ class Key(NamedTuple):
 
 ANY = Rule(lambda value: True, "anything")
 FRACTION = Rule(lambda value: 0 <= value <= 1, "0 to 1")
+WIDTHS = Rule(
+    lambda value: bool(value) and all(isinstance(v, int) and v > 0 for v in value),
+    "whole numbers above 0, at least one",
+)
 
 
 def at_least(bound: float | int) -> Rule:
@@ -61,8 +65,9 @@ def name_in(registry: Registry) -> Rule:
 
 KEYS: dict[str, Key] = {}
 GROUPS: dict[str, None] = {}  # an ordered set: a group may have no keys of its own
-Check = Callable[[ConfigDict], None]
+Check = Callable[[ConfigDict, int], None]
 CHECKS: dict[str, Check] = {}  # by group
+GUIDANCE: dict[str, Rule] = {}  # by family: which guidance weights it understands
 
 
 def declare(prefix: str, keys: Mapping[str, Key], check: Check | None = None) -> None:
@@ -71,8 +76,8 @@ def declare(prefix: str, keys: Mapping[str, Key], check: Check | None = None) ->
     Args:
       prefix: the group.
       keys: by name.
-      check: (the group) -> raises InputError for values that cannot work together; called where
-        the modality or the family is used.
+      check: (the group, data.image_size) -> raises InputError for values that cannot work
+        together; called where the modality or the family is used.
 
     Raises:
       InputError: if one of them is declared already.

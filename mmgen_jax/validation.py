@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
-from mmgen_jax.schema import CHECKS, KEYS, leaves
+from mmgen_jax.schema import CHECKS, GUIDANCE, KEYS, leaves
 
 
 def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
@@ -66,8 +66,20 @@ def _check_modalities(config: ConfigDict) -> None:
         split = config[group][name]
         if split.partition("[")[0] not in info.splits:
             raise InputError(f"config.{key} = {split!r}; allowed: {', '.join(info.splits)}")
+    for name in names:
+        check_guidance(
+            f"config.modalities.{name}.guidance", config.modalities[name].guidance, config
+        )
     if config.fusion.present_all + config.fusion.present_none > 1:
         raise InputError("config.fusion.present_all + present_none is over 1; allowed: at most 1")
+
+
+def check_guidance(where: str, weight: float, config: ConfigDict) -> None:
+    """Raises InputError for a guidance weight that the config's family cannot follow."""
+    family = config.generator.name
+    if not GUIDANCE[family].allows(weight):
+        allowed = GUIDANCE[family].describe()
+        raise InputError(f"{where} = {weight:g} with generator {family!r}; allowed: {allowed}")
 
 
 def _check_sizes(config: ConfigDict) -> None:
@@ -77,7 +89,7 @@ def _check_sizes(config: ConfigDict) -> None:
     groups |= {f"modalities.{name}": config.modalities[name] for name in config.modalities.names}
     for group, options in groups.items():
         if group in CHECKS:
-            CHECKS[group](options)
+            CHECKS[group](options, size)
         for name, value in options.items():
             if name.endswith("patch") and size % value:
                 raise InputError(

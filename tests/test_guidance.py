@@ -138,7 +138,7 @@ def test_only_needed_passes_are_counted():
 
 
 def test_a_pass_without_weight_may_hold_anything():
-    condition = fusion.Condition(*(jnp.zeros((6, 1)) for _ in range(5)))
+    condition = fusion.Condition(*(jnp.zeros((6, 1)) for _ in range(5)), experts={})
     guidance = Guidance(condition, jnp.array([[0.0, 0, 1], [0, 2, 0], [1, -1, 0]]).T[:2])
     outputs = jnp.where(guidance.coefficients == 0, jnp.nan, 1.0).reshape(6)
     np.testing.assert_array_equal(guidance.combine(outputs), guidance.coefficients.sum(axis=0))

@@ -125,7 +125,7 @@ def test_nothing_of_the_toys_is_left():
 
 def test_conditions_refuse_what_the_model_does_not_have(toy):
     model = models.build(toys.toy_config(), {"number": {}})
-    with pytest.raises(InputError, match=r"^the model has no modality 'text'; it has: number$"):
+    with pytest.raises(InputError, match=r"^the run has no modality 'text'; it has: number$"):
         conditions(model, {"text": "a cat"}, rows=1)
     with pytest.raises(InputError, match="out of range"):
         conditions(model, {"number": 2.0}, rows=1)

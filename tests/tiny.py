@@ -27,6 +27,14 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
     flow = config.generator.flow
     flow.patch, flow.width, flow.depth, flow.heads = 8, 32, 2, 2
     flow.sample.steps = 2
+    gan, stylegan = config.generator.gan, config.generator.stylegan
+    gan.widths, gan.discriminator_widths = (16, 8), (12, 6)
+    gan.patch, gan.noise, gan.style_width, gan.features = 2, 8, 16, 16
+    stylegan.width, stylegan.mapping_layers = 16, 2
+    stylegan.channel_base, stylegan.channel_max = 64, 16
+    coder = config.generator.autoencoder
+    coder.encoder_widths, coder.decoder_widths = (8, 16), (16, 8)
+    coder.dense_widths, coder.base_width = (32, 32), 16
     for name in ("text", "audio", "image"):
         options = config.modalities[name]
         options.width, options.depth, options.heads = 16, 1, 2

@@ -33,12 +33,18 @@ class Generator(NamedTuple):
       losses: (params, state, images, condition, keys[batch], step) -> Losses.
       sample: (params, state, guidance, keys[batch], options) -> images in [-1, 1]. `options` is
         the config group generator.FAMILY.sample.
+      reconstruct: (params, state, images, condition) -> the images as the family's own code gives
+        them back, in [-1, 1]; None where it has no code.
+      latents: a `latents.Latents`, to blend and mix what pictures are drawn from; None where the
+        family has none.
     """
 
     players: dict[str, tuple[str, ...]]
     init: Callable[..., tuple[Any, Any]]
     losses: Callable[..., Losses]
     sample: Callable[..., Any]
+    reconstruct: Callable[..., Any] | None = None
+    latents: Any = None
 
 
 class GeneratorSpec(NamedTuple):
@@ -51,4 +57,12 @@ class GeneratorSpec(NamedTuple):
     build: Callable[[Any, int, str], Generator]
 
 
-GENERATORS = Registry("generator", {"flow": "mmgen_jax.generators.flow:FLOW"})
+GENERATORS = Registry(
+    "generator",
+    {
+        "flow": "mmgen_jax.generators.flow:FLOW",
+        "autoencoder": "mmgen_jax.generators.autoencoder:AUTOENCODER",
+        "gan": "mmgen_jax.generators.gan:GAN",
+        "stylegan": "mmgen_jax.generators.stylegan:STYLEGAN",
+    },
+)

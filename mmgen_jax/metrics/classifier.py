@@ -136,15 +136,31 @@ def shifted(
 
 def predict(trained: Trained, images: np.ndarray) -> Int[np.ndarray, "batch"]:
     """The class of each picture, uint8 [n, height, width, 3] of any size."""
+    return _read(trained, images)[1].argmax(-1)
+
+
+def features(trained: Trained, images: np.ndarray) -> Float[np.ndarray, "batch feature"]:
+    """What the last hidden layer says of each picture, uint8 [n, height, width, 3]."""
+    return _read(trained, images)[0]
+
+
+def _read(trained: Trained, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(features, logits) of pictures."""
     model = Classifier(len(trained.names))
-    logits = jax.jit(lambda params, x: model.apply({"params": params}, x, None))
+
+    @jax.jit
+    def read(params: Any, x: Any) -> tuple[Any, Any]:
+        hidden = lambda module, method: module.name == "hidden"  # noqa: E731
+        logits, seen = model.apply({"params": params}, x, None, capture_intermediates=hidden)
+        return nn.relu(seen["intermediates"]["hidden"]["__call__"][0]), logits
+
     found = []
     for start in range(0, len(images), BATCH_SIZE):
         part = [normalise(resize(x, trained.image_size)) for x in images[start:][:BATCH_SIZE]]
         blank = [np.zeros_like(part[0])] * (BATCH_SIZE - len(part))  # one shape to compile
-        out = logits(trained.params, np.stack(part + blank))
-        found.append(np.asarray(out)[: len(part)].argmax(-1))
-    return np.concatenate(found)
+        out = read(trained.params, np.stack(part + blank))
+        found.append([np.asarray(x)[: len(part)] for x in out])
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
 def _accuracy(trained: Trained, source: Source, prepare: Any) -> float:
@@ -195,16 +211,24 @@ def default_path(options: Any) -> Path:
     return Path(options.path or f"data/{options.name}") / FILE
 
 
+def of_data(options: Any) -> Trained:
+    """The classifier that was trained for a data set.
+
+    Raises:
+      InputError: if there is none.
+    """
+    remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
+    remedy += f" --config.data.path={options.path}" if options.path else ""
+    return load(default_path(options), remedy)
+
+
 def class_judge(options: Any) -> Judge:
     """Judges by class: an image satisfies any input of a record if it shows the record's label.
 
     Raises:
       InputError: if no judge was trained for the data set.
     """
-    path = default_path(options)
-    remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
-    remedy += f" --config.data.path={options.path}" if options.path else ""
-    trained = load(path, remedy)
+    trained = of_data(options)
 
     def satisfied(
         images: np.ndarray, records: Sequence[Record], modalities: Sequence[str]

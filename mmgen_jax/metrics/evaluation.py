@@ -7,21 +7,22 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from mmgen_jax import gallery
 from mmgen_jax.data import SOURCES, Record, Source
 from mmgen_jax.data.pipeline import drawn, fixed_batch, prepare_example, spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.images import resize
+from mmgen_jax.images import quantise, resize
 from mmgen_jax.metrics import JUDGES
 from mmgen_jax.metrics.nearest import distinct, nearest
 from mmgen_jax.metrics.satisfaction import report, wilson
 from mmgen_jax.registry import Registry
-from mmgen_jax.sampling import Sampler, describe
+from mmgen_jax.sampling import Sampler, describe, in_batches, reconstruct
 from mmgen_jax.training.run import Trained, sample_options
 
 SHOWN = 8  # pictures in a row of a report
+BATCH = 128  # pictures drawn at once
 Section = tuple[str, UInt8[np.ndarray, "height width 3"]]
 
 
@@ -177,12 +178,55 @@ def languages(trained: Trained, count: int, seed: int) -> Evaluation:
     return Evaluation(numbers, sections)
 
 
+def reconstruction(trained: Trained, count: int, seed: int) -> Evaluation:
+    """How well the model's own code gives pictures back, that it was trained on and that not.
+
+    For splits `data.split` and `eval.split` the mean peak signal-to-noise ratio, in dB, of `count`
+    pictures spread over the split, with the inputs that their records have.
+
+    Raises:
+      InputError: if the run's family has no code.
+    """
+    config, model = trained.config, trained.model
+    if model.generator.reconstruct is None:
+        raise InputError(
+            f"metric 'reconstruction' needs a family that reconstructs; {config.generator.name!r}"
+            " does not"
+        )
+    draw = Drawing(trained, seed)
+    numbers, sections = {}, []
+    for split in dict.fromkeys((config.data.split, config.eval.split)):
+        source = draw.open(split)
+        _, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
+        originals = quantise(batch["image"])
+        images = draw.reconstruct(batch["image"], batch["values"], batch["has"])
+        numbers[split] = _level(peak_signal_to_noise(originals, images))
+        heading = f"{split}: {numbers[split]['psnr']:.1f} dB; originals beside reconstructions"
+        print(heading, flush=True)
+        pairs = np.concatenate([originals, images], axis=2)
+        sections.append((heading, draw.grid(pairs, batch["values"], batch["has"], shown=4 * SHOWN)))
+    return Evaluation(numbers, sections)
+
+
+def peak_signal_to_noise(
+    originals: UInt8[np.ndarray, "rows height width 3"],
+    images: UInt8[np.ndarray, "rows height width 3"],
+) -> Float[np.ndarray, "rows"]:
+    """PSNR of each picture, in dB: 10 log10(255^2 / mean squared error).
+
+    One without any error counts as if one value were off by 1, so that means are finite.
+    """
+    error = np.square(originals.astype(np.float64) - images).mean(axis=(1, 2, 3))
+    return 10 * np.log10(255**2 / np.maximum(error, 1 / originals[0].size))
+
+
 EVALUATIONS = Registry(
     "metric",
     {
         "satisfaction": "mmgen_jax.metrics.evaluation:satisfaction",
         "fitting": "mmgen_jax.metrics.evaluation:fitting",
         "languages": "mmgen_jax.metrics.evaluation:languages",
+        "reconstruction": "mmgen_jax.metrics.evaluation:reconstruction",
     },
 )
 
@@ -193,7 +237,7 @@ class Drawing:
     def __init__(self, trained: Trained, seed: int):
         config, model = trained.config, trained.model
         self._trained, self._seed = trained, seed
-        self._sampler = Sampler(model, sample_options(config, None), batch_size=128)
+        self._sampler = Sampler(model, sample_options(config), batch_size=BATCH)
         self._weights = {name: config.modalities[name].guidance for name in model.modalities}
         self.prepare = partial(
             prepare_example, modalities=model.modalities, image_size=config.data.image_size
@@ -241,6 +285,18 @@ class Drawing:
             self._trained.params, self._trained.state, values, has, self._weights, self._seed
         )
 
+    def reconstruct(
+        self,
+        images: Float[np.ndarray, "rows height width 3"],
+        values: Any,
+        has: dict[str, Bool[np.ndarray, "rows"]],
+    ) -> UInt8[np.ndarray, "rows height width 3"]:
+        """Pictures as the model's code gives them back."""
+        trained = self._trained
+        compiled = jax.jit(partial(reconstruct, trained.model))
+        bound = partial(compiled, trained.params, trained.state)
+        return in_batches(bound, min(BATCH, len(images)), images, values, has)
+
     def grid(
         self,
         images: np.ndarray,
@@ -263,15 +319,30 @@ def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [chosen for size in sizes for chosen in itertools.combinations(names, size)]
 
 
-def table(numbers: dict[str, dict[str, Any]], right: str) -> str:
-    """Rates as lines of text, under the heading `right`."""
-    lines = [f"{'given':28s}{right:>16s}{'95% interval':>18s}{'chance':>9s}{'count':>7s}"]
-    for title, row in numbers.items():
-        low, high = row["interval"]
-        interval = f"{low:.1%} - {high:.1%}"
-        cells = f"{row['rate']:16.1%}{interval:>18s}{row['chance']:9.2%}{row['count']:7d}"
-        lines.append(f"{title:28s}{cells}")
-    return "\n".join(lines)
+# What a table shows of a metric's rows, where they have it: its heading, and how it is written.
+COLUMNS = {
+    "rate": ("rate", "{:.1%}"),
+    "psnr": ("PSNR", "{:.2f} dB"),
+    "interval": ("95% interval", "{0[0]:.1%} - {0[1]:.1%}"),
+    "psnr_interval": ("95% interval", "{0[0]:.2f} - {0[1]:.2f}"),
+    "chance": ("chance", "{:.2%}"),
+    "count": ("count", "{:d}"),
+}
+
+
+def table(numbers: dict[str, dict[str, Any]], metric: str) -> str:
+    """A metric's numbers as lines of text, under its name."""
+    shown = [name for name in COLUMNS if all(name in row for row in numbers.values())]
+    lines = [[metric, *(COLUMNS[name][0] for name in shown)]]
+    lines += [
+        [title, *(COLUMNS[name][1].format(row[name]) for name in shown)]
+        for title, row in numbers.items()
+    ]
+    first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        title.ljust(first) + "".join(f"  {x:>{w}}" for x, w in zip(cells, widths, strict=True))
+        for title, *cells in lines
+    )
 
 
 def _rate(right: Bool[np.ndarray, "rows"], chance: float) -> dict[str, Any]:
@@ -281,6 +352,12 @@ def _rate(right: Bool[np.ndarray, "rows"], chance: float) -> dict[str, Any]:
         "chance": chance,
         "interval": list(wilson(int(right.sum()), len(right))),
     }
+
+
+def _level(decibels: Float[np.ndarray, "rows"]) -> dict[str, Any]:
+    mean, error = float(decibels.mean()), float(decibels.std() / len(decibels) ** 0.5)
+    interval = [mean - 1.96 * error, mean + 1.96 * error]
+    return {"psnr": mean, "count": len(decibels), "psnr_interval": interval}
 
 
 def _label(record: Record) -> Any:

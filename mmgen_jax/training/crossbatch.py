@@ -39,6 +39,11 @@ def positions(batch: int) -> Int[Array, "batch"]:
     return first + jnp.arange(batch)
 
 
+def size(x: Shaped[Array, "batch ..."]) -> int:
+    """How many examples the global batch has."""
+    return x.shape[0] * (jax.lax.axis_size(AXIS) if _is_split() else 1)
+
+
 def roll(x: Shaped[Array, "batch ..."]) -> Shaped[Array, "batch ..."]:
     """Each example gets its neighbour's value: a mismatched pairing without fixed points."""
     if not _is_split():

@@ -83,4 +83,5 @@ def build(options: ConfigDict, steps: int) -> optax.GradientTransformation:
             adam_learning_rate=learning_rate(options, options.adamw_learning_rate, steps),
             muon_weight_dimension_numbers=matrix_dimensions,
         )
-    return optax.chain(optax.clip_by_global_norm(options.clip_norm), core)
+    clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+    return optax.chain(clip, core)

@@ -141,16 +141,21 @@ def check_config(workdir: Path, config: ConfigDict, step: int) -> None:
         )
 
 
-def sample_options(config: ConfigDict, steps: int | None) -> ConfigDict:
-    """The family's sampling options, with `steps` instead of the config's if given.
+def sample_options(config: ConfigDict, **chosen: int | float | None) -> ConfigDict:
+    """The family's sampling options, with those that are not None instead of the config's.
 
     Raises:
-      InputError: if the family does not sample in steps.
+      InputError: for one that the family does not have.
     """
     family = config.generator.name
     options = config.generator[family].sample.copy_and_resolve_references()
-    if steps is not None:
-        if "steps" not in options:
-            raise InputError(f"--steps: family {family!r} does not sample in steps")
-        options.steps = steps
+    for name, value in chosen.items():
+        if value is None:
+            continue
+        if name not in options:
+            allowed = ", ".join(options) or "none"
+            raise InputError(
+                f"--{name} with a run of generator {family!r}; its options are: {allowed}"
+            )
+        options[name] = value
     return options

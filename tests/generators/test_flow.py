@@ -51,7 +51,9 @@ def _normal(*shape, seed=0):
 def _condition(rows, seed=0):
     mask = jnp.ones((rows, 3), bool)
     mean, precision = _normal(rows, 2, seed=seed + 1), _normal(rows, 2, seed=seed + 2)
-    return Condition(_normal(rows, 3, 5, seed=seed), mask, sequence_positions(3), mean, precision)
+    return Condition(
+        _normal(rows, 3, 5, seed=seed), mask, sequence_positions(3), mean, precision, {}
+    )
 
 
 def _one_pass(condition):

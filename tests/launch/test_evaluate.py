@@ -28,6 +28,7 @@ def test_a_report_of_every_subset(trained, tmp_path):
     ("flags", "words"),
     [
         (("--metrics=beauty",), ("'beauty'", "satisfaction, fitting")),
+        (("--metrics=reconstruction",), ("'reconstruction'", "'flow'")),
         (("--out=report.txt",), ("--out=report.txt", ".json")),
         (("--workdir=nowhere",), ("nowhere", "no run")),
     ],

@@ -2,18 +2,22 @@
 
 import io
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from mmgen_jax import fusion
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, BadRecord
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
+from mmgen_jax.images import quantise
 from mmgen_jax.metrics import evaluation
 from mmgen_jax.training.run import Trained
 from tests import folders, prepared
-from tests.tiny import open_source, tiny_config, tiny_model
+from tests.tiny import open_source, random_parameters, tiny_config, tiny_model
 
 NAMES = ("text", "label", "audio")
 
@@ -192,6 +196,80 @@ def test_bad_records_are_left_out_if_they_were_in_training(tmp_path, monkeypatch
     config.data.on_bad_record = "raise"
     with pytest.raises(BadRecord, match="record 3"):
         evaluation.fitting(Trained(config, model, {}, {}, 0), 9, 0)
+
+
+def autoencoder(names=("label",)):
+    """A run of an autoencoder with parameters of noise."""
+    config = tiny_config(names)
+    config.generator.name = "autoencoder"
+    model = models.build(config, models.fit(config, open_source(config)))
+    params = random_parameters(lambda key: models.init(model, key)[0])
+    state = jax.jit(lambda: models.init(model, jax.random.key(0))[1])()
+    return Trained(config, model, params, state, 0)
+
+
+def test_reconstruction_is_measured_in_decibels(monkeypatch):
+    """Off by 1 in every third value of training pictures, by k in all of the k-th of the others."""
+    run, asked = autoencoder(), []
+
+    def spoil(self, images, values, has):
+        split = len(asked)
+        source = open_source(run.config, ("train", "test")[split])
+        originals = np.stack([source[i].image for i in spread(source, 4)])
+        np.testing.assert_array_equal(quantise(images), originals)
+        asked.append({name: there.all() for name, there in has.items()})
+        off = np.arange(originals.size).reshape(originals.shape) % 3 == 0
+        by = np.arange(4).reshape(4, 1, 1, 1) if split else off
+        return np.where(originals > 128, originals - by, originals + by).astype(np.uint8)
+
+    monkeypatch.setattr(evaluation.Drawing, "reconstruct", spoil)
+    found = evaluation.reconstruction(run, count=4, seed=0)
+    assert asked == 2 * [{"label": True}]
+    assert found.numbers["train"]["psnr"] == pytest.approx(10 * np.log10(255**2 * 3))
+    # The first is perfect: as if one of its values were off by one.
+    levels = [10 * np.log10(255**2 / error) for error in (1 / (16 * 16 * 3), 1, 4, 9)]
+    test = found.numbers["test"]
+    assert test["psnr"] == pytest.approx(np.mean(levels)) and test["count"] == 4
+    half = 1.96 * np.std(levels) / 2
+    expected = [np.mean(levels) - half, np.mean(levels) + half]
+    assert test["psnr_interval"] == pytest.approx(expected)
+    lines = evaluation.table(found.numbers, "reconstruction").splitlines()
+    assert lines[0].split() == ["reconstruction", "PSNR", "95%", "interval", "count"]
+    assert lines[1].split() == ["train", "52.90", "dB", "52.90", "-", "52.90", "4"]
+    assert [heading[:5] for heading, _ in found.sections] == ["train", "test:"]
+    grid = found.sections[0][1]
+    assert grid.shape[1] > 4 * 2 * 16  # originals beside reconstructions
+
+
+def test_pictures_are_reconstructed_in_batches_with_all_that_they_have(monkeypatch):
+    run = autoencoder()
+    draw = evaluation.Drawing(run, seed=0)
+    monkeypatch.setattr(evaluation, "BATCH", 2)
+    source = open_source(run.config, "test")
+    _, batch = draw.conditions(source, spread(source, 5))
+    found = draw.reconstruct(batch["image"], batch["values"], batch["has"])
+    params, given = run.params, jax.tree.map(jnp.asarray, batch)
+    images, values, has = given["image"], given["values"], given["has"]
+    h = models.encode(run.model, params, values, has)
+    condition = fusion.fuse(params["encoders"]["fusion"], h, has)
+    whole = run.model.generator.reconstruct(params, run.state, images, condition)
+    assert np.abs(found.astype(int) - quantise(np.asarray(whole))).max() <= 1  # of rounding
+    assert found.std() > 0
+
+
+def test_reconstruction_needs_a_family_that_reconstructs(trained):
+    with pytest.raises(InputError, match="^metric 'reconstruction' needs .* 'flow' does not$"):
+        evaluation.reconstruction(trained, 2, 0)
+
+
+def test_a_table_shows_what_all_rows_have():
+    row = {"rate": 0.25, "count": 8, "chance": 0.125, "interval": [0.0625, 0.5], "other": {}}
+    text = evaluation.table({"a": row, "long name": row | {"psnr": 3.0}}, "right")
+    assert text.splitlines() == [
+        "right       rate  95% interval  chance  count",
+        "a          25.0%  6.2% - 50.0%  12.50%      8",
+        "long name  25.0%  6.2% - 50.0%  12.50%      8",
+    ]
 
 
 def test_languages_need_two(trained):

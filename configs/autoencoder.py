@@ -1,0 +1,106 @@
+"""A convolutional autoencoder, the founding example.
+
+    python launch/train.py --config=configs/autoencoder.py:data=shapes,size=tiny \
+        --workdir=runs/autoencoder
+
+Argument:
+  data: shapes (procedural, no download), emoji or digits (`launch/build_dataset.py`), folder, tfds,
+    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
+  modalities: any of text, label, audio, image, joined by +, that the data set has.
+  languages: of captions, joined by +, or all; if not given, en of emoji, else all.
+  size: tiny | small | base, at 32, 64 and 256 pixels; small has the founding widths, base is the
+    founding model, 1.24 G parameters (`nn/autoencoder.py` lists its layers).
+
+Trained with Adam, on batches of 32. What it is good at is to reconstruct:
+
+    python launch/evaluate.py --workdir=runs/autoencoder --metrics=reconstruction --out=report.json
+
+Drawn samples are coarse: codes come from independent Gaussians, as real ones do not.
+
+Expected, size=tiny on two CPU cores: MINUTES; PSNR of unseen pictures.
+small wants a GPU; base one with 40 GB, or several with config.sharding.fsdp.
+"""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mmgen_jax import config as configs
+
+
+class Size(NamedTuple):
+    """What a size fixes."""
+
+    image_size: int
+    encoder_widths: tuple[int, ...]
+    dense_widths: tuple[int, ...]
+    base_width: int
+    decoder_widths: tuple[int, ...]
+    text_width: int
+    text_depth: int
+    fusion_width: int
+
+
+FOUNDING = ((64, 128, 256, 512, 1024), (4096, 4096), 512, (512, 256, 128, 64))
+SIZES = {
+    "tiny": Size(32, (32, 64, 128, 128), (512, 512), 128, (128, 64, 32), 64, 1, 128),
+    "small": Size(64, *FOUNDING, 256, 4, 256),
+    "base": Size(256, *FOUNDING, 384, 6, 384),
+}
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    chosen = configs.parse_argument(
+        argument,
+        {"data": "shapes", "modalities": "text+label", "languages": "", "size": "tiny"},
+    )
+    size = configs.choose("size", chosen["size"], SIZES)
+    config = configs.default()
+    config.generator.name = "autoencoder"
+    config.data.name = chosen["data"]
+    config.modalities.names = configs.modality_names(chosen["modalities"])
+    languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
+    if languages != "all":
+        config.data.languages = tuple(languages.split("+"))
+    _resize(config, size)
+    config.train.batch_size = 32
+    optimizer = config.optimizer.generator  # without weight decay or clipping AdamW is Adam
+    optimizer.name, optimizer.weight_decay, optimizer.clip_norm = "adamw", 0.0, 0.0
+    optimizer.beta2 = 0.999
+    if chosen["size"] == "tiny":
+        _tiny(config)
+    else:
+        _accelerator(config)
+    return config
+
+
+def _resize(config: ConfigDict, size: Size) -> None:
+    config.data.image_size = size.image_size
+    family, text = config.generator.autoencoder, config.modalities.text
+    family.encoder_widths, family.dense_widths = size.encoder_widths, size.dense_widths
+    family.base_width, family.decoder_widths = size.base_width, size.decoder_widths
+    text.width, text.depth, text.heads = size.text_width, size.text_depth, size.text_width // 32
+    config.fusion.width = size.fusion_width
+
+
+def _tiny(config: ConfigDict) -> None:
+    """Learns in minutes on two CPU cores."""
+    config.modalities.text.max_tokens = 16
+    config.objective.reader_depth = 1
+    config.optimizer.generator.learning_rate = 1e-3
+    config.train.steps = 2_000
+
+
+def _accelerator(config: ConfigDict) -> None:
+    """For a GPU or a TPU, in bfloat16."""
+    text, optimizer = config.modalities.text, config.optimizer.generator
+    text.vocabulary_size, text.max_tokens = 16_384, 64
+    optimizer.learning_rate = 2e-4
+    optimizer.warmup_steps = 1_000
+    config.objective.reader_width, config.objective.reader_depth = 256, 4
+    config.objective.reader_heads = 4
+    config.train.dtype = "bfloat16"
+    config.train.steps = 200_000
+    config.train.ema_decay = 0.9999
+    config.data.threads, config.data.workers = 0, 4
+    config.train.sample_every = config.checkpoint.every = 5_000

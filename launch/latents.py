@@ -1,0 +1,68 @@
+"""Shows what a trained run draws between latents, or of mixed ones (gan, stylegan, autoencoder).
+
+python launch/latents.py --workdir=runs/stylegan --grid=mixing --layers=0-3 --label=7 --out=grid.png
+
+interpolation: each row goes from one picture to another, in equal steps of what they are drawn
+from. mixing: each picture has the first one of its row, but of the layers that --layers names what
+the first one of its column has; coarse layers come first (stylegan alone has several).
+"""
+
+import re
+from pathlib import Path
+
+from absl import flags
+
+from mmgen_jax import cli
+from mmgen_jax.errors import InputError
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+OUT = flags.DEFINE_string("out", None, "Picture file (PNG) to write.", required=True)
+GRID = flags.DEFINE_enum("grid", "interpolation", ["interpolation", "mixing"], "What is shown.")
+ROWS = flags.DEFINE_integer("rows", 4, "Rows of pictures.", lower_bound=1)
+COLUMNS = flags.DEFINE_integer("columns", 8, "Pictures in a row.", lower_bound=2)
+LAYERS = flags.DEFINE_string("layers", "0-3", "Of mixing: the first and the last, from 0.")
+STEP = flags.DEFINE_integer(
+    "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
+)
+TRUNCATION = flags.DEFINE_float(
+    "truncation",
+    None,
+    "How far from typical pictures may be (GANs); default: the run's.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+SEED = flags.DEFINE_integer("seed", 0, "Of the latents and the noise.", lower_bound=0)
+given = cli.define_inputs()
+
+
+def main() -> None:
+    out = cli.writable_png("out", OUT.value)
+    layers = parse_layers(LAYERS.value)
+
+    from mmgen_jax import gallery  # imports jax: after the flags are known to be good
+    from mmgen_jax.mixing import Mixer
+    from mmgen_jax.sampling import parse
+    from mmgen_jax.training import run
+
+    trained = run.load(Path(WORKDIR.value), STEP.value)
+    options = run.sample_options(trained.config, truncation=TRUNCATION.value)
+    mixer = Mixer(trained, parse(trained.model, given()), options)
+    if GRID.value == "interpolation":
+        images = mixer.interpolation(ROWS.value, COLUMNS.value, SEED.value)
+    else:
+        images = mixer.mixture(ROWS.value, COLUMNS.value, layers, SEED.value)
+    flat = images.reshape(-1, *images.shape[2:])
+    gallery.save_png(out, gallery.grid(flat, [None] * len(flat), columns=images.shape[1]))
+    print(f"{out}: {GRID.value} of step {trained.step}")
+
+
+def parse_layers(argument: str) -> range:
+    """Reads `0-3`, or one number."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", argument)
+    if not found:
+        raise InputError(f"--layers={argument} is no number, nor two joined by -")
+    return range(int(found[1]), int(found[2] or found[1]) + 1)
+
+
+if __name__ == "__main__":
+    cli.run(main)

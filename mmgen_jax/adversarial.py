@@ -1,0 +1,54 @@
+"""Terms of the game between a generator and a discriminator, for every family that plays it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scores = Float[Array, "batch"]
+
+
+def logistic(score: Scores) -> Scores:
+    """-log p(real) of a score that is a logit: small where the score is high.
+
+    The discriminator pays logistic(real) + logistic(-fake), the generator logistic(fake): the
+    non-saturating game (Goodfellow et al. 2014, section 3).
+    """
+    return jax.nn.softplus(-score)
+
+
+def relativistic(higher: Scores, lower: Scores) -> Scores:
+    """-log p(the first of a pair is the more real one) (Jolicoeur-Martineau 2019, eq. 4).
+
+    The discriminator pays relativistic(real, fake), the generator relativistic(fake, real).
+    """
+    return logistic(higher - lower)
+
+
+def gradient_penalty(score: Callable[[Any], Scores], inputs: Any) -> Scores:
+    """Squared norm of the gradient of each example's score by its own inputs.
+
+    On real images, weighed by gamma / 2, it is R1, on generated ones R2 (Mescheder et al. 2018,
+    eq. 9 and 10).
+
+    Args:
+      score: of a batch.
+      inputs: a tree of arrays [batch, ...].
+    """
+    gradients = jax.grad(lambda x: score(x).sum())(inputs)
+    squares = [jnp.square(g).reshape(g.shape[0], -1).sum(-1) for g in jax.tree.leaves(gradients)]
+    return jnp.stack(squares).sum(0)
+
+
+def lazily(step: Any, every: int, term: Callable[[], Any]) -> Any:
+    """A regulariser at one step in `every`, that many times as large; 0 at the others.
+
+    Its mean over steps is that of the term (Karras et al. 2020, StyleGAN2, section 2.1).
+    """
+    if every == 1:
+        return term()
+    zeros = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(term))  # noqa: E731
+    scaled = lambda: jax.tree.map(lambda x: every * x, term())  # noqa: E731
+    return jax.lax.cond(step % every == 0, scaled, zeros)

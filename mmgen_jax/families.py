@@ -1,0 +1,179 @@
+"""The config keys of every family and of every player, with their checks.
+
+Nothing here imports jax. `config` has all other keys, and is what others import.
+"""
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.nn import augmentations
+from mmgen_jax.schema import (
+    ANY,
+    FRACTION,
+    GUIDANCE,
+    WIDTHS,
+    Check,
+    Key,
+    Rule,
+    above,
+    at_least,
+    declare,
+    one_of,
+)
+
+
+def declare_family(
+    name: str,
+    keys: Mapping[str, Key],
+    sample: Mapping[str, Key],
+    check: Check | None = None,
+    guided: bool = True,
+) -> None:
+    """Declares a family's keys, and those of its sampling; see `schema.declare`.
+
+    One that is not `guided` takes a modality or leaves it: guidance weights 1 and 0 alone.
+    """
+    declare(f"generator.{name}", keys, check)
+    declare(f"generator.{name}.sample", sample)
+    GUIDANCE[name] = at_least(0) if guided else one_of(0, 1)
+
+
+def declare_player(name: str) -> None:
+    """Declares the optimizer of one player."""
+    declare(
+        f"optimizer.{name}",
+        {
+            "name": Key(
+                "adamw", "adamw, or muon on matrices and adamw on the rest", one_of("adamw", "muon")
+            ),
+            "learning_rate": Key(3e-4, "peak learning rate", above(0)),
+            "adamw_learning_rate": Key(3e-4, "of what muon leaves to adamw", above(0)),
+            "warmup_steps": Key(100, "steps of linear warm-up", at_least(0)),
+            "final_fraction": Key(
+                0.0, "learning rate at the end of the cosine, of the peak", FRACTION
+            ),
+            "beta1": Key(0.9, "decay of the first moment", FRACTION),
+            "beta2": Key(0.99, "decay of the second moment", FRACTION),
+            "weight_decay": Key(0.0, "decoupled, on hidden weight matrices only", at_least(0)),
+            "clip_norm": Key(1.0, "largest global gradient norm; 0: any", at_least(0)),
+            "every": Key(1, "the player moves every so many steps", at_least(1)),
+            "start": Key(0, "the player's first step", at_least(0)),
+        },
+    )
+
+
+def _check_gan(options: ConfigDict, image_size: int) -> None:
+    for name in ("widths", "discriminator_widths"):
+        factor = options.patch * 2 ** (len(options[name]) - 1)
+        if image_size % factor:
+            raise InputError(
+                f"config.data.image_size = {image_size} with config.generator.gan.patch ="
+                f" {options.patch} and {len(options[name])} {name}; allowed: multiples of {factor}"
+            )
+
+
+def _check_stylegan(options: ConfigDict, image_size: int) -> None:
+    if image_size & (image_size - 1):
+        raise InputError(
+            f"config.data.image_size = {image_size} with generator 'stylegan'; allowed: powers of 2"
+        )
+
+
+def _check_autoencoder(options: ConfigDict, image_size: int) -> None:
+    factor = 2 ** (len(options.decoder_widths) + 1)
+    if image_size % factor:
+        raise InputError(
+            f"config.data.image_size = {image_size} with config.generator.autoencoder."
+            f"decoder_widths = {options.decoder_widths}; allowed: multiples of {factor}"
+        )
+
+
+declare_player("generator")
+declare_player("discriminator")
+declare_family(
+    "flow",
+    {
+        "patch": Key(8, "side of a patch in pixels", at_least(1)),
+        "width": Key(128, "channels", at_least(8)),
+        "depth": Key(4, "layers", at_least(1)),
+        "heads": Key(4, "attention heads", at_least(1)),
+        "prediction": Key("x", "what the network predicts", one_of("x", "velocity")),
+        "timestep_mean": Key(0.0, "of the logit of the timestep; more is noisier", ANY),
+        "timestep_deviation": Key(1.0, "of the logit of the timestep", above(0)),
+        "base_size": Key(32, "image size without timestep shift", at_least(1)),
+        "remat": Key(False, "recompute activations in the backward pass to save memory", ANY),
+    },
+    {
+        "steps": Key(32, "solver steps", at_least(2)),
+        "solver": Key("heun", "ODE solver", one_of("euler", "heun")),
+        "guidance_from": Key(0.0, "smallest timestep that is guided", FRACTION),
+        "guidance_to": Key(1.0, "largest timestep that is guided", FRACTION),
+    },
+)
+declare_family(
+    "gan",
+    {
+        "objective": Key("r3gan", "the game that is played", one_of("r3gan", "gan_cls")),
+        "noise": Key(64, "channels of the noise", at_least(1)),
+        "patch": Key(1, "side of what one place of the largest map draws", at_least(1)),
+        "widths": Key(
+            (256, 128, 64, 32), "channels of the generator's maps, smallest first", WIDTHS
+        ),
+        "style_width": Key(256, "channels of what is fused at every layer", at_least(8)),
+        "discriminator_widths": Key(
+            (256, 128, 64, 32), "channels of its maps, smallest first", WIDTHS
+        ),
+        "features": Key(256, "of an image, on which conditions are projected", at_least(8)),
+        "gamma": Key(1.0, "weight of R1 and R2 (r3gan)", at_least(0)),
+        "matching_weight": Key(2.0, "of the matching-aware penalty (gan_cls)", at_least(0)),
+        "mismatch_weight": Key(1.0, "of real images with a wrong condition", at_least(0)),
+        "penalty_every": Key(1, "steps between gradient penalties", at_least(1)),
+    },
+    {"truncation": Key(1.0, "scale of the noise; less is less varied", FRACTION)},
+    _check_gan,
+    guided=False,
+)
+declare_family(
+    "stylegan",
+    {
+        "width": Key(512, "channels of a style, and of the noise that it is made of", at_least(1)),
+        "mapping_layers": Key(
+            8, "layers that make a style, and that read a condition", at_least(1)
+        ),
+        "channel_base": Key(16_384, "a map's channels are this over its side", at_least(1)),
+        "channel_max": Key(512, "but at most this", at_least(1)),
+        "mixing": Key(0.9, "probability that two styles are mixed", FRACTION),
+        "gamma": Key(1.0, "weight of R1", at_least(0)),
+        "r1_every": Key(16, "steps between penalties of gradients", at_least(1)),
+        "path_weight": Key(2.0, "of the length of paths", at_least(0)),
+        "path_every": Key(4, "steps between penalties of lengths", at_least(1)),
+        "augment": Key(
+            "blit+geometry+colour",
+            "what the discriminator sees changed, joined by +",
+            Rule(augmentations.is_known, augmentations.ALLOWED),
+        ),
+        "augment_target": Key(0.6, "mean sign of real scores that its probability seeks", ANY),
+        "augment_images": Key(500_000, "images in which it can go from 0 to 1", at_least(1)),
+    },
+    {"truncation": Key(1.0, "how far styles are from their mean; less is typical", FRACTION)},
+    _check_stylegan,
+    guided=False,
+)
+declare_family(
+    "autoencoder",
+    {
+        "encoder_widths": Key(
+            (64, 128, 256, 512, 1024), "channels of what halves the size; the last keeps it", WIDTHS
+        ),
+        "dense_widths": Key((4096, 4096), "of the dense layers before the reshaped one", WIDTHS),
+        "base_width": Key(512, "channels of what the last dense layer is reshaped to", at_least(1)),
+        "decoder_widths": Key(
+            (512, 256, 128, 64), "channels of what doubles the size; RGB doubles it again", WIDTHS
+        ),
+        "moments_decay": Key(0.99, "of the running moments of norms and code", FRACTION),
+    },
+    {"temperature": Key(1.0, "scale of a drawn code's deviation", at_least(0))},
+    _check_autoencoder,
+)

@@ -1,0 +1,254 @@
+"""Family `stylegan`: StyleGAN2 with adaptive augmentation, conditioned on the pooled vector.
+
+Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2), config F,
+and Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA).
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from mmgen_jax.adversarial import gradient_penalty, lazily, logistic
+from mmgen_jax.fusion import Condition
+from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.generators.latents import Latents, linear, sampler
+from mmgen_jax.nn import augmentations
+from mmgen_jax.nn.augment import adapt, augment
+from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis, layer_count, noise_shapes
+from mmgen_jax.training import crossbatch
+
+Images = Float[Array, "batch height width channel"]
+Style = Float[Array, "batch width"]
+Styles = Float[Array, "batch layers width"]
+
+STYLE_MEAN_DECAY = 0.995  # of the mean style, towards which truncation goes
+PATH_MEAN_DECAY = 0.99  # of the mean length of a path (StyleGAN2, appendix B)
+
+
+class Draws(NamedTuple):
+    """All that is random in one example's losses.
+
+    Attributes:
+      z: of the style, and of the one it is mixed with.
+      crossover: first layer of the other style; the number of layers where they are not mixed.
+      noise: of every layer.
+      direction: in the space of images, along which paths are measured.
+      real, fake: keys of the augmentation of either image.
+    """
+
+    z: tuple[Float[Array, "..."], Float[Array, "..."]]
+    crossover: Int[Array, "..."]
+    noise: tuple[Float[Array, "..."], ...]
+    direction: Float[Array, "..."]
+    real: Key[Array, "..."]
+    fake: Key[Array, "..."]
+
+
+def build(options: Any, image_size: int, dtype: str) -> Generator:
+    """StyleGAN2's generator and discriminator, and its two lazy regularisers."""
+    nets = Networks(options, image_size, dtype)
+    drawn = jax.vmap(partial(draw, options.mixing, nets))
+    kinds = augmentations.parse(options.augment)
+
+    def init(key: Key[Array, ""], images: Images, condition: Condition) -> tuple[Any, Any]:
+        state = {
+            "style_mean": jnp.zeros(options.width),
+            "path_mean": jnp.zeros(()),
+            "augment_probability": jnp.zeros(()),
+        }
+        return nets.init(key, images, condition), state
+
+    def losses(
+        params: Any,
+        state: Any,
+        images: Images,
+        condition: Condition,
+        keys: Key[Array, "batch"],
+        step: Any,
+    ) -> Losses:
+        stop = jax.lax.stop_gradient
+        draws = drawn(keys)
+        style, styles = nets.styles(params, draws, condition)
+        fake = nets.synthesise(params, styles, draws.noise)
+        # Neither player teaches the encoders to please the discriminator.
+        seen, probability = stop(condition), state["augment_probability"]
+
+        def score(params: Any, images: Images, keys: Key[Array, "batch"]) -> Any:
+            return nets.judge(params, augment(images, keys, probability, kinds), seen)
+
+        real_score = score(params, images, draws.real)
+        fake_score = score(params, stop(fake), draws.fake)
+        pleasing = crossbatch.mean(logistic(score(stop(params), fake, draws.fake)))
+        game = crossbatch.mean(logistic(real_score) + logistic(-fake_score))
+        r1 = lazily(
+            step,
+            options.r1_every,
+            lambda: crossbatch.mean(
+                gradient_penalty(lambda x: score(params, x, draws.real), images)
+            ),
+        )
+        path, path_mean = path_penalty(options, nets, params, state, styles, draws, step)
+        sign = crossbatch.mean(jnp.sign(real_score))
+        speed = crossbatch.size(images) / options.augment_images
+        moved = {
+            "style_mean": _towards(crossbatch.mean(style), state["style_mean"], STYLE_MEAN_DECAY),
+            "path_mean": path_mean,
+            "augment_probability": adapt(probability, sign, options.augment_target, speed),
+        }
+        metrics = {
+            "adversarial": pleasing,
+            "score_real": crossbatch.mean(real_score),
+            "score_generated": crossbatch.mean(fake_score),
+            "r1": r1,
+            "path_penalty": path,
+            "path_mean": path_mean,
+            "augment_probability": probability,
+            "real_sign": sign,
+        }
+        players = {
+            "generator": pleasing + options.path_weight * path,
+            "discriminator": game + 0.5 * options.gamma * r1,
+        }
+        return Losses(players, stop(moved), metrics, fake)
+
+    def draw_latents(
+        params: Any, state: Any, condition: Condition, keys: Key[Array, "batch"], options: Any
+    ) -> Styles:
+        style = nets.style(params, drawn(keys).z[0], condition)
+        mean = state["style_mean"][None]
+        return nets.everywhere(mean + options.truncation * (style - mean))
+
+    def render(
+        params: Any, state: Any, condition: Condition, latents: Styles, keys: Key[Array, "batch"]
+    ) -> Images:
+        return nets.synthesise(params, latents, drawn(keys).noise)
+
+    latents = Latents(draw_latents, render, linear)
+
+    return Generator(
+        players={
+            "generator": ("encoders", "recovery", "generator"),
+            "discriminator": ("discriminator",),
+        },
+        init=init,
+        losses=losses,
+        sample=sampler(latents),
+        latents=latents,
+    )
+
+
+class Networks:
+    """StyleGAN2's three networks as functions of the parameters."""
+
+    def __init__(self, options: Any, image_size: int, dtype: str):
+        self._options, self.width, self.image_size = options, options.width, image_size
+        self.layers, self.shapes = layer_count(image_size), noise_shapes(image_size)
+        self._sizes = {
+            "image_size": image_size,
+            "channel_base": options.channel_base,
+            "channel_max": options.channel_max,
+            "dtype": jnp.dtype(dtype),
+        }
+        self._synthesis = Synthesis(**self._sizes)
+
+    def _mapping(self, condition: Condition) -> Mapping:
+        features = condition.vector.shape[-1]
+        return Mapping(self.width, features, self.width, self._options.mapping_layers)
+
+    def _discriminator(self, condition: Condition) -> Discriminator:
+        features, layers = condition.vector.shape[-1], self._options.mapping_layers
+        return Discriminator(condition_width=features, mapping_layers=layers, **self._sizes)
+
+    def init(self, key: Key[Array, ""], images: Images, condition: Condition) -> Any:
+        """Fresh parameters of both players."""
+        keys, rows = jax.random.split(key, 3), images.shape[0]
+        z, styles = jnp.zeros((rows, self.width)), jnp.zeros((rows, self.layers, self.width))
+        noise = tuple(jnp.zeros((rows, *shape)) for shape in self.shapes)
+        vector = condition.vector
+        mapping = self._mapping(condition).init(keys[0], z, vector)
+        discriminator = self._discriminator(condition).init(keys[2], images, vector)
+        return {
+            "generator": {
+                "mapping": mapping["params"],
+                "synthesis": self._synthesis.init(keys[1], styles, noise)["params"],
+            },
+            "discriminator": discriminator["params"],
+        }
+
+    def style(self, params: Any, z: Float[Array, "batch z"], condition: Condition) -> Style:
+        """w, of which every layer has its own affine reading."""
+        mapping = {"params": params["generator"]["mapping"]}
+        return self._mapping(condition).apply(mapping, z, condition.vector)
+
+    def styles(self, params: Any, draws: Draws, condition: Condition) -> tuple[Style, Styles]:
+        """(w, w of every layer, mixed with another from the crossover on)."""
+        first, second = (self.style(params, z, condition) for z in draws.z)
+        own = jnp.arange(self.layers)[None] < draws.crossover[:, None]
+        return first, jnp.where(own[..., None], self.everywhere(first), self.everywhere(second))
+
+    def everywhere(self, style: Style) -> Styles:
+        """The same style in every layer."""
+        return jnp.repeat(style[:, None], self.layers, axis=1)
+
+    def synthesise(self, params: Any, styles: Styles, noise: tuple[Array, ...]) -> Images:
+        return self._synthesis.apply({"params": params["generator"]["synthesis"]}, styles, noise)
+
+    def judge(self, params: Any, images: Images, condition: Condition) -> Float[Array, "batch"]:
+        """How real images are, and how well they go with a condition, as logits."""
+        own = {"params": params["discriminator"]}
+        return self._discriminator(condition).apply(own, images, condition.vector)
+
+
+def draw(mixing: float, nets: Networks, key: Key[Array, ""]) -> Draws:
+    """What one example needs; the crossover lies within the layers with probability `mixing`."""
+    keys = jax.random.split(key, 7)
+    normal = jax.random.normal
+    crossover = jax.random.randint(keys[2], (), 1, nets.layers)
+    mixed = jax.random.bernoulli(keys[3], mixing)
+    noise_keys = jax.random.split(keys[4], len(nets.shapes))
+    return Draws(
+        z=(normal(keys[0], (nets.width,)), normal(keys[1], (nets.width,))),
+        crossover=jnp.where(mixed, crossover, nets.layers),
+        noise=tuple(map(normal, noise_keys, nets.shapes)),
+        direction=normal(keys[5], (nets.image_size, nets.image_size, 3)),
+        real=jax.random.fold_in(keys[6], 0),
+        fake=jax.random.fold_in(keys[6], 1),
+    )
+
+
+def path_penalty(
+    options: Any,
+    nets: Networks,
+    params: Any,
+    state: Any,
+    styles: Styles,
+    draws: Draws,
+    step: Any,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(penalty, new mean length): an equal step of w moves the image equally (StyleGAN2, eq. 4).
+
+    Lengths are those of J^T y with y normal in the space of images, over the square root of the
+    number of pixels, as in NVIDIA's code.
+    """
+
+    def measure() -> tuple[Any, Any]:
+        def along(styles: Styles) -> Float[Array, ""]:
+            images = nets.synthesise(params, styles, draws.noise)
+            return (images * draws.direction).sum() / nets.image_size
+
+        lengths = jnp.sqrt(jnp.square(jax.grad(along)(styles)).sum(2).mean(1))
+        mean = _towards(crossbatch.mean(lengths), state["path_mean"], PATH_MEAN_DECAY)
+        return crossbatch.mean(jnp.square(lengths - mean)), mean - state["path_mean"]
+
+    penalty, moved = lazily(step, options.path_every, measure)
+    return penalty, state["path_mean"] + moved / options.path_every
+
+
+def _towards(new: Any, mean: Any, decay: float) -> Any:
+    return decay * mean + (1 - decay) * new
+
+
+STYLEGAN = GeneratorSpec(build)

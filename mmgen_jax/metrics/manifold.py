@@ -1,0 +1,40 @@
+"""Precision and recall of generated pictures, by the neighbourhoods of their features."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+Features = Float[np.ndarray, "batch feature"]
+
+
+def precision_recall(
+    real: Features, generated: Float[np.ndarray, "m feature"], k: int = 3
+) -> tuple[float, float]:
+    """(precision, recall) (Kynkäänniemi et al. 2019, eq. 1 and 2).
+
+    Precision is the share of generated pictures within the reach of a real one: no farther from it
+    than its k-th nearest real neighbour. Recall is the same the other way round: the share of
+    real pictures within the reach of a generated one, low where the model draws too few kinds.
+    """
+    return (
+        float(_within(generated, real, k).mean()),
+        float(_within(real, generated, k).mean()),
+    )
+
+
+def _within(
+    points: Features, references: Float[np.ndarray, "m feature"], k: int
+) -> Bool[np.ndarray, "batch"]:
+    """Whether each point is within the reach of any reference."""
+    # The nearest of a reference's neighbours is itself.
+    reach = np.partition(squared_distances(references, references), k, axis=1)[:, k]
+    return (squared_distances(points, references) <= reach[None]).any(axis=1)
+
+
+def squared_distances(
+    a: Features, b: Float[np.ndarray, "m feature"]
+) -> Float[np.ndarray, "batch m"]:
+    """Squared L2 distances, in float64; of equal points exactly 0."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    # What rounding leaves of the distance of equal points would put them out of a reach of 0.
+    return np.where(squares < 1e-9 * (1 + (b**2).sum(1)[None]), 0, squares)

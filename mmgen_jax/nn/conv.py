@@ -1,0 +1,114 @@
+"""Convolutions whose derivatives are plain convolutions, in every computation.
+
+XLA for CPU runs a convolution fast if its dimensions stand in the usual order. Those of the
+gradients that jax derives do not, and are put in order only in a program's outermost computation:
+inside `lax.cond` (lazy regularisation) or `lax.scan` (accumulation) they took 30 to 200 times as
+long (jax 0.10.2). Here the gradients are written in the usual order. They are convolutions of
+the same kind, so that gradients of gradients are fast too.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Maps = Float[Array, "batch height width channel"]
+Kernel = Float[Array, "kernel_height kernel_width channel features"]
+
+
+class Axis(NamedTuple):
+    """How a kernel goes along one axis: y[o] = sum_t w[t] x'[o stride + t spread - low].
+
+    x' is x with `gap` - 1 zeros between its values; `high` is the padding at its end. Padding may
+    be negative.
+    """
+
+    stride: int
+    low: int
+    high: int
+    gap: int = 1
+    spread: int = 1
+
+
+def convolve(x: Maps, kernel: Kernel, axes: tuple[Axis, Axis]) -> Float[Array, "b h w features"]:
+    """A convolution, in the sense of networks: without flipping the kernel.
+
+    Args:
+      x: images or features.
+      kernel: height, width, channels in, channels out.
+      axes: for height and for width.
+    """
+    return _convolve(axes, x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolve(axes: tuple[Axis, Axis], x: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=[a.stride for a in axes],
+        padding=[(a.low, a.high) for a in axes],
+        lhs_dilation=[a.gap for a in axes],
+        rhs_dilation=[a.spread for a in axes],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _forward(axes: tuple[Axis, Axis], x: Array, kernel: Array) -> tuple[Array, Any]:
+    return _convolve(axes, x, kernel), (x, kernel)
+
+
+def _backward(axes: tuple[Axis, Axis], saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    sizes = tuple(zip(axes, x.shape[1:3], kernel.shape[:2], g.shape[1:3], strict=True))
+    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    to_x = _convolve(tuple(_towards_input(*s) for s in sizes), g, flipped)
+    # Channels are the examples, and examples the channels, of the gradient by the kernel.
+    along = tuple(_towards_kernel(*s) for s in sizes)
+    to_kernel = _convolve(along, x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3))
+    return to_x, to_kernel.transpose(1, 2, 0, 3)
+
+
+def _towards_input(axis: Axis, size: int, taps: int, out: int) -> Axis:
+    """X's gradient: y's, with gaps of the stride, under the flipped kernel."""
+    reach = (taps - 1) * axis.spread
+    low = reach - axis.low
+    high = (size - 1) * axis.gap + reach - (out - 1) * axis.stride - low
+    return Axis(axis.gap, low, high, axis.stride, axis.spread)
+
+
+def _towards_kernel(axis: Axis, size: int, taps: int, out: int) -> Axis:
+    """The kernel's gradient: x under y's gradient, whose values lie a stride apart."""
+    reach = (out - 1) * axis.stride
+    high = (taps - 1) * axis.spread + reach - (size - 1) * axis.gap - axis.low
+    return Axis(axis.spread, axis.low, high, axis.gap, axis.stride)
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _for_linen(
+    x: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    **others: Any,
+) -> Array:
+    """`convolve` as `nn.Conv` calls `jax.lax.conv_general_dilated`."""
+    if others["feature_group_count"] != 1:
+        raise ValueError("grouped convolutions are not written here")
+    if isinstance(padding, str):
+        reach = [(k - 1) * r + 1 for k, r in zip(kernel.shape[:2], rhs_dilation, strict=True)]
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], reach, strides, padding)
+    pairs = zip(strides, padding, lhs_dilation, rhs_dilation, strict=True)
+    return convolve(x, kernel, tuple(Axis(s, *map(int, p), g, r) for s, p, g, r in pairs))
+
+
+Conv = functools.partial(nn.Conv, conv_general_dilated=_for_linen)
+"""`flax.linen.Conv` with the gradients of this file."""

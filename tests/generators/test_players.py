@@ -1,0 +1,93 @@
+"""Families of two players: one step gives each player its own gradient, sharing what it can."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmgen_jax import fusion
+from mmgen_jax import model as models
+from mmgen_jax.model import encode
+from mmgen_jax.objective import objective
+from tests.tiny import open_source, random_parameters, tiny_batch, tiny_config
+
+NAMES = ("text", "label")
+GAMES = {
+    "r3gan": ("gan", {"objective": "r3gan", "penalty_every": 2}),
+    "gan_cls": ("gan", {"objective": "gan_cls", "penalty_every": 2}),
+    "stylegan": ("stylegan", {"r1_every": 2, "path_every": 2}),
+}
+pytestmark = pytest.mark.parametrize("game", GAMES)
+
+
+@functools.lru_cache
+def build(game):
+    """(model, parameters without a zero, state, batch)."""
+    config = tiny_config(NAMES)
+    config.generator.name, options = GAMES[game]
+    config.generator[config.generator.name].update(options)
+    for name in NAMES:
+        config.modalities[name].generated_weight = 0.1
+    model = models.build(config, models.fit(config, open_source(config)))
+    params, _ = random_parameters(lambda key: models.init(model, key))
+    state = jax.jit(lambda key: models.init(model, key)[1])(jax.random.key(0))
+    return model, params, state, tiny_batch(NAMES)
+
+
+def losses(game, params, step):
+    """Both players' losses, and the objective, at a step with all lazy terms or with none."""
+    model, _, state, batch = build(game)
+    total, (_, metrics) = objective(model, params, state, batch, jax.random.key(1), step)
+    return total, metrics
+
+
+def assert_same(ours, theirs):
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
+    assert scale > 0
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * scale), ours, theirs
+    )
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_one_gradient_of_the_sum_is_each_players_own(game, step):
+    model, params, *_ = build(game)
+
+    def of_player(params, player):
+        return losses(game, params, step)[1][f"loss_{player}"]
+
+    together = jax.jit(jax.grad(lambda p: losses(game, p, step)[0]))(params)
+    for player, groups in model.generator.players.items():
+        alone = jax.jit(jax.grad(functools.partial(of_player, player=player)))(params)
+        assert_same({g: together[g] for g in groups}, {g: alone[g] for g in groups})
+        # and a player's loss teaches nobody else
+        for group in alone.keys() - set(groups):
+            assert all((leaf == 0).all() for leaf in jax.tree.leaves(alone[group])), group
+
+
+def test_the_generator_draws_once_for_both_players(game):
+    """One step computes less than the players' steps apart, by a forward pass of the generator."""
+    model, params, state, batch = build(game)
+
+    def operations(function):
+        return jax.jit(function).lower(params).compile().cost_analysis()["flops"]
+
+    def of_player(player):
+        def gradient(params):
+            groups = {g: params[g] for g in model.generator.players[player]}
+            loss = lambda own: losses(game, params | own, 1)[1][f"loss_{player}"]  # noqa: E731
+            return jax.grad(loss)(groups)
+
+        return operations(gradient)
+
+    def drawn(params):
+        h = encode(model, params, batch.values, batch.has)
+        condition = fusion.fuse(params["encoders"]["fusion"], h, batch.has)
+        keys = jax.random.split(jax.random.key(0), batch.index.shape[0])
+        return model.generator.losses(params, state, batch.images, condition, keys, 1).images
+
+    together = operations(jax.grad(lambda params: losses(game, params, 1)[0]))
+    apart = sum(map(of_player, model.generator.players))
+    assert together <= apart - 0.95 * operations(drawn)

@@ -1,0 +1,49 @@
+"""Precision and recall by neighbourhoods."""
+
+import numpy as np
+import pytest
+
+from mmgen_jax.metrics.manifold import precision_recall, squared_distances
+
+
+def brute_force(points, references, k):
+    """The share of points within the reach of a reference, one by one."""
+    inside = 0
+    for point in points:
+        for i, reference in enumerate(references):
+            others = np.delete(references, i, axis=0)
+            reach = np.sort(np.linalg.norm(others - reference, axis=1))[k - 1]
+            if np.linalg.norm(point - reference) <= reach:
+                inside += 1
+                break
+    return inside / len(points)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_it_equals_its_definition(k):
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(40, 3)).astype(np.float32)
+    generated = (0.7 * rng.normal(size=(30, 3)) + 1.5).astype(np.float32)
+    precision, recall = precision_recall(real, generated, k)
+    assert precision == brute_force(generated, real, k)
+    assert recall == brute_force(real, generated, k)
+    assert 0 < recall < 1 and 0 < precision < 1
+
+
+def test_a_model_that_draws_one_picture_of_many_has_precision_without_recall():
+    rng = np.random.default_rng(1)
+    real = rng.normal(size=(200, 8)).astype(np.float32)
+    precision, recall = precision_recall(real, np.repeat(real[:1], 50, axis=0))
+    assert precision == 1
+    assert recall == 1 / 200  # the very same picture, at distance 0 of a reach of 0
+
+
+def test_the_same_pictures_have_both_and_others_neither():
+    real = np.random.default_rng(2).normal(size=(50, 4)).astype(np.float32)
+    assert precision_recall(real, real) == (1, 1)
+    assert precision_recall(real, real + 100) == (0, 0)
+
+
+def test_equal_points_are_at_distance_zero():
+    points = 1e3 * np.random.default_rng(3).normal(size=(20, 64)).astype(np.float32)
+    assert (np.diag(squared_distances(points, points)) == 0).all()
