@@ -142,6 +142,7 @@ declare_family(
         "mapping_layers": Key(
             8, "layers that make a style, and that read a condition", at_least(1)
         ),
+        "mapping_rate": Key(0.01, "learning rate of these, of all others'", above(0)),
         "channel_base": Key(16_384, "a map's channels are this over its side", at_least(1)),
         "channel_max": Key(512, "but at most this", at_least(1)),
         "mixing": Key(0.9, "probability that two styles are mixed", FRACTION),

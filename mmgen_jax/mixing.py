@@ -37,7 +37,7 @@ class Mixer:
         if self._latents is None:
             family = trained.config.generator.name
             raise InputError(f"family {family!r} has no latents to blend or mix")
-        values, has = conditions(model, raws, BATCH_SIZE)
+        values, has = jax.tree.map(jnp.asarray, conditions(model, raws, BATCH_SIZE))
 
         def condition(params: Any) -> Any:
             h = encode(model, params, values, has)

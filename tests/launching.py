@@ -31,6 +31,7 @@ def launch(script: str | Path, *arguments: str | Path) -> Done:
     Code 1 stands for an exception that reached the top, whose traceback begins `err`.
     """
     path = str(ROOT / script)
+    before = set(flags.FLAGS)
     out, err, argv, handlers = io.StringIO(), io.StringIO(), sys.argv, list(logging.root.handlers)
     sys.argv = [path, *map(str, arguments)]
     try:
@@ -44,10 +45,9 @@ def launch(script: str | Path, *arguments: str | Path) -> Done:
             code = _exit_code(path)
     finally:
         sys.argv, logging.root.handlers = argv, handlers
-        for name in list(flags.FLAGS):
-            # The type checks of tests hide which module defined --config and its overrides.
-            module = flags.FLAGS.find_module_defining_flag(name)
-            if module == path or name.partition(".")[0] == "config":
+        for name in set(flags.FLAGS) - before:
+            # absl defines its own once.
+            if not flags.FLAGS.find_module_defining_flag(name).startswith("absl"):
                 delattr(flags.FLAGS, name)
     return Done(code, out.getvalue(), err.getvalue())
 

@@ -144,23 +144,19 @@ class Networks:
     """StyleGAN2's three networks as functions of the parameters."""
 
     def __init__(self, options: Any, image_size: int, dtype: str):
-        self._options, self.width, self.image_size = options, options.width, image_size
-        self.layers, self.shapes = layer_count(image_size), noise_shapes(image_size)
-        self._sizes = {
+        sizes = {
             "image_size": image_size,
             "channel_base": options.channel_base,
             "channel_max": options.channel_max,
             "dtype": jnp.dtype(dtype),
         }
-        self._synthesis = Synthesis(**self._sizes)
-
-    def _mapping(self, condition: Condition) -> Mapping:
-        features = condition.vector.shape[-1]
-        return Mapping(self.width, features, self.width, self._options.mapping_layers)
-
-    def _discriminator(self, condition: Condition) -> Discriminator:
-        features, layers = condition.vector.shape[-1], self._options.mapping_layers
-        return Discriminator(condition_width=features, mapping_layers=layers, **self._sizes)
+        self.width, self.image_size = options.width, image_size
+        self.layers, self.shapes = layer_count(image_size), noise_shapes(image_size)
+        self._mapping = Mapping(
+            width=options.width, layers=options.mapping_layers, lr_multiplier=options.mapping_rate
+        )
+        self._synthesis = Synthesis(**sizes)
+        self._discriminator = Discriminator(mapping_layers=options.mapping_layers, **sizes)
 
     def init(self, key: Key[Array, ""], images: Images, condition: Condition) -> Any:
         """Fresh parameters of both players."""
@@ -168,8 +164,8 @@ class Networks:
         z, styles = jnp.zeros((rows, self.width)), jnp.zeros((rows, self.layers, self.width))
         noise = tuple(jnp.zeros((rows, *shape)) for shape in self.shapes)
         vector = condition.vector
-        mapping = self._mapping(condition).init(keys[0], z, vector)
-        discriminator = self._discriminator(condition).init(keys[2], images, vector)
+        mapping = self._mapping.init(keys[0], z, vector)
+        discriminator = self._discriminator.init(keys[2], images, vector)
         return {
             "generator": {
                 "mapping": mapping["params"],
@@ -181,7 +177,7 @@ class Networks:
     def style(self, params: Any, z: Float[Array, "batch z"], condition: Condition) -> Style:
         """w, of which every layer has its own affine reading."""
         mapping = {"params": params["generator"]["mapping"]}
-        return self._mapping(condition).apply(mapping, z, condition.vector)
+        return self._mapping.apply(mapping, z, condition.vector)
 
     def styles(self, params: Any, draws: Draws, condition: Condition) -> tuple[Style, Styles]:
         """(w, w of every layer, mixed with another from the crossover on)."""
@@ -199,7 +195,7 @@ class Networks:
     def judge(self, params: Any, images: Images, condition: Condition) -> Float[Array, "batch"]:
         """How real images are, and how well they go with a condition, as logits."""
         own = {"params": params["discriminator"]}
-        return self._discriminator(condition).apply(own, images, condition.vector)
+        return self._discriminator.apply(own, images, condition.vector)
 
 
 def draw(mixing: float, nets: Networks, key: Key[Array, ""]) -> Draws:

@@ -89,7 +89,9 @@ class FusionGenerator(nn.Module):
         )
         style = nn.leaky_relu(style, SLOPE)
         style = nn.leaky_relu(nn.Dense(self.style_width, dtype=self.dtype, name="style")(style))
-        x = nn.Dense(base * base * self.widths[0], dtype=self.dtype, name="start")(noise)
+        # Affine layers are the same at every place: where things are must be said here.
+        start = jnp.concatenate([noise, style], axis=-1)
+        x = nn.Dense(base * base * self.widths[0], dtype=self.dtype, name="start")(start)
         x = x.reshape(-1, base, base, self.widths[0])
         for i, width in enumerate(self.widths):
             if i:

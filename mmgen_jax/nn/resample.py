@@ -14,30 +14,32 @@ from jaxtyping import Array, Float
 from mmgen_jax.nn.conv import Axis, convolve
 
 Images = Float[Array, "batch height width channel"]
-Kernel = Float[Array, "size size in out"]
+Resized = Float[Array, "batch new_height new_width channel"]
+Features = Float[Array, "batch new_height new_width out"]
+Kernel = Float[Array, "size size channel out"]
 Taps = tuple[float, ...]
 
 TAPS = (1.0, 3.0, 3.0, 1.0)  # the low-pass filter of StyleGAN2 (Karras et al. 2020)
 
 
-def upsample2(x: Images, taps: Taps = TAPS) -> Images:
+def upsample2(x: Images, taps: Taps = TAPS) -> Resized:
     """Twice the height and width: zeros between the pixels, then the filter, with gain 4."""
     return _both_axes(x, taps, 4.0, 2, 1, ((len(taps) + 1) // 2, len(taps) // 2))
 
 
-def downsample2(x: Images, taps: Taps = TAPS) -> Images:
+def downsample2(x: Images, taps: Taps = TAPS) -> Resized:
     """Half the height and width, which are even: the filter, then every other pixel."""
     return _both_axes(x, taps, 1.0, 1, 2, ((len(taps) - 1) // 2, (len(taps) - 2) // 2))
 
 
-def blur(x: Images, padding: int, taps: Taps = TAPS, gain: float = 1.0) -> Images:
+def blur(x: Images, padding: int, taps: Taps = TAPS, gain: float = 1.0) -> Resized:
     """The filter, on `padding` zeros at each side: 2 * padding + 1 - len(taps) pixels more."""
     return _both_axes(x, taps, gain, 1, 1, (padding, padding))
 
 
 def _both_axes(
     x: Images, taps: Taps, gain: float, up: int, down: int, padding: tuple[int, int]
-) -> Images:
+) -> Resized:
     """The outer product of `taps` with themselves, which sums to `gain`, one axis at a time."""
     scaled = tuple(gain**0.5 * tap / sum(taps) for tap in taps)
     for axis in (1, 2):
@@ -47,7 +49,7 @@ def _both_axes(
 
 def filtered(
     x: Images, taps: Taps, axis: int, up: int, down: int, padding: tuple[int, int]
-) -> Images:
+) -> Resized:
     """Zeros between the pixels, zeros around them, convolution along an axis, some pixels of that.
 
     Args:
@@ -61,10 +63,10 @@ def filtered(
     size, after = x.shape[axis], len(taps) - 1
 
     @jax.custom_vjp
-    def linear(x: Images) -> Images:
+    def linear(x: Images) -> Resized:
         return _shifted_sums(x, taps, axis, up, down, padding)
 
-    def backward(_: None, cotangent: Images) -> tuple[Images]:
+    def backward(_: None, cotangent: Resized) -> tuple[Images]:
         # What was spread is gathered, and the other way round, with the taps in reverse.
         before = after - padding[0]
         spread = (cotangent.shape[axis] - 1) * down + 1
@@ -77,7 +79,7 @@ def filtered(
 
 def _shifted_sums(
     x: Images, taps: Taps, axis: int, up: int, down: int, padding: tuple[int, int]
-) -> Images:
+) -> Resized:
     widths = [(0, 0, 0)] * x.ndim
     widths[axis] = (*padding, up - 1)
     # Without the barrier XLA computes the sums of one axis anew for each tap of the other. A
@@ -91,7 +93,7 @@ def _shifted_sums(
     return functools.reduce(jnp.add, shifted)
 
 
-def transposed_convolution(x: Images, kernel: Kernel) -> Images:
+def transposed_convolution(x: Images, kernel: Kernel) -> Features:
     """Convolution of an image with zeros between its pixels: from n pixels to 2 n + size - 2."""
     return _adjoint(x, _turned(kernel))
 
@@ -101,25 +103,25 @@ def transposed_convolution(x: Images, kernel: Kernel) -> Images:
 
 
 @jax.custom_vjp
-def strided_convolution(x: Images, kernel: Kernel) -> Images:
+def strided_convolution(x: Images, kernel: Kernel) -> Features:
     """Every other pixel of a convolution without padding: from 2 n + size - 2 pixels to n."""
     return convolve(x, kernel, (Axis(2, 0, 0),) * 2)
 
 
 @jax.custom_vjp
-def _adjoint(y: Images, kernel: Kernel) -> Images:
+def _adjoint(y: Features, kernel: Kernel) -> Images:
     padding = len(kernel) - 1
     return convolve(y, _turned(kernel), (Axis(1, padding, padding, gap=2),) * 2)
 
 
 @jax.custom_vjp
-def _kernel_gradient(x: Images, y: Images) -> Kernel:
+def _kernel_gradient(x: Images, y: Features) -> Kernel:
     # Channels are the examples here, and examples the channels.
     examples, kernel = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
     return convolve(examples, kernel, (Axis(1, 0, 0, spread=2),) * 2).transpose(1, 2, 0, 3)
 
 
-def _turned(kernel: Kernel) -> Kernel:
+def _turned(kernel: Kernel) -> Float[Array, "size size out channel"]:
     """By 180 degrees, with the channels that go in and out exchanged."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 

@@ -259,7 +259,7 @@ class Synthesis(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ws: Float[Array, "batch layers width"], noise: Noise | None = None
+        self, ws: Float[Array, "batch layers features"], noise: Noise | None = None
     ) -> Images:
         sizes = image_sizes(self.image_size)
         if ws.shape[1] != layer_count(self.image_size):
@@ -281,7 +281,9 @@ class Synthesis(nn.Module):
         return by_example(image)
 
 
-def minibatch_deviation(x: Images, group: int, channels: int) -> Images:
+def minibatch_deviation(
+    x: Images, group: int, channels: int
+) -> Float[Array, "batch height width more"]:
     """How much examples differ from each other, in new channels (Karras et al. 2018, section 3).
 
     The standard deviation over a group of examples, averaged over pixels and over one of `channels`
@@ -332,8 +334,7 @@ class Discriminator(nn.Module):
         mapped = Mapping(width, self.mapping_layers, name="mapping")(None, condition)
         return (projected * mapped).sum(axis=-1) / width**0.5
 
-    def _convolved(self, images: Images) -> Images:
-        """Features of 4 x 4 pixels."""
+    def _convolved(self, images: Images) -> Float[Array, "batch 4 4 out"]:
         how = dict(clamp=self.clamp, dtype=self.dtype)
         width = channels_at(self.image_size, self.channel_base, self.channel_max)
         x = EqualConv(width, 1, "lrelu", **how, name="from_image")(images)

@@ -68,7 +68,7 @@ def their_layout(path, array):
 
 
 def fill(module, name):
-    """Gives a module of theirs the recipe's parameters; returns ours' names for its own."""
+    """Gives a module of theirs the recipe's parameters, and returns them by our names."""
     ours = {
         path.split("/", 1)[1]: x for path, x in recipe.named(recipe.parameters(name), name).items()
     }
@@ -107,7 +107,6 @@ def generator_numbers(networks, inputs):
     condition = torch.tensor(inputs["condition"])
     ws = generator.mapping(torch.tensor(inputs["z"]), condition)
     images = generator.synthesis(ws, noise_mode="const")
-    silent = generator.synthesis(ws, noise_mode="none")
     direction = their_images(inputs["direction"]) / recipe.IMAGE_SIZE
     gradient = torch.autograd.grad((images * direction).sum(), ws, create_graph=True)[0]
     lengths = gradient.square().sum(2).mean(1).sqrt()
@@ -119,11 +118,10 @@ def generator_numbers(networks, inputs):
     return {
         "w": recipe.thinned(ws[:, 0].detach()),
         "images": recipe.thinned(our_images(images)),
-        "images without noise": recipe.thinned(our_images(silent)),
         "clamped images": recipe.thinned(our_images(clamped)),
         "gradient by ws": recipe.thinned(gradient.detach()),
         "path lengths": recipe.thinned(lengths.detach()),
-        "path penalty": float(penalty),
+        "path penalty": penalty.item(),
         "path penalty's gradient": norms(penalty, parameters),
     }
 
@@ -157,7 +155,7 @@ def discriminator_numbers(networks, inputs):
         "logits of 4": recipe.thinned(discriminator(images[:4], condition[:4]).detach()),
         "plain logits": recipe.thinned(plain(images, None).detach()),
         "gradient by images": recipe.thinned(our_images(gradient)),
-        "r1": float(penalty),
+        "r1": penalty.item(),
         "r1's gradient": norms(penalty, parameters),
     }
 

@@ -43,10 +43,12 @@ def draw(name, *shape):
 
 def inputs():
     """What the networks see, in our layout."""
+    # Coarse, for blurs to leave it, and unlike each other, for the minibatch to have a deviation.
+    coarse = draw("images", BATCH, 8, 8, 3).repeat(4, axis=1).repeat(4, axis=2)
     return {
         "z": draw("z", BATCH, WIDTH),
         "condition": draw("condition", BATCH, CONDITION),
-        "images": draw("images", BATCH, IMAGE_SIZE, IMAGE_SIZE, 3),
+        "images": coarse * np.linspace(0.5, 4, BATCH, dtype=np.float32)[:, None, None, None],
         "direction": draw("direction", BATCH, IMAGE_SIZE, IMAGE_SIZE, 3),
         # NVIDIA's constant noise is the same for all examples.
         "noise": tuple(

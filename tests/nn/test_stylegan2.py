@@ -1,0 +1,450 @@
+"""StyleGAN2's networks: NVIDIA's numbers, the paper's definitions, the minibatch's deviation."""
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmgen_jax.nn import stylegan2
+from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis
+from mmgen_jax.training import crossbatch
+from tests.launching import python
+from tests.nn import stylegan2_recipe as recipe
+from tests.nn.test_resample import defined
+
+GOLDEN = json.loads(Path(__file__).with_name("stylegan2_golden.json").read_text())
+TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+@functools.cache
+def _parameters(name):
+    return jax.tree.map(jnp.asarray, recipe.parameters(name))
+
+
+@functools.cache
+def _inputs():
+    return jax.tree.map(jnp.asarray, recipe.inputs())
+
+
+def _ws(params, z, condition):
+    w = recipe.MAPPING.apply({"params": params["mapping"]}, z, condition)
+    return jnp.repeat(w[:, None], stylegan2.layer_count(recipe.IMAGE_SIZE), axis=1)
+
+
+def _draw(params, ws, noise, network=recipe.SYNTHESIS):
+    return network.apply({"params": params["synthesis"]}, ws, noise)
+
+
+def _judge(params, images, condition, network=recipe.DISCRIMINATOR):
+    return network.apply({"params": params}, images, condition)
+
+
+def _path_penalty(params, inputs):
+    """(penalty, what led to it): the regularisation of path lengths (eq. 4)."""
+    ws = _ws(params, inputs["z"], inputs["condition"])
+
+    def along(ws):
+        images = _draw(params, ws, inputs["noise"])
+        return (images * inputs["direction"]).sum() / recipe.IMAGE_SIZE, images
+
+    gradient, images = jax.grad(along, has_aux=True)(ws)
+    lengths = jnp.sqrt(jnp.square(gradient).sum(axis=2).mean(axis=1))
+    steps = {"w": ws[:, 0], "images": images, "gradient by ws": gradient, "path lengths": lengths}
+    return jnp.square(lengths - recipe.MEAN_LENGTH).mean(), steps
+
+
+def _r1(params, images, condition):
+    """(penalty, what led to it): the norm of the gradient by the images."""
+
+    def total(images):
+        logits = _judge(params, images, condition)
+        return logits.sum(), logits
+
+    gradient, logits = jax.grad(total, has_aux=True)(images)
+    steps = {"logits": logits, "gradient by images": gradient}
+    return jnp.square(gradient).sum(axis=(1, 2, 3)).mean(), steps
+
+
+# NVIDIA's numbers.
+
+
+def _assert_close(found, golden, tolerance=1e-4):
+    found, golden = recipe.thinned(found), {k: np.asarray(v) for k, v in golden.items()}
+    np.testing.assert_allclose(found["values"], golden["values"], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(found["size"], golden["size"], rtol=0, atol=tolerance)
+
+
+def _assert_norms(gradient, golden, prefix):
+    found = recipe.named(jax.tree.map(jnp.linalg.norm, jax.tree.map(jnp.ravel, gradient)), prefix)
+    assert found.keys() == golden.keys()
+    # What is 0 but for rounding is told by what is not.
+    smallest = 1e-6 * max(golden.values())
+    for name, norm in found.items():
+        np.testing.assert_allclose(norm, golden[name], rtol=1e-4, atol=smallest, err_msg=name)
+
+
+def test_generator_and_path_lengths_are_nvidias():
+    golden = GOLDEN["generator"]
+    graded = jax.jit(jax.value_and_grad(_path_penalty, has_aux=True))
+    (penalty, steps), gradient = graded(_parameters("generator"), _inputs())
+    for name, found in steps.items():
+        _assert_close(found, golden[name], 1e-5 if name == "w" else 1e-4)
+    np.testing.assert_allclose(penalty, golden["path penalty"], rtol=1e-4)
+    _assert_norms(gradient, golden["path penalty's gradient"], "generator")
+
+
+def test_clamped_images_are_nvidias():
+    params, inputs = _parameters("generator"), _inputs()
+    ws = _ws(params, inputs["z"], inputs["condition"])
+    draw = jax.jit(functools.partial(_draw, network=recipe.CLAMPED))
+    _assert_close(draw(params, ws, inputs["noise"]), GOLDEN["generator"]["clamped images"])
+
+
+def test_discriminator_and_r1_are_nvidias():
+    golden, inputs = GOLDEN["discriminator"], _inputs()
+    graded = jax.jit(jax.value_and_grad(_r1, has_aux=True))
+    arguments = _parameters("discriminator"), inputs["images"], inputs["condition"]
+    (penalty, steps), gradient = graded(*arguments)
+    _assert_close(steps["logits"], golden["logits"])
+    _assert_close(steps["gradient by images"], golden["gradient by images"], 1e-6)
+    np.testing.assert_allclose(penalty, golden["r1"], rtol=1e-4)
+    _assert_norms(gradient, golden["r1's gradient"], "discriminator")
+
+
+def test_other_discriminators_are_nvidias():
+    golden, inputs = GOLDEN["discriminator"], _inputs()
+    four = inputs["images"][:4], inputs["condition"][:4]
+    _assert_close(jax.jit(_judge)(_parameters("discriminator"), *four), golden["logits of 4"])
+    plain = jax.jit(functools.partial(_judge, network=recipe.PLAIN, condition=None))
+    _assert_close(plain(_parameters("plain"), inputs["images"]), golden["plain logits"])
+
+
+@pytest.mark.parametrize("name", recipe.PUBLISHED)
+def test_published_networks_have_as_many_parameters(name):
+    each = recipe.PUBLISHED[name]
+    size, channels = each["image_size"], dict(channel_base=each["base"], channel_max=512)
+    synthesis = Synthesis(size, **channels)
+    generator = recipe.generator_shapes(
+        Mapping(512, each["mapping"]), synthesis, 512, each["condition"]
+    )
+    network = Discriminator(size, **channels, residual=each["residual"])
+    one = lambda *shape: jax.ShapeDtypeStruct((1, *shape), jnp.float32)  # noqa: E731
+    inputs = one(size, size, 3), one(each["condition"])
+    discriminator = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+    found = [sum(leaf.size for leaf in jax.tree.leaves(x)) for x in (generator, discriminator)]
+    assert found == GOLDEN["counts"][name]
+
+
+# Definitions.
+
+
+@pytest.mark.parametrize("demodulate", (False, True))
+@pytest.mark.parametrize("size, up", ((1, False), (3, False), (3, True)))
+def test_modulated_convolution_is_as_defined(size, up, demodulate):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, 5, 5, 3)), rng.normal(size=(size, size, 3, 4))
+    style = 1 + rng.normal(size=(2, 3))
+    # With kernels of each example's own: zeros between the pixels and the filter come first.
+    padding = size // 2
+    widths = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    wide = defined(x, TAPS, 2, 1, (2 + padding, 2 + padding), 4) if up else np.pad(x, widths)
+    side = wide.shape[1] - size + 1
+    expected = np.zeros((2, side, side, 4))
+    for row in range(2):
+        own = kernel * style[row][:, None]
+        if demodulate:
+            own = own / np.sqrt(np.square(own).sum(axis=(0, 1, 2)) + 1e-8)
+        for i in range(side):
+            for j in range(side):
+                window = wide[row, i : i + size, j : j + size]
+                expected[row, i, j] = np.einsum("hwc,hwco->o", window, own)
+    with jax.enable_x64(True):
+        arrays = map(jnp.asarray, (x, kernel, style))
+        found = stylegan2.modulated_conv(*arrays, demodulate=demodulate, up=up)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_activation_by_hand():
+    x, bias = jnp.array([[-2.0, 0.0, 3.0]]), jnp.array([1.0, -0.5, 0.0])
+    root = 2**0.5
+    leaky = np.array([[-0.2 * root, -0.1 * root, 3 * root]])
+    for options, expected in (
+        (dict(), [[-1, -0.5, 3]]),
+        (dict(activation="lrelu"), leaky),
+        (dict(activation="lrelu", gain=0.5), 0.5 * leaky),
+        (dict(activation="lrelu", clamp=4.0, gain=0.5), [[*0.5 * leaky[0, :2], 2]]),
+        (dict(clamp=0.75), [[-0.75, -0.5, 0.75]]),
+    ):
+        np.testing.assert_allclose(stylegan2.activate(x, bias, **options), expected, rtol=1e-6)
+
+
+def test_demodulated_features_keep_their_deviation():
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    x, kernel, style = normal(4, 16, 16, 64), normal(3, 3, 64, 64), 5 * normal(4, 64)
+    inner = stylegan2.modulated_conv(x, kernel, style)[:, 1:-1, 1:-1]
+    np.testing.assert_allclose(inner.std(axis=(1, 2, 3)), 1, atol=0.1)
+    plain = stylegan2.modulated_conv(x, kernel, style, demodulate=False)
+    assert plain.std() > 50
+
+
+@pytest.mark.parametrize("image_size, layers", ((4, 2), (8, 4), (32, 8), (256, 14), (1024, 18)))
+def test_layers_and_their_noise(image_size, layers):
+    assert stylegan2.layer_count(image_size) == layers
+    shapes = stylegan2.noise_shapes(image_size)
+    sizes = [shape[0] for shape in shapes]
+    assert len(shapes) == layers - 1 and sizes[0] == 4 and sizes[-1] == image_size
+    assert all(shape == (shape[0], shape[0], 1) for shape in shapes)
+    assert sizes == sorted(sizes) and all(sizes.count(size) == 2 for size in sizes[1:])
+
+
+@pytest.mark.parametrize("image_size", (0, 2, 6, 48))
+def test_other_sizes_are_refused(image_size):
+    with pytest.raises(ValueError, match=f"not of {image_size}$"):
+        stylegan2.image_sizes(image_size)
+
+
+# What is new is as the paper has it.
+
+
+@functools.cache
+def _new(name):
+    """Parameters as training begins, of small networks at 8 pixels."""
+    key, row = jax.random.key(0), jnp.zeros((1, 16))
+    channels = recipe.CHANNELS
+    if name == "mapping":
+        return jax.jit(Mapping(64, 2).init)(key, row, row)["params"]
+    if name == "synthesis":
+        return jax.jit(Synthesis(8, **channels).init)(key, jnp.zeros((1, 4, 16)))["params"]
+    network = Discriminator(8, **channels, mapping_layers=1)
+    return jax.jit(network.init)(key, jnp.zeros((1, 8, 8, 3)), row)["params"]
+
+
+@pytest.mark.parametrize("name", ("mapping", "synthesis", "discriminator"))
+def test_parameters_begin_as_the_paper_has_them(name):
+    for path, leaf in recipe.named(_new(name), name).items():
+        assert leaf.dtype == jnp.float32
+        if path.endswith("bias"):
+            np.testing.assert_array_equal(leaf, 1.0 if "style" in path else 0.0)
+        elif path.endswith("noise_strength"):
+            assert leaf.shape == () and leaf == 0
+        else:
+            deviation = 100 if "mapping/dense" in path else 1
+            np.testing.assert_allclose(leaf.std(), deviation, rtol=5 / leaf.size**0.5)
+
+
+def test_gains_at_run_time_keep_the_deviation():
+    x = jax.random.normal(jax.random.key(1), (64, 256))
+    for layer in (
+        stylegan2.EqualDense(256),
+        stylegan2.EqualDense(256, lr_multiplier=0.01),
+    ):
+        out, _ = layer.init_with_output(jax.random.key(0), x)
+        np.testing.assert_allclose(out.std(), 1, atol=0.05)
+    images = x.reshape(4, 16, 16, 16)
+    out, _ = stylegan2.EqualConv(64, 3).init_with_output(jax.random.key(0), images)
+    np.testing.assert_allclose(out[:, 1:-1, 1:-1].std(), 1, atol=0.1)
+
+
+def test_what_is_learned_goes_by_the_multiplier():
+    x = jnp.ones((1, 4))
+    layer = stylegan2.EqualDense(3, lr_multiplier=0.1)
+    params = layer.init(jax.random.key(0), x)
+    gradient = jax.grad(lambda params: layer.apply(params, x).sum())(params)["params"]
+    np.testing.assert_allclose(gradient["kernel"], 0.1 / 2, rtol=1e-6)
+    np.testing.assert_allclose(gradient["bias"], 0.1, rtol=1e-6)
+
+
+def test_noise_counts_by_its_strength():
+    ws = jax.random.normal(jax.random.key(1), (2, 4, 16))
+    shapes = stylegan2.noise_shapes(8)
+    noise = tuple(jax.random.normal(jax.random.key(2), (2, *shape)) for shape in shapes)
+    network = Synthesis(8, **recipe.CHANNELS)
+    draw = jax.jit(lambda params, noise: network.apply({"params": params}, ws, noise))
+    silent = draw(_new("synthesis"), None)
+    np.testing.assert_allclose(draw(_new("synthesis"), noise), silent, atol=1e-6)
+    for layer in range(3):
+        name = ("conv4", "up8", "conv8")[layer]
+        params = jax.tree.map(lambda x: x, _new("synthesis"))
+        params[name]["noise_strength"] = jnp.float32(0.5)
+        loud = draw(params, noise)
+        assert np.abs(loud - silent).mean() > 1e-2
+        # Only this layer's counts, and each row's own.
+        mine = tuple(
+            one.at[0].set(0) if number == layer else 0 * one for number, one in enumerate(noise)
+        )
+        there = draw(params, mine)
+        np.testing.assert_allclose(there[0], silent[0], atol=1e-6)
+        np.testing.assert_allclose(there[1], loud[1], atol=1e-6)
+
+
+def test_every_layer_has_a_w_of_its_own():
+    key, count = jax.random.key(1), stylegan2.layer_count(8)
+    ws = jax.random.normal(key, (2, count, 16))
+    network = Synthesis(8, **recipe.CHANNELS)
+    draw = jax.jit(lambda ws: network.apply({"params": _new("synthesis")}, ws))
+    before = draw(ws)
+    for layer in range(count):
+        after = draw(ws.at[1, layer].multiply(-1))
+        np.testing.assert_array_equal(after[0], before[0])
+        assert np.abs(after[1] - before[1]).mean() > 1e-2
+    with pytest.raises(ValueError, match="4 layers, not 3"):
+        network.apply({"params": _new("synthesis")}, ws[:, 1:])
+
+
+def test_mapping_takes_either_input_or_both():
+    z, condition = jax.random.normal(jax.random.key(1), (2, 3, 16))
+    network = Mapping(64, 2)
+    for inputs in ((z, None), (z, z[:, :0]), (None, condition), (z[:, :0], condition)):
+        w, params = network.init_with_output(jax.random.key(0), *inputs)
+        assert w.shape == (3, 64)
+        assert ("embed" in params["params"]) == (inputs[1] is condition)
+    both = jax.jit(network.apply)
+    w = both({"params": _new("mapping")}, z, condition)
+    # Only the direction of z counts.
+    np.testing.assert_allclose(both({"params": _new("mapping")}, 3 * z, condition), w, atol=1e-5)
+    assert np.abs(both({"params": _new("mapping")}, z, -condition) - w).mean() > 0.1
+
+
+def test_bfloat16_is_close_and_what_comes_out_is_float32():
+    inputs, params = _inputs(), {name: _parameters(name) for name in ("generator", "discriminator")}
+    ws = _ws(params["generator"], inputs["z"], inputs["condition"])
+    outs = []
+    for dtype in map(jnp.dtype, ("float32", "bfloat16")):
+        options = dict(**recipe.CHANNELS, dtype=dtype)
+        draw = functools.partial(_draw, network=Synthesis(recipe.IMAGE_SIZE, **options))
+        judge = functools.partial(_judge, network=Discriminator(recipe.IMAGE_SIZE, **options))
+        images = jax.jit(draw)(params["generator"], ws, inputs["noise"])
+        logits = jax.jit(judge)(params["discriminator"], inputs["images"], inputs["condition"])
+        outs.append((images, logits))
+    for full, half in zip(*outs, strict=True):
+        assert full.dtype == half.dtype == jnp.float32
+        assert 0 < np.abs(full - half).mean() < 0.03 * np.abs(full).mean()
+
+
+# The minibatch's deviation.
+
+
+def test_deviation_by_hand():
+    # Two groups: rows 0 and 2, rows 1 and 3. The first channel differs within them by 2 and 6.
+    x = jnp.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0], [8.0, 5.0]])[:, None, None]
+    x = jnp.broadcast_to(x, (4, 2, 2, 2))
+    out = stylegan2.minibatch_deviation(x, group=2, channels=1)
+    np.testing.assert_array_equal(out[..., :2], x)
+    means = np.array([(1 + 1e-4) / 2, (3 + 1e-4) / 2])
+    np.testing.assert_allclose(out[:, 1, 0, 2], means[[0, 1, 0, 1]], rtol=1e-5)
+    out = stylegan2.minibatch_deviation(x, group=2, channels=2)
+    np.testing.assert_allclose(out[:, 0, 1, 2], [1, 3, 1, 3], rtol=1e-5)
+    np.testing.assert_allclose(out[:, 0, 1, 3], 1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rows, group, used", ((6, 4, 3), (3, 4, 3), (1, 4, 1), (7, 4, 1), (8, 4, 4))
+)
+def test_groups_shrink_to_divide_the_batch(rows, group, used):
+    x = jax.random.normal(jax.random.key(0), (rows, 2, 2, 3))
+    found = stylegan2.minibatch_deviation(x, group=4, channels=1)[..., 3]
+    groups = np.asarray(x).reshape(used, rows // used, -1)
+    expected = np.sqrt(groups.var(axis=0) + 1e-8).mean(axis=1)
+    np.testing.assert_allclose(found[:, 0, 0], np.tile(expected, used), rtol=1e-5)
+
+
+def _judged(images, condition):
+    """(logits, gradient of their sum by the images) of a new network."""
+    network = Discriminator(8, **recipe.CHANNELS, mapping_layers=1)
+    logits = lambda images: network.apply({"params": _new("discriminator")}, images, condition)  # noqa: E731
+    return logits(images), jax.grad(lambda images: logits(images).sum())(images)
+
+
+@pytest.mark.parametrize("shares", (2, 8))
+def test_shares_of_a_batch_are_judged_as_the_whole(shares):
+    """As under pmap: `vmap` binds the axis and has the same collectives."""
+    images = jnp.asarray(recipe.draw("eight", 8, 8, 8, 3))
+    images = images * jnp.arange(1.0, 9.0)[:, None, None, None]
+    condition = jnp.asarray(recipe.draw("conditions", 8, 16))
+    cut = lambda x: x.reshape(shares, -1, *x.shape[1:])  # noqa: E731
+    split = jax.jit(jax.vmap(_judged, axis_name=crossbatch.AXIS))(cut(images), cut(condition))
+    for whole, found in zip(jax.jit(_judged)(images, condition), split, strict=True):
+        np.testing.assert_allclose(found.reshape(whole.shape), whole, atol=1e-5)
+
+
+# A loss that goes through all three networks, and its gradients: eight devices against one.
+ON_DEVICES = """
+import json
+
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType
+
+from mmgen_jax.nn import layout
+from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis
+from mmgen_jax.training import crossbatch, sharding
+from tests.nn import stylegan2_recipe as recipe
+
+mapping, synthesis = Mapping(16, 1), Synthesis(8, **recipe.CHANNELS)
+discriminator = Discriminator(8, **recipe.CHANNELS, mapping_layers=1)
+z, condition, wanted = (recipe.draw(name, 16, 16) for name in ("z", "condition", "wanted"))
+noise = tuple(recipe.draw(f"noise{size}", 16, size, size, 1) for size in (4, 8, 8))
+rows = z, condition, noise, wanted[:, 0]
+
+
+def loss(params, z, condition, noise, wanted):
+    params = layout.gathered(params)
+    w = mapping.apply(params["mapping"], z, condition)
+    images = synthesis.apply(params["synthesis"], jnp.repeat(w[:, None], 4, axis=1), noise)
+    # Unlike each other, so that it matters which examples stand in one group.
+    images = images * (1 + wanted**2)[:, None, None, None]
+    logits = discriminator.apply(params["discriminator"], images, condition)
+    return crossbatch.mean((logits - wanted) ** 2)
+
+
+def graded(params, *rows):
+    return crossbatch.average(jax.value_and_grad(loss)(params, *rows))
+
+
+def init(key):
+    ws, images = jnp.zeros((1, 4, 16)), jnp.zeros((1, 8, 8, 3))
+    return {
+        "mapping": mapping.init(key, z[:1], condition[:1]),
+        "synthesis": synthesis.init(key, ws),
+        "discriminator": discriminator.init(key, images, condition[:1]),
+    }
+
+
+params = jax.jit(init)(jax.random.key(0))
+for layer in ("conv4", "up8", "conv8"):
+    params["synthesis"]["params"][layer]["noise_strength"] += 0.5
+alone = jax.device_get(jax.jit(graded)(params, *rows))
+found = {}
+
+
+def compare(name, together):
+    error = lambda a, b: float(np.abs(a - b).max() / (np.abs(a).max() + 1e-3))
+    found[name] = max(jax.tree.leaves(jax.tree.map(error, alone, jax.device_get(together))))
+
+
+cut = lambda x: x.reshape(8, 2, *x.shape[1:])
+mapped = jax.pmap(graded, crossbatch.AXIS, in_axes=(None, 0, 0, 0, 0), out_axes=None)
+compare("pmap", mapped(params, *jax.tree.map(cut, rows)))
+mesh = jax.make_mesh((2, 2, 2), layout.AXES, (AxisType.Auto,) * 3)
+places, split = sharding.shard(mesh, params), sharding.split(mesh)
+sharded = jax.jit(
+    layout.on_mesh(mesh, graded),
+    in_shardings=(places, *(split,) * 4),
+    out_shardings=(sharding.replicated(mesh), places),
+)
+compare("mesh", sharded(params, *rows))
+print(json.dumps(found))
+"""
+
+
+def test_eight_devices_compute_what_one_does():
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    done = python("-c", ON_DEVICES, XLA_FLAGS=flags)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert len(found) == 2 and max(found.values()) < 1e-4, found
