@@ -26,6 +26,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax import recipes
 
 
 class Size(NamedTuple):
@@ -38,69 +39,32 @@ class Size(NamedTuple):
     decoder_widths: tuple[int, ...]
     text_width: int
     text_depth: int
-    fusion_width: int
 
 
 FOUNDING = ((64, 128, 256, 512, 1024), (4096, 4096), 512, (512, 256, 128, 64))
 SIZES = {
-    "tiny": Size(32, (32, 64, 128, 128), (512, 512), 128, (128, 64, 32), 64, 1, 128),
-    "small": Size(64, *FOUNDING, 256, 4, 256),
-    "base": Size(256, *FOUNDING, 384, 6, 384),
+    "tiny": Size(32, (32, 64, 128, 128), (512, 512), 128, (128, 64, 32), 64, 1),
+    "small": Size(64, *FOUNDING, 256, 4),
+    "base": Size(256, *FOUNDING, 384, 6),
 }
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    chosen = configs.parse_argument(
-        argument,
-        {"data": "shapes", "modalities": "text+label", "languages": "", "size": "tiny"},
-    )
+    config, chosen = recipes.begin(argument, "autoencoder", {})
     size = configs.choose("size", chosen["size"], SIZES)
-    config = configs.default()
-    config.generator.name = "autoencoder"
-    config.data.name = chosen["data"]
-    config.modalities.names = configs.modality_names(chosen["modalities"])
-    languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
-    if languages != "all":
-        config.data.languages = tuple(languages.split("+"))
-    _resize(config, size)
-    config.train.batch_size = 32
-    optimizer = config.optimizer.generator  # without weight decay or clipping AdamW is Adam
+    config.data.image_size = size.image_size
+    family, optimizer = config.generator.autoencoder, config.optimizer.generator
+    family.encoder_widths, family.dense_widths = size.encoder_widths, size.dense_widths
+    family.base_width, family.decoder_widths = size.base_width, size.decoder_widths
+    # Without weight decay and clipping AdamW is Adam.
     optimizer.name, optimizer.weight_decay, optimizer.clip_norm = "adamw", 0.0, 0.0
     optimizer.beta2 = 0.999
     if chosen["size"] == "tiny":
-        _tiny(config)
+        recipes.tiny_inputs(config)
+        optimizer.learning_rate = 1e-3
+        config.train.steps = 2_000
     else:
-        _accelerator(config)
+        recipes.large_inputs(config, size.text_width, size.text_depth)
+        optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
+    config.train.batch_size = 32
     return config
-
-
-def _resize(config: ConfigDict, size: Size) -> None:
-    config.data.image_size = size.image_size
-    family, text = config.generator.autoencoder, config.modalities.text
-    family.encoder_widths, family.dense_widths = size.encoder_widths, size.dense_widths
-    family.base_width, family.decoder_widths = size.base_width, size.decoder_widths
-    text.width, text.depth, text.heads = size.text_width, size.text_depth, size.text_width // 32
-    config.fusion.width = size.fusion_width
-
-
-def _tiny(config: ConfigDict) -> None:
-    """Learns in minutes on two CPU cores."""
-    config.modalities.text.max_tokens = 16
-    config.objective.reader_depth = 1
-    config.optimizer.generator.learning_rate = 1e-3
-    config.train.steps = 2_000
-
-
-def _accelerator(config: ConfigDict) -> None:
-    """For a GPU or a TPU, in bfloat16."""
-    text, optimizer = config.modalities.text, config.optimizer.generator
-    text.vocabulary_size, text.max_tokens = 16_384, 64
-    optimizer.learning_rate = 2e-4
-    optimizer.warmup_steps = 1_000
-    config.objective.reader_width, config.objective.reader_depth = 256, 4
-    config.objective.reader_heads = 4
-    config.train.dtype = "bfloat16"
-    config.train.steps = 200_000
-    config.train.ema_decay = 0.9999
-    config.data.threads, config.data.workers = 0, 4
-    config.train.sample_every = config.checkpoint.every = 5_000

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax import recipes
 
 
 class Size(NamedTuple):
@@ -35,54 +36,36 @@ class Size(NamedTuple):
     heads: int
     text_width: int
     text_depth: int
-    fusion_width: int
 
 
 SIZES = {
-    "tiny": Size(32, 8, 128, 4, 4, 64, 1, 128),
-    "small": Size(64, 4, 384, 12, 6, 256, 4, 256),
-    "base": Size(128, 8, 768, 12, 12, 384, 6, 384),
-    "large": Size(256, 16, 1024, 24, 16, 512, 8, 512),
-    "xl": Size(256, 16, 1152, 28, 18, 768, 12, 768),
+    "tiny": Size(32, 8, 128, 4, 4, 64, 1),
+    "small": Size(64, 4, 384, 12, 6, 256, 4),
+    "base": Size(128, 8, 768, 12, 12, 384, 6),
+    "large": Size(256, 16, 1024, 24, 16, 512, 8),
+    "xl": Size(256, 16, 1152, 28, 18, 768, 12),
 }
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    chosen = configs.parse_argument(
-        argument,
-        {"data": "shapes", "modalities": "text+label", "languages": "", "size": "tiny"},
-    )
+    config, chosen = recipes.begin(argument, "flow", {})
     size = configs.choose("size", chosen["size"], SIZES)
-    config = configs.default()
-    config.data.name = chosen["data"]
-    config.modalities.names = configs.modality_names(chosen["modalities"])
-    languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
-    if languages != "all":
-        config.data.languages = tuple(languages.split("+"))
-    _resize(config, size)
+    config.data.image_size = size.image_size
+    flow = config.generator.flow
+    flow.patch, flow.width, flow.depth, flow.heads = size.patch, size.width, size.depth, size.heads
     if chosen["size"] == "tiny":
         _tiny(config)
-        if chosen["data"] == "emoji":
-            _tiny_emoji(config)
-        if chosen["data"] == "digits":
-            _tiny_digits(config)
     else:
-        _accelerator(config)
+        recipes.large_inputs(config, size.text_width, size.text_depth)
+        config.fusion.pool_tokens = False  # every token of a caption is in the attention
+        optimizer = config.optimizer.generator
+        optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
     return config
-
-
-def _resize(config: ConfigDict, size: Size) -> None:
-    config.data.image_size = size.image_size
-    flow, text = config.generator.flow, config.modalities.text
-    flow.patch, flow.width, flow.depth, flow.heads = size.patch, size.width, size.depth, size.heads
-    text.width, text.depth, text.heads = size.text_width, size.text_depth, size.text_width // 32
-    config.fusion.width = size.fusion_width
 
 
 def _tiny(config: ConfigDict) -> None:
     """Learns in minutes on two CPU cores: pooled condition tokens, and Muon."""
-    config.modalities.text.max_tokens = 16
-    config.objective.reader_depth = 1
+    recipes.tiny_inputs(config)
     config.generator.flow.sample.solver = "euler"
     config.generator.flow.sample.steps = 20
     optimizer = config.optimizer.generator
@@ -93,48 +76,21 @@ def _tiny(config: ConfigDict) -> None:
     for name in config.modalities.names:
         # A short training blurs between what it was asked for and all else; guidance decides.
         config.modalities[name].guidance = 2.0
+    if config.data.name == "emoji":
+        _tiny_emoji(config)
+    if config.data.name == "digits":
+        config.modalities.label.guidance = 3.0  # a class has many handwritings, and they blur
+        config.train.steps = 2_000
 
 
 def _tiny_emoji(config: ConfigDict) -> None:
     """Thousands of names and pictures want more room, and eighty epochs."""
-    flow, text = config.generator.flow, config.modalities.text
+    flow = config.generator.flow
     flow.width, flow.heads = 192, 6
-    text.width, text.depth, text.heads = 128, 2, 4
-    text.vocabulary_size, text.max_tokens = 2_048, 24
     config.modalities.label.guidance = 1.0  # the name says more than its group
-    audio = config.modalities.audio
-    audio.seconds, audio.patch_frames = 3.2, 16  # a spoken name
-    audio.width, audio.depth, audio.heads = 128, 2, 4
     config.train.steps = 4_200
     config.train.sample_every = 1_000
     if len(config.modalities.names) == 1:
         config.fusion.present_all = 0.8  # its only subsets are all and none
     if len(config.data.languages) != 1:  # or all of them: many names of the same picture
-        text.vocabulary_size = 8_192
         config.train.steps = 7_000
-
-
-def _tiny_digits(config: ConfigDict) -> None:
-    """A spoken digit is longer than a tone, and says more."""
-    audio = config.modalities.audio
-    audio.seconds = 0.8
-    audio.width, audio.depth, audio.heads = 128, 2, 4
-    config.modalities.label.guidance = 3.0  # a class has many handwritings, and they blur
-    config.train.steps = 2_000
-
-
-def _accelerator(config: ConfigDict) -> None:
-    """For a GPU or a TPU: every token of a caption in the attention, bfloat16."""
-    config.fusion.pool_tokens = False
-    text, optimizer = config.modalities.text, config.optimizer.generator
-    text.vocabulary_size, text.max_tokens = 16_384, 64
-    optimizer.learning_rate = 2e-4
-    optimizer.warmup_steps = 1_000
-    config.objective.reader_width, config.objective.reader_depth = 256, 4
-    config.objective.reader_heads = 4
-    config.train.dtype = "bfloat16"
-    config.train.batch_size = 256
-    config.train.steps = 200_000
-    config.train.ema_decay = 0.9999
-    config.data.threads, config.data.workers = 0, 4
-    config.train.sample_every = config.checkpoint.every = 5_000

@@ -1,7 +1,23 @@
-"""StyleGAN2 with adaptive augmentation, for labels and any other modality.
+"""StyleGAN2 with adaptive augmentation, conditioned on labels and any other modality.
 
     python launch/train.py --config=configs/stylegan.py:data=digits,modalities=label,size=tiny \
         --workdir=runs/stylegan
+
+Argument:
+  data: shapes (procedural, no download), emoji or digits (`launch/build_dataset.py`), folder, tfds,
+    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
+  modalities: any of text, label, audio, image, joined by +, that the data set has.
+  languages: of captions, joined by +, or all; if not given, en of emoji, else all.
+  size: tiny | small | base | large, at 32, 64, 256 and 1024 pixels; the networks of large are
+    those of StyleGAN2's config F (30.0 M parameters of the generator), those of base half as wide
+    at the larger maps (NVIDIA's `paper256`).
+
+Guidance weights are 1 and 0: an input is given or not; how typical pictures are is --truncation's
+(`launch/sample.py`). Styles can be blended and mixed: `launch/latents.py`.
+
+Expected, size=tiny on two CPU cores (README.md has the figures as measured):
+  digits, label: 15 minutes; the digit that was asked for, by a classifier.
+The larger sizes want a GPU or a TPU.
 """
 
 from typing import NamedTuple
@@ -9,6 +25,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax import recipes
 
 
 class Size(NamedTuple):
@@ -19,44 +36,38 @@ class Size(NamedTuple):
     mapping_layers: int
     channel_base: int
     channel_max: int
+    gamma: float
+    text_width: int
+    text_depth: int
 
 
 SIZES = {
-    "tiny": Size(32, 64, 2, 512, 64),
+    "tiny": Size(32, 64, 2, 512, 64, 1.0, 64, 1),
+    "small": Size(64, 512, 8, 8_192, 512, 0.1, 256, 4),
+    "base": Size(256, 512, 8, 16_384, 512, 1.0, 384, 6),
+    "large": Size(1024, 512, 8, 32_768, 512, 10.0, 512, 8),
 }
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    chosen = configs.parse_argument(
-        argument,
-        {"data": "digits", "modalities": "label", "languages": "", "size": "tiny"},
-    )
+    config, chosen = recipes.begin(argument, "stylegan", {"modalities": "label"})
     size = configs.choose("size", chosen["size"], SIZES)
-    config = configs.default()
-    config.generator.name = "stylegan"
-    config.data.name = chosen["data"]
-    config.modalities.names = configs.modality_names(chosen["modalities"])
-    stylegan = config.generator.stylegan
     config.data.image_size = size.image_size
+    stylegan = config.generator.stylegan
     stylegan.width, stylegan.mapping_layers = size.width, size.mapping_layers
     stylegan.channel_base, stylegan.channel_max = size.channel_base, size.channel_max
-    _tiny(config)
-    return config
-
-
-def _tiny(config: ConfigDict) -> None:
-    text = config.modalities.text
-    text.width, text.depth, text.heads, text.max_tokens = 64, 1, 2, 16
-    config.objective.reader_depth = 1
-    for player in ("generator", "discriminator"):
-        optimizer = config.optimizer[player]
-        optimizer.learning_rate = 2e-3
-        optimizer.beta1, optimizer.beta2, optimizer.clip_norm = 0.0, 0.99, 0
-    config.train.steps = 2_000
-    config.train.ema_decay = 0.995
+    stylegan.gamma = size.gamma
     for name in config.modalities.names:
         config.modalities[name].generated_weight = 0.1
-    if config.data.name == "digits":
-        audio = config.modalities.audio
-        audio.seconds = 0.8
-        audio.width, audio.depth, audio.heads = 128, 2, 4
+    recipes.adversarial_optimizers(config, 2e-3)
+    if chosen["size"] == "tiny":
+        recipes.tiny_inputs(config)
+        stylegan.mapping_rate = 0.1  # a short training cannot wait for styles
+        stylegan.augment_images = 50_000
+        config.train.steps, config.train.ema_decay = 2_400, 0.995
+    else:
+        recipes.large_inputs(config, size.text_width, size.text_depth)
+        for player in ("generator", "discriminator"):
+            config.optimizer[player].final_fraction = 1.0  # a constant rate, as its authors have it
+        config.train.batch_size = 64 if chosen["size"] == "base" else 32
+    return config

@@ -126,7 +126,9 @@ declare_family(
             (256, 128, 64, 32), "channels of its maps, smallest first", WIDTHS
         ),
         "features": Key(256, "of an image, on which conditions are projected", at_least(8)),
-        "gamma": Key(1.0, "weight of R1 and R2 (r3gan)", at_least(0)),
+        "gamma": Key(1.0, "weight of R1 and R2 at first (r3gan)", at_least(0)),
+        "gamma_final": Key(1.0, "the same in the end", at_least(0)),
+        "gamma_steps": Key(1, "steps in which it goes there", at_least(1)),
         "matching_weight": Key(2.0, "of the matching-aware penalty (gan_cls)", at_least(0)),
         "mismatch_weight": Key(1.0, "of real images with a wrong condition", at_least(0)),
         "penalty_every": Key(1, "steps between gradient penalties", at_least(1)),

@@ -138,8 +138,14 @@ def r3gan_discriminator(
 
     r1, r2 = lazily(step, options.penalty_every, penalties)
     metrics = _metrics(real, generated, wrong) | {"r1": r1, "r2": r2}
-    penalty = 0.5 * options.gamma * (r1 + r2)
+    penalty = 0.5 * gamma(options, step) * (r1 + r2)
     return loss + options.mismatch_weight * wrong + penalty, metrics
+
+
+def gamma(options: Any, step: Any) -> Any:
+    """The weight of the penalties, along half a cosine (R3GAN, appendix C)."""
+    left = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / options.gamma_steps, 1.0)))
+    return options.gamma_final + (options.gamma - options.gamma_final) * left
 
 
 def r3gan_generator(critic: Critic, images: Images, fake: Images, condition: Condition) -> Any:

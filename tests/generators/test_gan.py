@@ -107,8 +107,9 @@ def squared_gradient(critic, x, condition):
 
 def test_r3gan_is_relativistic_with_both_penalties(critic, condition):
     real, fake = images(5), images(6)
-    chosen = options(gamma=3.0, mismatch_weight=0.7, penalty_every=1)
-    loss, metrics = gans.r3gan_discriminator(chosen, critic, real, fake, condition, 0)
+    schedule = {"gamma": 4.0, "gamma_final": 2.0, "gamma_steps": 100}  # 3 half-way
+    chosen = options(mismatch_weight=0.7, penalty_every=1, **schedule)
+    loss, metrics = gans.r3gan_discriminator(chosen, critic, real, fake, condition, 50)
     s_real, s_fake = (critic.score(critic.read(x), condition) for x in (real, fake))
     wrong = scores_against_wrong(critic, critic.read(real), condition)
     assert {name for name, _ in wrong} == set(GIVEN) and ("label", 3) not in wrong
@@ -117,6 +118,7 @@ def test_r3gan_is_relativistic_with_both_penalties(critic, condition):
     expected = softplus(s_fake - s_real).mean() + 0.7 * mismatched + 1.5 * sum(penalties)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose([metrics["r1"], metrics["r2"]], penalties, rtol=1e-5)
+    assert [float(gans.gamma(chosen, step)) for step in (0, 100, 500)] == [4, 2, 2]
     pleasing = gans.r3gan_generator(critic, real, fake, condition)
     np.testing.assert_allclose(pleasing, softplus(s_real - s_fake).mean(), rtol=1e-5)
 

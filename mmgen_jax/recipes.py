@@ -1,0 +1,77 @@
+"""What the recipes in configs/ share: each begins with a family and overrides what is its own.
+
+Nothing here imports jax.
+"""
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from mmgen_jax import config as configs
+
+
+def begin(
+    argument: str | None, family: str, defaults: Mapping[str, str]
+) -> tuple[ConfigDict, dict[str, str]]:
+    """What every recipe begins with: (a config of its family, data and modalities, its argument).
+
+    Args:
+      argument: the recipe's, `data=...,modalities=...,languages=...,size=...` and its own keys.
+      family: of generators.
+      defaults: of `argument`'s keys, where they are not shapes, text+label, the data set's and
+        tiny; and of the recipe's own.
+
+    Raises:
+      InputError: as `config.parse_argument` and `config.modality_names` do.
+    """
+    usual = {"data": "shapes", "modalities": "text+label", "languages": "", "size": "tiny"}
+    chosen = configs.parse_argument(argument, usual | dict(defaults))
+    config = configs.default()
+    config.generator.name, config.data.name = family, chosen["data"]
+    config.modalities.names = configs.modality_names(chosen["modalities"])
+    languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
+    if languages != "all":
+        config.data.languages = tuple(languages.split("+"))
+    return config, chosen
+
+
+def tiny_inputs(config: ConfigDict) -> None:
+    """Encoders and recovery for two CPU cores; a spoken word wants more of them than a tone."""
+    text, audio = config.modalities.text, config.modalities.audio
+    text.width, text.depth, text.heads, text.max_tokens = 64, 1, 2, 16
+    config.objective.reader_depth = 1
+    if config.data.name == "emoji":  # thousands of names, which are said in full
+        text.width, text.depth, text.heads = 128, 2, 4
+        text.vocabulary_size, text.max_tokens = 2_048, 24
+        audio.seconds, audio.patch_frames = 3.2, 16
+    if config.data.name == "digits":
+        audio.seconds = 0.8
+    if config.data.name in ("emoji", "digits"):
+        audio.width, audio.depth, audio.heads = 128, 2, 4
+    if len(config.data.languages) != 1 and config.data.name == "emoji":
+        text.vocabulary_size = 8_192  # many names of the same picture
+
+
+def large_inputs(config: ConfigDict, text_width: int, text_depth: int) -> None:
+    """Encoders, recovery and the loop for a GPU or a TPU, in bfloat16."""
+    text = config.modalities.text
+    text.width, text.depth, text.heads = text_width, text_depth, text_width // 32
+    text.vocabulary_size, text.max_tokens = 16_384, 64
+    config.fusion.width = text_width
+    config.objective.reader_width, config.objective.reader_depth = 256, 4
+    config.objective.reader_heads = 4
+    config.train.dtype = "bfloat16"
+    config.train.batch_size = 256
+    config.train.steps = 200_000
+    config.train.ema_decay = 0.9999
+    config.data.threads, config.data.workers = 0, 4
+    config.train.sample_every = config.checkpoint.every = 5_000
+
+
+def adversarial_optimizers(config: ConfigDict, learning_rate: float) -> None:
+    """Adam without momentum and without clipping, for both players (Karras et al. 2018)."""
+    for player in ("generator", "discriminator"):
+        optimizer = config.optimizer[player]
+        optimizer.name, optimizer.learning_rate = "adamw", learning_rate
+        optimizer.beta1, optimizer.beta2 = 0.0, 0.99
+        optimizer.weight_decay, optimizer.clip_norm = 0.0, 0.0
