@@ -18,7 +18,8 @@ METRICS = flags.DEFINE_list(
     "satisfaction: do pictures say all they were asked for, for every subset of inputs;"
     " fitting: is the nearest training picture the right one;"
     " languages: does a caption give the same picture in every one of data.languages;"
-    " reconstruction: how well does the family's own code give pictures back.",
+    " reconstruction: how well does the family's own code give pictures back;"
+    " diversity: do pictures vary as real ones do (precision, recall, classes shown).",
 )
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0

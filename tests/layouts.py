@@ -71,7 +71,7 @@ def start(layout: Layout, *arguments: str | Path) -> list[subprocess.Popen]:
     ]
 
 
-def finish(processes: list[subprocess.Popen], timeout: float = 300) -> list[Done]:
+def finish(processes: list[subprocess.Popen], timeout: float = 900) -> list[Done]:
     """Waits for all of them, and kills them where that takes too long."""
     ended = []
     try:

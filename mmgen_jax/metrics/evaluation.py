@@ -227,6 +227,7 @@ EVALUATIONS = Registry(
         "fitting": "mmgen_jax.metrics.evaluation:fitting",
         "languages": "mmgen_jax.metrics.evaluation:languages",
         "reconstruction": "mmgen_jax.metrics.evaluation:reconstruction",
+        "diversity": "mmgen_jax.metrics.diversity:diversity",
     },
 )
 
@@ -326,6 +327,10 @@ COLUMNS = {
     "interval": ("95% interval", "{0[0]:.1%} - {0[1]:.1%}"),
     "psnr_interval": ("95% interval", "{0[0]:.2f} - {0[1]:.2f}"),
     "chance": ("chance", "{:.2%}"),
+    "precision": ("precision", "{:.3f}"),
+    "recall": ("recall", "{:.3f}"),
+    "classes": ("classes shown", "{:.0%}"),
+    "rarest": ("rarest class", "{:.2f}"),
     "count": ("count", "{:d}"),
 }
 

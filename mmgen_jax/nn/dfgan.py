@@ -143,7 +143,8 @@ class ProjectionDiscriminator(nn.Module):
         self.blocks = [DownBlock(width, self.dtype) for width in self.widths[-2::-1]]
         self.last = Conv(self.widths[0], (3, 3), dtype=self.dtype)
         self.hidden_features = nn.Dense(self.features)
-        self.plain = nn.Dense(1)
+        # Without bias: where only differences of scores count, it would wander.
+        self.plain = nn.Dense(1, use_bias=False)
         self.pooled = Projection(self.features)
         self.each = {name: Projection(self.features) for name in self.modalities}
 

@@ -54,16 +54,17 @@ def channels_at(size: int, channel_base: int, channel_max: int) -> int:
 
 def activate(
     x: Float[Array, "batch ... features"],
-    bias: Float[Array, "features"],
+    bias: Float[Array, "features"] | None,
     activation: Activation = "linear",
     gain: float = 1.0,
     clamp: float | None = None,
 ) -> Float[Array, "batch ... features"]:
     """Bias, activation and gain; leaky ReLU (slope 0.2) has a gain of sqrt(2) of its own.
 
-    `clamp`, times `gain`, bounds what comes out (Karras et al. 2020, ADA, appendix D.1).
+    `clamp`, times `gain`, bounds what comes out: 256 where NVIDIA trains in half precision.
     """
-    x = x + jnp.expand_dims(bias.astype(x.dtype), range(x.ndim - 1))
+    if bias is not None:
+        x = x + jnp.expand_dims(bias.astype(x.dtype), range(x.ndim - 1))
     if activation == "lrelu":
         x = 2**0.5 * jax.nn.leaky_relu(x, 0.2)
     x = gain * x
@@ -127,9 +128,8 @@ class EqualConv(nn.Module):
     def __call__(self, x: Images) -> Float[Array, "batch down_height down_width out"]:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
-        bias = jnp.zeros(self.features)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, bias.shape)
+        zeros = nn.initializers.zeros
+        bias = self.param("bias", zeros, (self.features,)) if self.use_bias else None
         kernel = (kernel / (shape[0] * shape[1] * shape[2]) ** 0.5).astype(self.dtype)
         x = x.astype(self.dtype)
         if not self.down:

@@ -96,6 +96,23 @@ def named(tree, prefix):
     }
 
 
+def filtered(x, taps, up, down, padding, gain):
+    """By definition: zeros between and around the pixels, the filter turned, every `down`-th."""
+    taps = np.asarray(taps) / np.sum(taps)
+    kernel = gain * np.outer(taps, taps)
+    batch, height, width, channel = x.shape
+    spread = np.zeros((batch, (height - 1) * up + 1, (width - 1) * up + 1, channel))
+    spread[:, ::up, ::up] = x
+    padded = np.pad(spread, ((0, 0), padding, padding, (0, 0)))
+    rows, columns = (size - len(taps) + 1 for size in padded.shape[1:3])
+    out = np.zeros((batch, rows, columns, channel))
+    for row in range(rows):
+        for column in range(columns):
+            window = padded[:, row : row + len(taps), column : column + len(taps)]
+            out[:, row, column] = np.einsum("bhwc,hw->bc", window, kernel[::-1, ::-1])
+    return out[:, ::down, ::down]
+
+
 def thinned(x):
     """About a hundred numbers that stand for an array, and its root mean square."""
     x = np.asarray(x, np.float64)

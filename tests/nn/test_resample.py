@@ -15,23 +15,6 @@ GOLDEN = json.loads(Path(__file__).with_name("stylegan2_golden.json").read_text(
 ODD = (1.0, 2.0, 4.0, 1.0, 3.0)  # no symmetry, and a pixel in the middle
 
 
-def defined(x, taps, up, down, padding, gain):
-    """Loops over pixels: zeros in between, zeros around, the filter turned, every `down`-th."""
-    taps = np.asarray(taps) / np.sum(taps)
-    kernel = gain * np.outer(taps, taps)
-    batch, height, width, channel = x.shape
-    spread = np.zeros((batch, (height - 1) * up + 1, (width - 1) * up + 1, channel))
-    spread[:, ::up, ::up] = x
-    padded = np.pad(spread, ((0, 0), padding, padding, (0, 0)))
-    rows, columns = (size - len(taps) + 1 for size in padded.shape[1:3])
-    out = np.zeros((batch, rows, columns, channel))
-    for row in range(rows):
-        for column in range(columns):
-            window = padded[:, row : row + len(taps), column : column + len(taps)]
-            out[:, row, column] = np.einsum("bhwc,hw->bc", window, kernel[::-1, ::-1])
-    return out[:, ::down, ::down]
-
-
 FUNCTIONS = {
     # For each number of taps: their padding.
     "upsample2": (resample.upsample2, dict(up=2, down=1, gain=4), {4: (2, 2), 5: (3, 2)}),
@@ -51,7 +34,7 @@ def test_filters_are_as_defined(name, taps):
     with jax.enable_x64(True):
         x = np.random.default_rng(0).normal(size=(2, 6, 8, 3))
         found = function(jnp.asarray(x), taps)
-        expected = defined(x, taps, padding=padding[len(taps)], **options)
+        expected = recipe.filtered(x, taps, padding=padding[len(taps)], **options)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
@@ -76,14 +59,16 @@ def plain_filter(x, taps, axis, up, down, padding):
     return resample._shifted_sums(x, taps, axis, up, down, padding)
 
 
-@pytest.mark.parametrize("padding", ((2, 2), (3, 1), (0, 0), (1, 4)))
-@pytest.mark.parametrize("up, down", ((1, 1), (2, 1), (1, 2), (2, 3)))
+@pytest.mark.parametrize(
+    "up, down, padding", ((1, 1, (2, 2)), (2, 1, (3, 1)), (1, 2, (1, 4)), (2, 3, (0, 0)))
+)
 def test_derivatives_of_filters_are_those_of_jax(up, down, padding):
     arguments = (recipe.TAPS[1], 1, up, down, padding)
 
     def derivatives(function):
         value = lambda x: jnp.tanh(function(x, *arguments)).sum()  # noqa: E731
-        return jax.grad(value), jax.grad(lambda x: jnp.square(jax.grad(value)(x)).sum())
+        penalty = lambda x: jnp.square(jax.grad(value)(x)).sum()  # noqa: E731
+        return jax.jit(jax.grad(value)), jax.jit(jax.grad(penalty))
 
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3, 2)))
@@ -104,7 +89,7 @@ def jax_transposed(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, (2, 2), None, numbers)
 
 
-@pytest.mark.parametrize("size", (1, 3, 5))
+@pytest.mark.parametrize("size", (1, 3))
 @pytest.mark.parametrize(
     "ours, theirs",
     (

@@ -15,7 +15,6 @@ from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis
 from mmgen_jax.training import crossbatch
 from tests.launching import python
 from tests.nn import stylegan2_recipe as recipe
-from tests.nn.test_resample import defined
 
 GOLDEN = json.loads(Path(__file__).with_name("stylegan2_golden.json").read_text())
 TAPS = (1.0, 3.0, 3.0, 1.0)
@@ -152,7 +151,9 @@ def test_modulated_convolution_is_as_defined(size, up, demodulate):
     # With kernels of each example's own: zeros between the pixels and the filter come first.
     padding = size // 2
     widths = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    wide = defined(x, TAPS, 2, 1, (2 + padding, 2 + padding), 4) if up else np.pad(x, widths)
+    wide = (
+        recipe.filtered(x, TAPS, 2, 1, (2 + padding, 2 + padding), 4) if up else np.pad(x, widths)
+    )
     side = wide.shape[1] - size + 1
     expected = np.zeros((2, side, side, 4))
     for row in range(2):
@@ -312,16 +313,14 @@ def test_mapping_takes_either_input_or_both():
 
 
 def test_bfloat16_is_close_and_what_comes_out_is_float32():
-    inputs, params = _inputs(), {name: _parameters(name) for name in ("generator", "discriminator")}
-    ws = _ws(params["generator"], inputs["z"], inputs["condition"])
-    outs = []
+    ws, condition = jnp.asarray(recipe.draw("ws", 4, 4, 16)), jnp.asarray(recipe.draw("c", 4, 16))
+    images, outs = jnp.asarray(recipe.draw("small", 4, 8, 8, 3)), []
     for dtype in map(jnp.dtype, ("float32", "bfloat16")):
         options = dict(**recipe.CHANNELS, dtype=dtype)
-        draw = functools.partial(_draw, network=Synthesis(recipe.IMAGE_SIZE, **options))
-        judge = functools.partial(_judge, network=Discriminator(recipe.IMAGE_SIZE, **options))
-        images = jax.jit(draw)(params["generator"], ws, inputs["noise"])
-        logits = jax.jit(judge)(params["discriminator"], inputs["images"], inputs["condition"])
-        outs.append((images, logits))
+        judge = Discriminator(8, **options, mapping_layers=1).apply
+        drawn = jax.jit(Synthesis(8, **options).apply)({"params": _new("synthesis")}, ws)
+        judged = jax.jit(judge)({"params": _new("discriminator")}, images, condition)
+        outs.append((drawn, judged))
     for full, half in zip(*outs, strict=True):
         assert full.dtype == half.dtype == jnp.float32
         assert 0 < np.abs(full - half).mean() < 0.03 * np.abs(full).mean()
@@ -442,6 +441,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_compute_what_one_does():
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     done = python("-c", ON_DEVICES, XLA_FLAGS=flags)

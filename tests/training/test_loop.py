@@ -19,6 +19,7 @@ from mmgen_jax.training.interrupts import Interrupted
 from mmgen_jax.training.logbook import Logbook
 from tests import toys
 from tests.runs import everything, logged
+from tests.tiny import tiny_config
 
 STEPS = 12
 
@@ -218,6 +219,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(
     assert "\n" not in message
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["4"]
     assert everything(tmp_path, 4) == everything(whole[0], 4)
+
+
+def test_a_game_that_diverges_stops_with_a_clear_line(tmp_path):
+    """Two real players, one of which leaps: the checkpoint before that stays the newest."""
+    config = tiny_config(("label",))
+    config.generator.name = "gan"
+    config.train.steps, config.train.log_every, config.checkpoint.every = 2, 2, 2
+    loop.train(config, tmp_path)
+    good = everything(tmp_path, 2)
+    config.train.steps, config.checkpoint.every = 20, 10
+    config.optimizer.discriminator.update(learning_rate=1e30, clip_norm=0.0)
+    with pytest.raises(loop.NotFinite) as stop:
+        loop.train(config, tmp_path, accept_config_change=True)
+    found = re.fullmatch(
+        r"\w+ is (nan|-?inf) at step (\d+); the last checkpoint .*", str(stop.value)
+    )
+    assert 3 <= int(found[2]) < 10
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+    assert everything(tmp_path, 2) == good
 
 
 def test_a_bad_record_stops_the_run_and_is_named(tmp_path, monkeypatch):
