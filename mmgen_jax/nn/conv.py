@@ -65,12 +65,21 @@ def _forward(axes: tuple[Axis, Axis], x: Array, kernel: Array) -> tuple[Array, A
 def _backward(axes: tuple[Axis, Axis], saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     sizes = tuple(zip(axes, x.shape[1:3], kernel.shape[:2], g.shape[1:3], strict=True))
-    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    to_x = _convolve(tuple(_towards_input(*s) for s in sizes), g, flipped)
+    to_x = _convolve(tuple(_towards_input(*s) for s in sizes), g, turned(kernel))
     # Channels are the examples, and examples the channels, of the gradient by the kernel.
-    along = tuple(_towards_kernel(*s) for s in sizes)
-    to_kernel = _convolve(along, x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3))
-    return to_x, to_kernel.transpose(1, 2, 0, 3)
+    if all(axis.gap == 1 for axis in axes):
+        along = tuple(_towards_kernel(*s) for s in sizes)
+        to_kernel = _convolve(along, x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3))
+        return to_x, to_kernel.transpose(1, 2, 0, 3)
+    # The same sums with x as the kernel: less than a quarter of the work, as it has no gaps then.
+    along = tuple(_towards_turned_kernel(*s) for s in sizes)
+    to_kernel = _convolve(along, g.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3))
+    return to_x, turned(to_kernel.transpose(1, 2, 0, 3))
+
+
+def turned(kernel: Kernel) -> Float[Array, "kernel_height kernel_width features channel"]:
+    """By 180 degrees, with the channels that go in and out exchanged."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
 def _towards_input(axis: Axis, size: int, taps: int, out: int) -> Axis:
@@ -86,6 +95,14 @@ def _towards_kernel(axis: Axis, size: int, taps: int, out: int) -> Axis:
     reach = (out - 1) * axis.stride
     high = (taps - 1) * axis.spread + reach - (size - 1) * axis.gap - axis.low
     return Axis(axis.spread, axis.low, high, axis.gap, axis.stride)
+
+
+def _towards_turned_kernel(axis: Axis, size: int, taps: int, out: int) -> Axis:
+    """The turned kernel's gradient: y's under x, whose values lie a gap apart."""
+    reach = (taps - 1) * axis.spread
+    low = reach - axis.low
+    high = reach + (size - 1) * axis.gap - (out - 1) * axis.stride - low
+    return Axis(axis.spread, low, high, axis.stride, axis.gap)
 
 
 _convolve.defvjp(_forward, _backward)

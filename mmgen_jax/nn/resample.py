@@ -93,48 +93,12 @@ def _shifted_sums(
     return functools.reduce(jnp.add, shifted)
 
 
-def transposed_convolution(x: Images, kernel: Kernel) -> Features:
-    """Convolution of an image with zeros between its pixels: from n pixels to 2 n + size - 2."""
-    return _adjoint(x, _turned(kernel))
-
-
-# The scalar product of y with strided_convolution(x, kernel) is linear in all three: these three
-# functions are its derivatives, by y, x and kernel, and so each other's.
-
-
-@jax.custom_vjp
 def strided_convolution(x: Images, kernel: Kernel) -> Features:
     """Every other pixel of a convolution without padding: from 2 n + size - 2 pixels to n."""
     return convolve(x, kernel, (Axis(2, 0, 0),) * 2)
 
 
-@jax.custom_vjp
-def _adjoint(y: Features, kernel: Kernel) -> Images:
+def transposed_convolution(x: Images, kernel: Kernel) -> Features:
+    """Convolution of an image with zeros between its pixels: from n pixels to 2 n + size - 2."""
     padding = len(kernel) - 1
-    return convolve(y, _turned(kernel), (Axis(1, padding, padding, gap=2),) * 2)
-
-
-@jax.custom_vjp
-def _kernel_gradient(x: Images, y: Features) -> Kernel:
-    # Channels are the examples here, and examples the channels.
-    examples, kernel = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
-    return convolve(examples, kernel, (Axis(1, 0, 0, spread=2),) * 2).transpose(1, 2, 0, 3)
-
-
-def _turned(kernel: Kernel) -> Float[Array, "size size out channel"]:
-    """By 180 degrees, with the channels that go in and out exchanged."""
-    return kernel[::-1, ::-1].swapaxes(2, 3)
-
-
-strided_convolution.defvjp(
-    lambda x, kernel: (strided_convolution(x, kernel), (x, kernel)),
-    lambda saved, y: (_adjoint(y, saved[1]), _kernel_gradient(saved[0], y)),
-)
-_adjoint.defvjp(
-    lambda y, kernel: (_adjoint(y, kernel), (y, kernel)),
-    lambda saved, x: (strided_convolution(x, saved[1]), _kernel_gradient(x, saved[0])),
-)
-_kernel_gradient.defvjp(
-    lambda x, y: (_kernel_gradient(x, y), (x, y)),
-    lambda saved, kernel: (_adjoint(saved[1], kernel), strided_convolution(saved[0], kernel)),
-)
+    return convolve(x, kernel, (Axis(1, padding, padding, gap=2),) * 2)
