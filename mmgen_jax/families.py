@@ -179,4 +179,5 @@ declare_family(
     },
     {"temperature": Key(1.0, "scale of a drawn code's deviation", at_least(0))},
     _check_autoencoder,
+    guided=False,
 )

@@ -164,6 +164,39 @@ def test_the_patch_of_a_modality_that_is_not_used_is_free():
     assert_refused(config, "config.modalities.image.patch = 7", "divisors")
 
 
+@pytest.mark.parametrize("family", ["autoencoder", "gan", "stylegan"])
+def test_families_that_draw_in_one_pass_take_a_modality_or_leave_it(family):
+    config = changed(generator__name=family, modalities__label__guidance=0.0)
+    configs.validate(config)
+    config.modalities.label.guidance = 2.0
+    words = (f"'{family}'", "config.modalities.label.guidance = 2", "allowed: 0, 1")
+    assert_refused(config, *words)
+    config.generator.name = "flow"
+    configs.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "words"),
+    [
+        ("gan", {"patch": 4, "widths": (8, 8, 8, 8, 8)}, ("patch = 4", "5 widths", "of 64")),
+        ("gan", {"discriminator_widths": (8,) * 7}, ("7 discriminator_widths", "of 64")),
+        ("gan", {"objective": "hinge"}, ("'hinge'", "'r3gan', 'gan_cls'")),
+        ("gan", {"widths": ()}, ("gan.widths", "at least one")),
+        ("stylegan", {"augment": "blit+blur"}, ("'blit+blur'", "geometry", "none")),
+        ("autoencoder", {"decoder_widths": (8,) * 5}, ("image_size = 32", "multiples of 64")),
+    ],
+)
+def test_families_refuse_what_cannot_work(family, options, words):
+    config = changed(generator__name=family)
+    config.generator[family].update(options)
+    assert_refused(config, *words)
+
+
+def test_stylegan_wants_powers_of_two():
+    config = changed(generator__name="stylegan", data__image_size=24)
+    assert_refused(config, "config.data.image_size = 24", "'stylegan'", "powers of 2")
+
+
 def test_devices():
     config = changed(train__batch_size=24, train__accumulate=2)
     for count in (None, 1, 2, 4):

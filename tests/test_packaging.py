@@ -188,7 +188,9 @@ def test_parts_are_told_apart(module, part):
     assert part_of(module) == part
 
 
-@pytest.mark.parametrize("module", ["config", "modalities", "generators", "data", "cli"])
+@pytest.mark.parametrize(
+    "module", ["config", "recipes", "modalities", "generators", "data", "cli", "nn.augmentations"]
+)
 def test_config_is_checked_before_jax_is_imported(module):
     if importlib.util.find_spec(f"mmgen_jax.{module}") is None:
         pytest.skip(f"there is no mmgen_jax.{module}")
