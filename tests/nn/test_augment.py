@@ -222,7 +222,7 @@ def _saturation(value):
         ({"saturation": 0.0}, lambda x: np.broadcast_to(x.mean(-1, keepdims=True), x.shape)),
         ({"saturation": 2.0}, lambda x: 2 * x - x.mean(-1, keepdims=True)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",  # no address of a function
 )
 def test_colour_alone(values, expected):
     image = _images(5, 4, 3)
