@@ -1,6 +1,6 @@
 """A conditional GAN: DF-GAN's generator against a projection discriminator, by R3GAN's rules.
 
-    python launch/train.py --config=configs/gan.py:data=digits,modalities=text+label,size=tiny \
+    python launch/train.py --config=configs/gan.py:data=shapes,modalities=text+label,size=tiny \
         --workdir=runs/gan
 
 Argument:

@@ -1,6 +1,6 @@
 """StyleGAN2 with adaptive augmentation, conditioned on labels and any other modality.
 
-    python launch/train.py --config=configs/stylegan.py:data=digits,modalities=label,size=tiny \
+    python launch/train.py --config=configs/stylegan.py:data=shapes,modalities=label,size=tiny \
         --workdir=runs/stylegan
 
 Argument:
@@ -9,7 +9,7 @@ Argument:
   modalities: any of text, label, audio, image, joined by +, that the data set has.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
   size: tiny | small | base | large, at 32, 64, 256 and 1024 pixels; the networks of large are
-    those of StyleGAN2's config F (30.0 M parameters of the generator), those of base half as wide
+    those of StyleGAN2's config F (30.4 M parameters of the generator), those of base half as wide
     at the larger maps (NVIDIA's `paper256`).
 
 Guidance weights are 1 and 0: an input is given or not; how typical pictures are is --truncation's

@@ -46,8 +46,9 @@ def launch(script: str | Path, *arguments: str | Path) -> Done:
     finally:
         sys.argv, logging.root.handlers = argv, handlers
         for name in set(flags.FLAGS) - before:
-            # absl defines its own once.
-            if not flags.FLAGS.find_module_defining_flag(name).startswith("absl"):
+            # absl defines its own once; those of --config's fields seem to be of it.
+            module = flags.FLAGS.find_module_defining_flag(name)
+            if name.partition(".")[0] == "config" or not module.startswith("absl"):
                 delattr(flags.FLAGS, name)
     return Done(code, out.getvalue(), err.getvalue())
 

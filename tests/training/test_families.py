@@ -8,6 +8,7 @@ from tests.layouts import train_on
 from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
+pytestmark = pytest.mark.slow  # minutes, most of them compiling
 STEPS, HALF = 10, 5
 LAYOUTS = ("one", "data", "pmap")
 # By family, metrics that look across the examples of a batch, and what else must be logged.
