@@ -15,7 +15,7 @@ Argument:
 A GAN draws in one pass. Guidance weights are 1 and 0: an input is given or not; how typical
 pictures are is --truncation's (`launch/sample.py`).
 
-Expected, size=tiny on two CPU cores (README.md has the figures as measured):
+Expected, size=tiny on two CPU cores (not yet timed on a machine with nothing else to do):
   digits, text+label: 15 minutes; the digit that was asked for, by a classifier.
   shapes, text+label+audio: 15 minutes; joint satisfaction of unseen scenes.
 The larger sizes want a GPU or a TPU.

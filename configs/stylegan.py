@@ -15,7 +15,7 @@ Argument:
 Guidance weights are 1 and 0: an input is given or not; how typical pictures are is --truncation's
 (`launch/sample.py`). Styles can be blended and mixed: `launch/latents.py`.
 
-Expected, size=tiny on two CPU cores (README.md has the figures as measured):
+Expected, size=tiny on two CPU cores (not yet timed on a machine with nothing else to do):
   digits, label: 15 minutes; the digit that was asked for, by a classifier.
 The larger sizes want a GPU or a TPU.
 """

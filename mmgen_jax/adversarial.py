@@ -9,6 +9,12 @@ from jaxtyping import Array, Float
 
 Scores = Float[Array, "batch"]
 
+PLAYERS = {
+    "generator": ("encoders", "recovery", "generator"),
+    "discriminator": ("discriminator",),
+}
+"""Who owns which groups of parameters (`generators.Generator.players`)."""
+
 
 def logistic(score: Scores) -> Scores:
     """-log p(real) of a score that is a logit: small where the score is high.
@@ -20,7 +26,7 @@ def logistic(score: Scores) -> Scores:
 
 
 def relativistic(higher: Scores, lower: Scores) -> Scores:
-    """-log p(the first of a pair is the more real one) (Jolicoeur-Martineau 2019, eq. 4).
+    """-log p(the first of a pair is the more real one) (Jolicoeur-Martineau 2019).
 
     The discriminator pays relativistic(real, fake), the generator relativistic(fake, real).
     """
@@ -45,7 +51,7 @@ def gradient_penalty(score: Callable[[Any], Scores], inputs: Any) -> Scores:
 def lazily(step: Any, every: int, term: Callable[[], Any]) -> Any:
     """A regulariser at one step in `every`, that many times as large; 0 at the others.
 
-    Its mean over steps is that of the term (Karras et al. 2020, StyleGAN2, section 2.1).
+    Its mean over steps is that of the term (Karras et al. 2020, StyleGAN2, section 3.1).
     """
     if every == 1:
         return term()

@@ -15,7 +15,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS, Generator, GeneratorSpec, Losses
 from mmgen_jax.images import quantise
 from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ModalitySpec, Recovery
-from mmgen_jax.schema import GROUPS
+from mmgen_jax.schema import GROUPS, GUIDANCE
 from mmgen_jax.training import crossbatch
 
 
@@ -23,7 +23,7 @@ from mmgen_jax.training import crossbatch
 def registered() -> Iterator[None]:
     """Within, there are a modality `number`, a family `duel` and a data set `greys`."""
     tables = [registry._targets for registry in (SOURCES, MODALITIES, GENERATORS)]
-    tables += [configs.KEYS, GROUPS]
+    tables += [configs.KEYS, GROUPS, GUIDANCE]
     before = [dict(table) for table in tables]
     SOURCES.register("greys", SourceSpec(lambda options: GREYS, lambda options, split: Greys()))
     MODALITIES.register("number", ModalitySpec(lambda options, source: {}, build_number))

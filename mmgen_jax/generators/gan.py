@@ -1,10 +1,11 @@
 """Family `gan`: a conditional GAN for any combination of modalities.
 
 Objectives (`generator.gan.objective`):
-  r3gan: relativistic pairing with R1 and R2 (Huang et al. 2024, R3GAN, eq. 3 and section 2).
+  r3gan: relativistic pairing with R1 and R2 (Huang et al. 2024, R3GAN, section 2).
   gan_cls: logistic; the real image with a wrong condition is a third pair (Reed et al. 2016,
     algorithm 1), and the score is smooth where the real image has the right one: the
-    matching-aware gradient penalty (Tao et al. 2022, DF-GAN, eq. 1).
+    matching-aware gradient penalty (Tao et al. 2022, DF-GAN), of the norm of
+    both gradients together, as in its authors' code.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mmgen_jax.adversarial import gradient_penalty, lazily, logistic, relativistic
+from mmgen_jax.adversarial import PLAYERS, gradient_penalty, lazily, logistic, relativistic
 from mmgen_jax.fusion import Condition, Expert, product
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, sampler, spherical
@@ -46,7 +47,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     network = FusionGenerator(
         image_size=image_size,
         patch=options.patch,
-        widths=tuple(options.widths),
+        widths=options.widths,
         style_width=options.style_width,
         dtype=jnp.dtype(dtype),
     )
@@ -55,7 +56,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     def judge(condition: Condition) -> ProjectionDiscriminator:
         return ProjectionDiscriminator(
             patch=options.patch,
-            widths=tuple(options.discriminator_widths),
+            widths=options.discriminator_widths,
             features=options.features,
             modalities=tuple(sorted(condition.experts)),
             dtype=jnp.dtype(dtype),
@@ -110,10 +111,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     latents = Latents(draw_latents, render, spherical)
 
     return Generator(
-        players={
-            "generator": ("encoders", "recovery", "generator"),
-            "discriminator": ("discriminator",),
-        },
+        players=PLAYERS,
         init=init,
         losses=losses,
         sample=sampler(latents),
@@ -143,7 +141,7 @@ def r3gan_discriminator(
 
 
 def gamma(options: Any, step: Any) -> Any:
-    """The weight of the penalties, along half a cosine (R3GAN, appendix C)."""
+    """The weight of the penalties, along half a cosine (Huang et al. 2024, R3GAN)."""
     left = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / options.gamma_steps, 1.0)))
     return options.gamma_final + (options.gamma - options.gamma_final) * left
 

@@ -55,7 +55,7 @@ def linear(first: Latent, second: Latent, share: Float[Array, "batch"]) -> Laten
 def spherical(first: Latent, second: Latent, share: Float[Array, "batch"]) -> Latent:
     """On the great circle: for Gaussian noise, whose length says how typical it is.
 
-    (White 2016, "Sampling Generative Networks", section 2.1.)
+    (White 2016, "Sampling Generative Networks".)
     """
     lengths = [jnp.linalg.norm(x, axis=(1, 2), keepdims=True) for x in (first, second)]
     cosine = (first * second).sum((1, 2), keepdims=True) / jnp.maximum(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from mmgen_jax.adversarial import gradient_penalty, lazily, logistic
+from mmgen_jax.adversarial import PLAYERS, gradient_penalty, lazily, logistic
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, linear, sampler
@@ -129,10 +129,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     latents = Latents(draw_latents, render, linear)
 
     return Generator(
-        players={
-            "generator": ("encoders", "recovery", "generator"),
-            "discriminator": ("discriminator",),
-        },
+        players=PLAYERS,
         init=init,
         losses=losses,
         sample=sampler(latents),

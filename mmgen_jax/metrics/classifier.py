@@ -136,20 +136,17 @@ def shifted(
 
 def predict(trained: Trained, images: np.ndarray) -> Int[np.ndarray, "batch"]:
     """The class of each picture, uint8 [n, height, width, 3] of any size."""
-    return _read(trained, images)[1].argmax(-1)
+    return read(trained, images)[1]
 
 
-def features(trained: Trained, images: np.ndarray) -> Float[np.ndarray, "batch feature"]:
-    """What the last hidden layer says of each picture, uint8 [n, height, width, 3]."""
-    return _read(trained, images)[0]
-
-
-def _read(trained: Trained, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(features, logits) of pictures."""
+def read(
+    trained: Trained, images: np.ndarray
+) -> tuple[Float[np.ndarray, "batch feature"], Int[np.ndarray, "batch"]]:
+    """(what the last hidden layer says, class) of each picture, uint8 [n, height, width, 3]."""
     model = Classifier(len(trained.names))
 
     @jax.jit
-    def read(params: Any, x: Any) -> tuple[Any, Any]:
+    def apply(params: Any, x: Any) -> tuple[Any, Any]:
         hidden = lambda module, method: module.name == "hidden"  # noqa: E731
         logits, seen = model.apply({"params": params}, x, None, capture_intermediates=hidden)
         return nn.relu(seen["intermediates"]["hidden"]["__call__"][0]), logits
@@ -158,9 +155,10 @@ def _read(trained: Trained, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     for start in range(0, len(images), BATCH_SIZE):
         part = [normalise(resize(x, trained.image_size)) for x in images[start:][:BATCH_SIZE]]
         blank = [np.zeros_like(part[0])] * (BATCH_SIZE - len(part))  # one shape to compile
-        out = read(trained.params, np.stack(part + blank))
+        out = apply(trained.params, np.stack(part + blank))
         found.append([np.asarray(x)[: len(part)] for x in out])
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    hidden, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return hidden, logits.argmax(-1)
 
 
 def _accuracy(trained: Trained, source: Source, prepare: Any) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.metrics import classifier
-from mmgen_jax.metrics.evaluation import Drawing, Evaluation
+from mmgen_jax.metrics.evaluation import Drawing, Evaluation, all_and_each
 from mmgen_jax.metrics.manifold import precision_recall
 from mmgen_jax.training.run import Trained
 
@@ -27,14 +27,14 @@ def diversity(trained: Trained, count: int, seed: int) -> Evaluation:
     draw = Drawing(trained, seed)
     source = draw.open(trained.config.eval.split)
     records, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
-    real = classifier.features(judge, np.stack([draw.picture(record) for record in records]))
+    real, _ = classifier.read(judge, np.stack([draw.picture(record) for record in records]))
     numbers, sections = {}, []
-    names = tuple(trained.model.modalities)
-    for given in dict.fromkeys([names, *((name,) for name in names)]):
+    for given in all_and_each(tuple(trained.model.modalities)):
         has = {m: there & (m in given) for m, there in batch["has"].items()}
         images = draw(batch["values"], has)
-        precision, recall = precision_recall(real, classifier.features(judge, images), K)
-        shown = np.bincount(classifier.predict(judge, images), minlength=len(judge.names))
+        features, classes = classifier.read(judge, images)
+        precision, recall = precision_recall(real, features, K)
+        shown = np.bincount(classes, minlength=len(judge.names))
         title = "+".join(given)
         numbers[title] = {
             "precision": precision,

@@ -94,7 +94,7 @@ def fitting(trained: Trained, count: int, seed: int) -> Evaluation:
         candidates = usable if own else draw.usable(source, range(len(source)))
         chosen = rng.choice(len(candidates), min(count, len(candidates)), replace=False)
         records, batch = draw.conditions(source, [candidates[k] for k in chosen])
-        for given in _all_and_each(tuple(trained.model.modalities)):
+        for given in all_and_each(tuple(trained.model.modalities)):
             has = {m: there & (m in given) for m, there in batch["has"].items()}
             images = draw(batch["values"], has)
             found = nearest(images, pictures)
@@ -115,7 +115,8 @@ def fitting(trained: Trained, count: int, seed: int) -> Evaluation:
     return Evaluation(numbers, sections)
 
 
-def _all_and_each(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+def all_and_each(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """All names together, then each one alone."""
     return list(dict.fromkeys([names, *((name,) for name in names)]))
 
 
