@@ -63,9 +63,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
         recipes.tiny_inputs(config)
         recipes.adversarial_optimizers(config, 1e-3)
         gan.penalty_every = 4
-        gan.gamma, gan.gamma_final, gan.gamma_steps = 5.0, 0.5, 3_500
+        gan.gamma, gan.gamma_final, gan.gamma_steps = 5.0, 0.5, 2_800
         # Of two trainings as long, the one with more and smaller steps draws better.
-        config.train.batch_size, config.train.steps = 32, 5_000
+        config.train.batch_size, config.train.steps = 32, 4_000
         config.train.ema_decay = 0.998
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)

@@ -64,7 +64,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     if chosen["size"] == "tiny":
         recipes.tiny_inputs(config)
         stylegan.mapping_rate = 0.1  # a short training cannot wait for styles
-        stylegan.augment_images = 50_000
+        stylegan.deviation_group, stylegan.mismatch_weight = 32, 1.0
         config.train.batch_size, config.train.steps = 32, 5_000
         config.train.ema_decay = 0.998
     else:

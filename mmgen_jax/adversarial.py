@@ -5,7 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from mmgen_jax.fusion import Condition, Expert, with_experts
+from mmgen_jax.training import crossbatch
 
 Scores = Float[Array, "batch"]
 
@@ -58,3 +61,18 @@ def lazily(step: Any, every: int, term: Callable[[], Any]) -> Any:
     zeros = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(term))  # noqa: E731
     scaled = lambda: jax.tree.map(lambda x: every * x, term())  # noqa: E731
     return jax.lax.cond(step % every == 0, scaled, zeros)
+
+
+def wrong_conditions(condition: Condition) -> list[tuple[Condition, Bool[Array, "batch"]]]:
+    """For each modality a condition that is wrong in it alone, and where it is.
+
+    The wrong value is that of another example that is given one, and a different one: real images
+    with it are the third pair of matching-aware discriminators (Reed et al. 2016, algorithm 1).
+    """
+    found = []
+    for name, expert in condition.experts.items():
+        other = Expert(*map(crossbatch.roll, expert))
+        differs = (other.mean != expert.mean).any(-1)
+        wrong = with_experts(condition, condition.experts | {name: other})
+        found.append((wrong, expert.given & other.given & differs))
+    return found

@@ -163,3 +163,9 @@ def product(
         tau = jnp.where(expert.given[:, None], jnp.exp(expert.log_precision), 0)
         precision, weighted = precision + tau, weighted + tau * expert.mean
     return weighted / precision, jnp.log(precision)
+
+
+def with_experts(condition: Condition, experts: dict[str, Expert]) -> Condition:
+    """The condition with other experts; its tokens stay as they are."""
+    mean, log_precision = product(experts)
+    return condition._replace(mean=mean, log_precision=log_precision, experts=experts)

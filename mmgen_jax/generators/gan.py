@@ -15,8 +15,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mmgen_jax.adversarial import PLAYERS, gradient_penalty, lazily, logistic, relativistic
-from mmgen_jax.fusion import Condition, Expert, product
+from mmgen_jax.adversarial import (
+    PLAYERS,
+    gradient_penalty,
+    lazily,
+    logistic,
+    relativistic,
+    wrong_conditions,
+)
+from mmgen_jax.fusion import Condition, with_experts
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, sampler, spherical
 from mmgen_jax.nn.dfgan import FusionGenerator, ProjectionDiscriminator
@@ -199,24 +206,9 @@ OBJECTIVES = {
 def against_wrong_conditions(
     loss: Callable[[Condition], Scores], condition: Condition
 ) -> Float[Array, ""]:
-    """Mean over the modalities of a loss of conditions that are wrong in that modality alone.
-
-    The wrong value is that of another example that is given one, and a different one.
-    """
-    total = 0.0
-    for name, expert in condition.experts.items():
-        other = Expert(*map(crossbatch.roll, expert))
-        differs = (other.mean != expert.mean).any(-1)
-        wrong = with_experts(condition, condition.experts | {name: other})
-        mask = expert.given & other.given & differs
-        total = total + crossbatch.masked_mean(loss(wrong), mask)
-    return total / len(condition.experts)
-
-
-def with_experts(condition: Condition, experts: dict[str, Expert]) -> Condition:
-    """The condition with other experts; its tokens stay as they are."""
-    mean, log_precision = product(experts)
-    return condition._replace(mean=mean, log_precision=log_precision, experts=experts)
+    """Mean of a loss of wrong conditions, over examples that have one and over modalities."""
+    wrong = wrong_conditions(condition)
+    return sum(crossbatch.masked_mean(loss(c), mask) for c, mask in wrong) / len(wrong)
 
 
 def with_means(condition: Condition, means: dict[str, Array]) -> Condition:

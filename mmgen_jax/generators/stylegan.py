@@ -4,6 +4,7 @@ Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (Sty
 and Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from mmgen_jax.adversarial import PLAYERS, gradient_penalty, lazily, logistic
+from mmgen_jax.adversarial import (
+    PLAYERS,
+    gradient_penalty,
+    lazily,
+    logistic,
+    relativistic,
+    wrong_conditions,
+)
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, linear, sampler
@@ -21,6 +29,7 @@ from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis, layer_coun
 from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width channel"]
+Scores = Float[Array, "batch"]
 Style = Float[Array, "batch width"]
 Styles = Float[Array, "batch layers width"]
 
@@ -52,6 +61,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     nets = Networks(options, image_size, dtype)
     drawn = jax.vmap(partial(draw, options.mixing, nets))
     kinds = augmentations.parse(options.augment)
+    play = OBJECTIVES[options.objective]
 
     def init(key: Key[Array, ""], images: Images, condition: Condition) -> tuple[Any, Any]:
         state = {
@@ -76,19 +86,28 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         # Neither player teaches the encoders to please the discriminator.
         seen, probability = stop(condition), state["augment_probability"]
 
-        def score(params: Any, images: Images, keys: Key[Array, "batch"]) -> Any:
-            return nets.judge(params, augment(images, keys, probability, kinds), seen)
+        def score(params: Any, images: Images, keys: Any, condition: Any = seen.mean) -> Any:
+            return nets.judge(params, augment(images, keys, probability, kinds), condition)
 
-        real_score = score(params, images, draws.real)
+        wrong = wrong_conditions(seen)
+        conditions = jnp.stack([seen.mean, *(c.mean for c, _ in wrong)], axis=1)
+        real_score, *wrong_scores = score(params, images, draws.real, conditions).T
         fake_score = score(params, stop(fake), draws.fake)
-        pleasing = crossbatch.mean(logistic(score(stop(params), fake, draws.fake)))
-        game = crossbatch.mean(logistic(real_score) + logistic(-fake_score))
-        r1 = lazily(
+        pleasing_score = score(stop(params), fake, draws.fake)
+        pleasing = crossbatch.mean(play.generator(pleasing_score, stop(real_score)))
+        game = crossbatch.mean(play.discriminator(real_score, fake_score))
+        mismatched = sum(
+            crossbatch.masked_mean(play.mismatch(real_score, wrong_score), mask)
+            for wrong_score, (_, mask) in zip(wrong_scores, wrong, strict=True)
+        ) / len(wrong)
+        penalized = [(images, draws.real), (stop(fake), draws.fake)][: play.penalties]
+        penalties = lazily(
             step,
             options.r1_every,
-            lambda: crossbatch.mean(
-                gradient_penalty(lambda x: score(params, x, draws.real), images)
-            ),
+            lambda: [
+                crossbatch.mean(gradient_penalty(lambda x, k=k: score(params, x, k), x))
+                for x, k in penalized
+            ],
         )
         path, path_mean = path_penalty(options, nets, params, state, styles, draws, step)
         sign = crossbatch.mean(jnp.sign(real_score))
@@ -102,7 +121,8 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
             "adversarial": pleasing,
             "score_real": crossbatch.mean(real_score),
             "score_generated": crossbatch.mean(fake_score),
-            "r1": r1,
+            **dict(zip(("r1", "r2"), penalties, strict=False)),
+            "mismatched": mismatched,
             "path_penalty": path,
             "path_mean": path_mean,
             "augment_probability": probability,
@@ -110,7 +130,9 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         }
         players = {
             "generator": pleasing + options.path_weight * path,
-            "discriminator": game + 0.5 * options.gamma * r1,
+            "discriminator": (
+                game + options.mismatch_weight * mismatched + 0.5 * options.gamma * sum(penalties)
+            ),
         }
         return Losses(players, stop(moved), metrics, fake)
 
@@ -138,7 +160,11 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
 
 
 class Networks:
-    """StyleGAN2's three networks as functions of the parameters."""
+    """StyleGAN2's three networks as functions of the parameters.
+
+    Of a condition they take the mean alone. Both normalise what they take, and in the whole vector
+    the precision, much the same whatever is asked for, would drown it.
+    """
 
     def __init__(self, options: Any, image_size: int, dtype: str):
         sizes = {
@@ -153,16 +179,17 @@ class Networks:
             width=options.width, layers=options.mapping_layers, lr_multiplier=options.mapping_rate
         )
         self._synthesis = Synthesis(**sizes)
-        self._discriminator = Discriminator(mapping_layers=options.mapping_layers, **sizes)
+        self._discriminator = Discriminator(
+            mapping_layers=options.mapping_layers, deviation_group=options.deviation_group, **sizes
+        )
 
     def init(self, key: Key[Array, ""], images: Images, condition: Condition) -> Any:
         """Fresh parameters of both players."""
         keys, rows = jax.random.split(key, 3), images.shape[0]
         z, styles = jnp.zeros((rows, self.width)), jnp.zeros((rows, self.layers, self.width))
         noise = tuple(jnp.zeros((rows, *shape)) for shape in self.shapes)
-        vector = condition.vector
-        mapping = self._mapping.init(keys[0], z, vector)
-        discriminator = self._discriminator.init(keys[2], images, vector)
+        mapping = self._mapping.init(keys[0], z, condition.mean)
+        discriminator = self._discriminator.init(keys[2], images, condition.mean)
         return {
             "generator": {
                 "mapping": mapping["params"],
@@ -174,7 +201,7 @@ class Networks:
     def style(self, params: Any, z: Float[Array, "batch z"], condition: Condition) -> Style:
         """w, of which every layer has its own affine reading."""
         mapping = {"params": params["generator"]["mapping"]}
-        return self._mapping.apply(mapping, z, condition.vector)
+        return self._mapping.apply(mapping, z, condition.mean)
 
     def styles(self, params: Any, draws: Draws, condition: Condition) -> tuple[Style, Styles]:
         """(w, w of every layer, mixed with another from the crossover on)."""
@@ -189,10 +216,11 @@ class Networks:
     def synthesise(self, params: Any, styles: Styles, noise: tuple[Array, ...]) -> Images:
         return self._synthesis.apply({"params": params["generator"]["synthesis"]}, styles, noise)
 
-    def judge(self, params: Any, images: Images, condition: Condition) -> Float[Array, "batch"]:
-        """How real images are, and how well they go with a condition, as logits."""
-        own = {"params": params["discriminator"]}
-        return self._discriminator.apply(own, images, condition.vector)
+    def judge(
+        self, params: Any, images: Images, means: Float[Array, "batch ... pooled"]
+    ) -> Float[Array, "batch ..."]:
+        """How real images are, and how well they go with conditions' means, as logits."""
+        return self._discriminator.apply({"params": params["discriminator"]}, images, means)
 
 
 def draw(mixing: float, nets: Networks, key: Key[Array, ""]) -> Draws:
@@ -242,6 +270,26 @@ def path_penalty(
 
 def _towards(new: Any, mean: Any, decay: float) -> Any:
     return decay * mean + (1 - decay) * new
+
+
+class Objective(NamedTuple):
+    """Losses of scores, and how many images are penalized: real ones (R1), or both (R1 and R2)."""
+
+    discriminator: Callable[[Scores, Scores], Scores]
+    generator: Callable[[Scores, Scores], Scores]
+    mismatch: Callable[[Scores, Scores], Scores]
+    penalties: int
+
+
+OBJECTIVES = {
+    "logistic": Objective(
+        discriminator=lambda real, fake: logistic(real) + logistic(-fake),
+        generator=lambda fake, real: logistic(fake),
+        mismatch=lambda real, wrong: logistic(-wrong),
+        penalties=1,
+    ),
+    "relativistic": Objective(relativistic, relativistic, relativistic, penalties=2),
+}
 
 
 STYLEGAN = GeneratorSpec(build)

@@ -16,14 +16,19 @@ from mmgen_jax.modalities.reader import ImageReader
 
 
 class LabelEncoder(nn.Module):
-    """An embedding per class."""
+    """An embedding per class.
+
+    Of unit variance, as what other encoders hand on: of small ones, a bias learned in a few steps
+    is soon all that a network which normalises its condition can see.
+    """
 
     classes: int
     shared: Shared
 
     @nn.compact
     def __call__(self, labels: Int[Array, "batch"]) -> Encoding:
-        x = nn.Embed(self.classes, self.shared.width, name="embed")(labels)
+        unit = nn.initializers.normal(1.0)
+        x = nn.Embed(self.classes, self.shared.width, embedding_init=unit, name="embed")(labels)
         return ExpertHead(self.shared)(x[:, None], jnp.ones((labels.shape[0], 1), bool))
 
 

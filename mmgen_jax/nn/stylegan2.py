@@ -19,6 +19,7 @@ from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width channel"]
 Vector = Float[Array, "batch features"]
+Vectors = Float[Array, "batch ... features"]
 Noise = tuple[Float[Array, "batch _ _ 1"], ...]
 Activation = Literal["linear", "lrelu"]
 
@@ -71,7 +72,7 @@ def activate(
     return x if clamp is None else jnp.clip(x, -gain * clamp, gain * clamp)
 
 
-def second_moment_normalised(x: Vector) -> Vector:
+def second_moment_normalised(x: Vectors) -> Vectors:
     """Each vector scaled to a mean square of 1 (Karras et al. 2018, section 4.2)."""
     return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + EPSILON)
 
@@ -86,7 +87,7 @@ def convolution(
     return convolve(x, kernel, (Axis(1, padding, padding),) * 2)
 
 
-def has_values(x: Vector | None) -> bool:
+def has_values(x: Vectors | None) -> bool:
     """Whether there is a vector, and it has any values."""
     return x is not None and x.shape[-1] > 0
 
@@ -104,7 +105,7 @@ class EqualDense(nn.Module):
     bias_init: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Vector) -> Float[Array, "batch out"]:
+    def __call__(self, x: Vectors) -> Float[Array, "batch ... out"]:
         normal = nn.initializers.normal(1 / self.lr_multiplier)
         kernel = self.param("kernel", normal, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.constant(self.bias_init), (self.features,))
@@ -157,8 +158,8 @@ class Mapping(nn.Module):
     def __call__(
         self,
         z: Float[Array, "batch latent"] | None,
-        condition: Float[Array, "batch condition"] | None,
-    ) -> Float[Array, "batch width"]:
+        condition: Float[Array, "batch ... condition"] | None,
+    ) -> Float[Array, "batch ... width"]:
         inputs = []
         if has_values(z):
             inputs.append(second_moment_normalised(z))
@@ -304,6 +305,8 @@ def minibatch_deviation(
 class Discriminator(nn.Module):
     """Images, and a vector of conditions -> logits, high for what seems real.
 
+    Of several vectors per image each has a logit; images are looked at once.
+
     Residual blocks (Karras et al. 2020, figure 7c), the minibatch's standard deviation, and for
     conditions a projection (Miyato & Koyama 2018). The last layers compute in float32.
     """
@@ -312,26 +315,27 @@ class Discriminator(nn.Module):
     channel_base: int = 32768
     channel_max: int = 512
     mapping_layers: int = 8
-    mbstd_group: int = 4
-    mbstd_channels: int = 1
+    deviation_group: int = 4
+    deviation_channels: int = 1
     residual: bool = True
     clamp: float | None = None
     dtype: jnp.dtype = FLOAT
 
     @nn.compact
     def __call__(
-        self, images: Images, condition: Float[Array, "batch condition"] | None = None
-    ) -> Float[Array, "batch"]:
+        self, images: Images, condition: Float[Array, "batch ... condition"] | None = None
+    ) -> Float[Array, "batch ..."]:
         x = self._convolved(images).astype(jnp.float32)
         width = x.shape[-1]
-        if self.mbstd_channels:
-            x = minibatch_deviation(x, self.mbstd_group, self.mbstd_channels)
+        if self.deviation_channels:
+            x = minibatch_deviation(x, self.deviation_group, self.deviation_channels)
         x = EqualConv(width, 3, "lrelu", clamp=self.clamp, name="last")(x)
         x = EqualDense(width, "lrelu", name="dense")(x.reshape(x.shape[0], -1))
         if not has_values(condition):
             return EqualDense(1, name="logits")(x)[:, 0]
         projected = EqualDense(width, name="logits")(x)
         mapped = Mapping(width, self.mapping_layers, name="mapping")(None, condition)
+        projected = jnp.expand_dims(projected, range(1, mapped.ndim - 1))
         return (projected * mapped).sum(axis=-1) / width**0.5
 
     def _convolved(self, images: Images) -> Float[Array, "batch 4 4 out"]:

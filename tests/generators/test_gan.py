@@ -153,7 +153,7 @@ def test_where_no_other_value_is_given_nothing_is_wrong(critic, condition):
         for name, expert in condition.experts.items()
     }
     found = gans.against_wrong_conditions(
-        lambda c: critic.score(critic.read(images(5)), c), gans.with_experts(condition, none)
+        lambda c: critic.score(critic.read(images(5)), c), fusion.with_experts(condition, none)
     )
     assert found == 0
 
@@ -164,11 +164,11 @@ def test_an_absent_modality_drops_out_of_the_discriminator(condition):
     params = network.init(jax.random.key(0), pictures, *gans.inputs(condition))
     expert = condition.experts["text"]
     elsewhere = expert._replace(mean=jnp.where(GIVEN["text"][:, None], expert.mean, 7.0))
-    moved = gans.with_experts(condition, condition.experts | {"text": elsewhere})
+    moved = fusion.with_experts(condition, condition.experts | {"text": elsewhere})
     expected = network.apply(params, pictures, *gans.inputs(condition))
     np.testing.assert_array_equal(network.apply(params, pictures, *gans.inputs(moved)), expected)
     other = expert._replace(mean=expert.mean + 1)
-    moved = gans.with_experts(condition, condition.experts | {"text": other})
+    moved = fusion.with_experts(condition, condition.experts | {"text": other})
     differs = network.apply(params, pictures, *gans.inputs(moved)) != expected
     np.testing.assert_array_equal(differs, GIVEN["text"])
 

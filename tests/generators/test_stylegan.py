@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mmgen_jax.fusion import Condition
+from mmgen_jax.fusion import Condition, Expert, with_experts
 from mmgen_jax.generators import stylegan
 from tests.tiny import random_parameters, tiny_config
 
@@ -29,7 +29,10 @@ def condition(rows=ROWS):
     mean, log_precision = normal(rows, 3, seed=1), normal(rows, 3, seed=2)
     tokens, positions = jnp.zeros((rows, 1, 2)), jnp.zeros((1, 3))
     mask = jnp.ones((rows, 1), bool)
-    return Condition(tokens, mask, positions, mean, log_precision, experts={})
+    given = jnp.arange(rows) != 2  # one that is not given the modality
+    expert = Expert(*(jnp.where(given[:, None], x, 0) for x in (mean, log_precision)), given)
+    empty = Condition(tokens, mask, positions, mean, log_precision, experts={})
+    return with_experts(empty, {"label": expert})
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +134,22 @@ def test_real_and_generated_images_are_both_augmented(family):
     # What recovery reads is not.
     plain, changed = (step(params, s, images).images for s in (state, sure))
     np.testing.assert_array_equal(plain, changed)
+
+
+def test_real_images_with_a_wrong_condition_are_a_third_pair(family):
+    """Scores at the neighbour's condition, where both are given one; its weight is an option."""
+    _, params, state, images, step = family
+    found = step(params, state, images)
+    means, given = condition().mean, np.asarray(condition().experts["label"].given)
+    networks = stylegan.Networks(options(), SIZE, "float32")
+    wrong = networks.judge(params, images, jnp.roll(means, 1, axis=0))
+    differs = given & np.roll(given, 1)
+    expected = np.logaddexp(0, np.asarray(wrong, np.float64))[differs].mean()
+    np.testing.assert_allclose(found.metrics["mismatched"], expected, rtol=1e-5)
+    chosen = options(augment_images=100, augment_target=0.6, mismatch_weight=2.0)
+    heavier = losses(stylegan.build(chosen, SIZE, "float32"), params, state, images)
+    more = heavier.players["discriminator"] - found.players["discriminator"]
+    np.testing.assert_allclose(more, 2 * expected, rtol=1e-4)
 
 
 def test_lazy_terms_come_when_they_are_due(family):
