@@ -16,7 +16,8 @@ Guidance weights are 1 and 0: an input is given or not; how typical pictures are
 (`launch/sample.py`). Styles can be blended and mixed: `launch/latents.py`.
 
 Expected, size=tiny on two CPU cores (not yet timed on a machine with nothing else to do):
-  digits, label: 15 minutes; the digit that was asked for, by a classifier.
+  digits, label: after 2,500 steps 87% right by a classifier, but little variety within a class:
+    recall of the test pictures 0.02 to 0.05, where `gan` has 0.5.
 The larger sizes want a GPU or a TPU.
 """
 

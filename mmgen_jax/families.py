@@ -150,7 +150,7 @@ declare_family(
         "objective": Key("logistic", "the game that is played", one_of("logistic", "relativistic")),
         "mixing": Key(0.9, "probability that two styles are mixed", FRACTION),
         "mismatch_weight": Key(0.0, "of real images with a wrong condition", at_least(0)),
-        "gamma": Key(1.0, "weight of R1", at_least(0)),
+        "gamma": Key(1.0, "weight of R1, in the relativistic game of R2 too", at_least(0)),
         "r1_every": Key(16, "steps between penalties of gradients", at_least(1)),
         "path_weight": Key(2.0, "of the length of paths", at_least(0)),
         "path_every": Key(4, "steps between penalties of lengths", at_least(1)),

@@ -2,6 +2,9 @@
 
 Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2), config F,
 and Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA).
+
+Options beyond it: real images with a wrong condition as a third pair (`mismatch_weight`; Reed et
+al. 2016), and a relativistic game with R1 and R2 (`objective`; Huang et al. 2024, R3GAN).
 """
 
 from collections.abc import Callable
