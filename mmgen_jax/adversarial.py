@@ -1,6 +1,6 @@
 """Terms of the game between a generator and a discriminator, for every family that plays it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from mmgen_jax.fusion import Condition, Expert, with_experts
 from mmgen_jax.training import crossbatch
 
 Scores = Float[Array, "batch"]
+Wrong = list[tuple[Condition, Bool[Array, "batch"]]]
 
 PLAYERS = {
     "generator": ("encoders", "recovery", "generator"),
@@ -63,7 +64,7 @@ def lazily(step: Any, every: int, term: Callable[[], Any]) -> Any:
     return jax.lax.cond(step % every == 0, scaled, zeros)
 
 
-def wrong_conditions(condition: Condition) -> list[tuple[Condition, Bool[Array, "batch"]]]:
+def wrong_conditions(condition: Condition) -> Wrong:
     """For each modality a condition that is wrong in it alone, and where it is.
 
     The wrong value is that of another example that is given one, and a different one: real images
@@ -76,3 +77,9 @@ def wrong_conditions(condition: Condition) -> list[tuple[Condition, Bool[Array, 
         wrong = with_experts(condition, condition.experts | {name: other})
         found.append((wrong, expert.given & other.given & differs))
     return found
+
+
+def mean_of_wrong(losses: Sequence[Scores], wrong: Wrong) -> Float[Array, ""]:
+    """Mean of each wrong condition's loss over where it is wrong, then over the modalities."""
+    means = [crossbatch.masked_mean(x, mask) for x, (_, mask) in zip(losses, wrong, strict=True)]
+    return sum(means) / len(means)

@@ -147,16 +147,13 @@ declare_family(
         "mapping_rate": Key(0.01, "learning rate of these, of all others'", above(0)),
         "channel_base": Key(16_384, "a map's channels are this over its side", at_least(1)),
         "channel_max": Key(512, "but at most this", at_least(1)),
-        "objective": Key("logistic", "the game that is played", one_of("logistic", "relativistic")),
         "mixing": Key(0.9, "probability that two styles are mixed", FRACTION),
         "mismatch_weight": Key(0.0, "of real images with a wrong condition", at_least(0)),
-        "gamma": Key(1.0, "weight of R1, in the relativistic game of R2 too", at_least(0)),
+        "gamma": Key(1.0, "weight of R1", at_least(0)),
         "r1_every": Key(16, "steps between penalties of gradients", at_least(1)),
         "path_weight": Key(2.0, "of the length of paths", at_least(0)),
         "path_every": Key(4, "steps between penalties of lengths", at_least(1)),
-        "deviation_group": Key(
-            4, "examples whose differences the discriminator sees at once", at_least(1)
-        ),
+        "mbstd_group": Key(4, "examples of a minibatch standard deviation, at most", at_least(1)),
         "augment": Key(
             "blit+geometry+colour",
             "what the discriminator sees changed, joined by +",

@@ -20,6 +20,7 @@ from mmgen_jax.adversarial import (
     gradient_penalty,
     lazily,
     logistic,
+    mean_of_wrong,
     relativistic,
     wrong_conditions,
 )
@@ -206,9 +207,9 @@ OBJECTIVES = {
 def against_wrong_conditions(
     loss: Callable[[Condition], Scores], condition: Condition
 ) -> Float[Array, ""]:
-    """Mean of a loss of wrong conditions, over examples that have one and over modalities."""
+    """Mean of a loss of wrong conditions (`adversarial.mean_of_wrong`)."""
     wrong = wrong_conditions(condition)
-    return sum(crossbatch.masked_mean(loss(c), mask) for c, mask in wrong) / len(wrong)
+    return mean_of_wrong([loss(each) for each, _ in wrong], wrong)
 
 
 def with_means(condition: Condition, means: dict[str, Array]) -> Condition:

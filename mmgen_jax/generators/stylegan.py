@@ -3,11 +3,10 @@
 Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2), config F,
 and Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA).
 
-Options beyond it: real images with a wrong condition as a third pair (`mismatch_weight`; Reed et
-al. 2016), and a relativistic game with R1 and R2 (`objective`; Huang et al. 2024, R3GAN).
+An option beyond both: real images with a wrong condition as a third pair (`mismatch_weight`; Reed
+et al. 2016, algorithm 1).
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from mmgen_jax.adversarial import (
     gradient_penalty,
     lazily,
     logistic,
-    relativistic,
+    mean_of_wrong,
     wrong_conditions,
 )
 from mmgen_jax.fusion import Condition
@@ -32,7 +31,6 @@ from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis, layer_coun
 from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width channel"]
-Scores = Float[Array, "batch"]
 Style = Float[Array, "batch width"]
 Styles = Float[Array, "batch layers width"]
 
@@ -64,7 +62,6 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     nets = Networks(options, image_size, dtype)
     drawn = jax.vmap(partial(draw, options.mixing, nets))
     kinds = augmentations.parse(options.augment)
-    play = OBJECTIVES[options.objective]
 
     def init(key: Key[Array, ""], images: Images, condition: Condition) -> tuple[Any, Any]:
         state = {
@@ -96,21 +93,15 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         conditions = jnp.stack([seen.mean, *(c.mean for c, _ in wrong)], axis=1)
         real_score, *wrong_scores = score(params, images, draws.real, conditions).T
         fake_score = score(params, stop(fake), draws.fake)
-        pleasing_score = score(stop(params), fake, draws.fake)
-        pleasing = crossbatch.mean(play.generator(pleasing_score, stop(real_score)))
-        game = crossbatch.mean(play.discriminator(real_score, fake_score))
-        mismatched = sum(
-            crossbatch.masked_mean(play.mismatch(real_score, wrong_score), mask)
-            for wrong_score, (_, mask) in zip(wrong_scores, wrong, strict=True)
-        ) / len(wrong)
-        penalized = [(images, draws.real), (stop(fake), draws.fake)][: play.penalties]
-        penalties = lazily(
+        pleasing = crossbatch.mean(logistic(score(stop(params), fake, draws.fake)))
+        game = crossbatch.mean(logistic(real_score) + logistic(-fake_score))
+        mismatched = mean_of_wrong([logistic(-each) for each in wrong_scores], wrong)
+        r1 = lazily(
             step,
             options.r1_every,
-            lambda: [
-                crossbatch.mean(gradient_penalty(lambda x, k=k: score(params, x, k), x))
-                for x, k in penalized
-            ],
+            lambda: crossbatch.mean(
+                gradient_penalty(lambda x: score(params, x, draws.real), images)
+            ),
         )
         path, path_mean = path_penalty(options, nets, params, state, styles, draws, step)
         sign = crossbatch.mean(jnp.sign(real_score))
@@ -124,7 +115,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
             "adversarial": pleasing,
             "score_real": crossbatch.mean(real_score),
             "score_generated": crossbatch.mean(fake_score),
-            **dict(zip(("r1", "r2"), penalties, strict=False)),
+            "r1": r1,
             "mismatched": mismatched,
             "path_penalty": path,
             "path_mean": path_mean,
@@ -133,9 +124,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         }
         players = {
             "generator": pleasing + options.path_weight * path,
-            "discriminator": (
-                game + options.mismatch_weight * mismatched + 0.5 * options.gamma * sum(penalties)
-            ),
+            "discriminator": game + options.mismatch_weight * mismatched + 0.5 * options.gamma * r1,
         }
         return Losses(players, stop(moved), metrics, fake)
 
@@ -183,7 +172,7 @@ class Networks:
         )
         self._synthesis = Synthesis(**sizes)
         self._discriminator = Discriminator(
-            mapping_layers=options.mapping_layers, deviation_group=options.deviation_group, **sizes
+            mapping_layers=options.mapping_layers, mbstd_group=options.mbstd_group, **sizes
         )
 
     def init(self, key: Key[Array, ""], images: Images, condition: Condition) -> Any:
@@ -273,26 +262,6 @@ def path_penalty(
 
 def _towards(new: Any, mean: Any, decay: float) -> Any:
     return decay * mean + (1 - decay) * new
-
-
-class Objective(NamedTuple):
-    """Losses of scores, and how many images are penalized: real ones (R1), or both (R1 and R2)."""
-
-    discriminator: Callable[[Scores, Scores], Scores]
-    generator: Callable[[Scores, Scores], Scores]
-    mismatch: Callable[[Scores, Scores], Scores]
-    penalties: int
-
-
-OBJECTIVES = {
-    "logistic": Objective(
-        discriminator=lambda real, fake: logistic(real) + logistic(-fake),
-        generator=lambda fake, real: logistic(fake),
-        mismatch=lambda real, wrong: logistic(-wrong),
-        penalties=1,
-    ),
-    "relativistic": Objective(relativistic, relativistic, relativistic, penalties=2),
-}
 
 
 STYLEGAN = GeneratorSpec(build)

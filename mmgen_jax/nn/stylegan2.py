@@ -315,8 +315,8 @@ class Discriminator(nn.Module):
     channel_base: int = 32768
     channel_max: int = 512
     mapping_layers: int = 8
-    deviation_group: int = 4
-    deviation_channels: int = 1
+    mbstd_group: int = 4
+    mbstd_channels: int = 1
     residual: bool = True
     clamp: float | None = None
     dtype: jnp.dtype = FLOAT
@@ -327,8 +327,8 @@ class Discriminator(nn.Module):
     ) -> Float[Array, "batch ..."]:
         x = self._convolved(images).astype(jnp.float32)
         width = x.shape[-1]
-        if self.deviation_channels:
-            x = minibatch_deviation(x, self.deviation_group, self.deviation_channels)
+        if self.mbstd_channels:
+            x = minibatch_deviation(x, self.mbstd_group, self.mbstd_channels)
         x = EqualConv(width, 3, "lrelu", clamp=self.clamp, name="last")(x)
         x = EqualDense(width, "lrelu", name="dense")(x.reshape(x.shape[0], -1))
         if not has_values(condition):
