@@ -75,9 +75,11 @@ def _check_gan(options: ConfigDict, image_size: int) -> None:
 
 
 def _check_stylegan(options: ConfigDict, image_size: int) -> None:
-    if image_size & (image_size - 1):
+    size, left = divmod(image_size, options.patch)
+    if left or size < 4 or size & (size - 1):
         raise InputError(
-            f"config.data.image_size = {image_size} with generator 'stylegan'; allowed: powers of 2"
+            f"config.data.image_size = {image_size} with config.generator.stylegan.patch ="
+            f" {options.patch}; allowed: {options.patch} times a power of 2 that is at least 4"
         )
 
 
@@ -147,6 +149,7 @@ declare_family(
         "mapping_rate": Key(0.01, "learning rate of these, of all others'", above(0)),
         "channel_base": Key(16_384, "a map's channels are this over its side", at_least(1)),
         "channel_max": Key(512, "but at most this", at_least(1)),
+        "patch": Key(1, "side of what one place of the largest map draws", at_least(1)),
         "mixing": Key(0.9, "probability that two styles are mixed", FRACTION),
         "mismatch_weight": Key(0.0, "of real images with a wrong condition", at_least(0)),
         "gamma": Key(1.0, "weight of R1", at_least(0)),

@@ -194,7 +194,7 @@ def test_families_refuse_what_cannot_work(family, options, words):
 
 def test_stylegan_wants_powers_of_two():
     config = changed(generator__name="stylegan", data__image_size=24)
-    assert_refused(config, "config.data.image_size = 24", "'stylegan'", "powers of 2")
+    assert_refused(config, "config.data.image_size = 24", "'stylegan'", "1 times a power of 2")
 
 
 def test_devices():

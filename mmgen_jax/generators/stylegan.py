@@ -3,8 +3,8 @@
 Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2), config F,
 and Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA).
 
-An option beyond both: real images with a wrong condition as a third pair (`mismatch_weight`; Reed
-et al. 2016, algorithm 1).
+Options beyond both: real images with a wrong condition as a third pair (`mismatch_weight`; Reed et
+al. 2016, algorithm 1), and maps whose places stand for `patch` x `patch` pixels each.
 """
 
 from functools import partial
@@ -27,6 +27,7 @@ from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, linear, sampler
 from mmgen_jax.nn import augmentations
 from mmgen_jax.nn.augment import adapt, augment
+from mmgen_jax.nn.patches import depth_to_space, space_to_depth
 from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis, layer_count, noise_shapes
 from mmgen_jax.training import crossbatch
 
@@ -159,18 +160,19 @@ class Networks:
     """
 
     def __init__(self, options: Any, image_size: int, dtype: str):
+        size = image_size // options.patch
         sizes = {
-            "image_size": image_size,
+            "image_size": size,
             "channel_base": options.channel_base,
             "channel_max": options.channel_max,
             "dtype": jnp.dtype(dtype),
         }
-        self.width, self.image_size = options.width, image_size
-        self.layers, self.shapes = layer_count(image_size), noise_shapes(image_size)
+        self.width, self.image_size, self.patch = options.width, image_size, options.patch
+        self.layers, self.shapes = layer_count(size), noise_shapes(size)
         self._mapping = Mapping(
             width=options.width, layers=options.mapping_layers, lr_multiplier=options.mapping_rate
         )
-        self._synthesis = Synthesis(**sizes)
+        self._synthesis = Synthesis(channels=3 * options.patch**2, **sizes)
         self._discriminator = Discriminator(
             mapping_layers=options.mapping_layers, mbstd_group=options.mbstd_group, **sizes
         )
@@ -181,7 +183,8 @@ class Networks:
         z, styles = jnp.zeros((rows, self.width)), jnp.zeros((rows, self.layers, self.width))
         noise = tuple(jnp.zeros((rows, *shape)) for shape in self.shapes)
         mapping = self._mapping.init(keys[0], z, condition.mean)
-        discriminator = self._discriminator.init(keys[2], images, condition.mean)
+        pictured = space_to_depth(images, self.patch)
+        discriminator = self._discriminator.init(keys[2], pictured, condition.mean)
         return {
             "generator": {
                 "mapping": mapping["params"],
@@ -206,13 +209,15 @@ class Networks:
         return jnp.repeat(style[:, None], self.layers, axis=1)
 
     def synthesise(self, params: Any, styles: Styles, noise: tuple[Array, ...]) -> Images:
-        return self._synthesis.apply({"params": params["generator"]["synthesis"]}, styles, noise)
+        synthesis = {"params": params["generator"]["synthesis"]}
+        return depth_to_space(self._synthesis.apply(synthesis, styles, noise), self.patch)
 
     def judge(
         self, params: Any, images: Images, means: Float[Array, "batch ... pooled"]
     ) -> Float[Array, "batch ..."]:
         """How real images are, and how well they go with conditions' means, as logits."""
-        return self._discriminator.apply({"params": params["discriminator"]}, images, means)
+        discriminator = {"params": params["discriminator"]}
+        return self._discriminator.apply(discriminator, space_to_depth(images, self.patch), means)
 
 
 def draw(mixing: float, nets: Networks, key: Key[Array, ""]) -> Draws:
@@ -244,8 +249,10 @@ def path_penalty(
     """(penalty, new mean length): an equal step of w moves the image equally (StyleGAN2, eq. 4).
 
     Lengths are those of J^T y with y normal in the space of images, over the square root of the
-    number of pixels, as in NVIDIA's code.
+    number of pixels, as in NVIDIA's code. Where the penalty has no weight, nothing is measured.
     """
+    if not options.path_weight:
+        return jnp.zeros(()), state["path_mean"]
 
     def measure() -> tuple[Any, Any]:
         def along(styles: Styles) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from mmgen_jax.nn.conv import Conv
 from mmgen_jax.nn.layout import by_example
-from mmgen_jax.nn.patches import patchify, unpatchify
+from mmgen_jax.nn.patches import depth_to_space, space_to_depth
 
 Maps = Float[Array, "batch height width channel"]
 Result = Float[Array, "batch _ _ _"]
@@ -99,8 +99,7 @@ class FusionGenerator(nn.Module):
             x = FusionBlock(width, self.dtype, name=f"block{i}")(x, style)
         x = nn.leaky_relu(x, SLOPE).astype(jnp.float32)
         x = Conv(3 * self.patch**2, (3, 3), name="image")(x)
-        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
-        return unpatchify(tokens, self.image_size, self.image_size, self.patch)
+        return depth_to_space(x, self.patch)
 
 
 class DownBlock(nn.Module):
@@ -150,13 +149,11 @@ class ProjectionDiscriminator(nn.Module):
 
     def read(self, images: Maps) -> Float[Array, "batch features"]:
         """What an image shows."""
-        batch, height, width, _ = images.shape
-        x = patchify(images, self.patch)
-        x = self.first(x.reshape(batch, height // self.patch, width // self.patch, -1))
+        x = self.first(space_to_depth(images, self.patch))
         for block in self.blocks:
             x = block(x)
         x = nn.leaky_relu(self.last(nn.leaky_relu(x, SLOPE)), SLOPE)
-        x = x.reshape(batch, -1).astype(jnp.float32)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         return nn.leaky_relu(self.hidden_features(x), SLOPE)
 
     def score(

@@ -23,6 +23,22 @@ def unpatchify(
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(tokens.shape[0], height, width, -1)
 
 
+def space_to_depth(
+    images: Float[Array, "batch height width channel"], patch: int
+) -> Float[Array, "batch rows columns values"]:
+    """The patches where they lie, as a smaller image with patch * patch * channel channels."""
+    batch, height, width, _ = images.shape
+    return patchify(images, patch).reshape(batch, height // patch, width // patch, -1)
+
+
+def depth_to_space(
+    x: Float[Array, "batch rows columns values"], patch: int
+) -> Float[Array, "batch height width channel"]:
+    """The inverse of `space_to_depth`."""
+    batch, rows, columns, values = x.shape
+    return unpatchify(x.reshape(batch, -1, values), rows * patch, columns * patch, patch)
+
+
 def patch_positions(height: int, width: int, patch: int) -> Float[Array, "tokens 3"]:
     """(0, row, column) of each patch, centred on the image's middle, for rotary positions.
 

@@ -93,6 +93,14 @@ def test_the_path_penalty_is_that_of_the_jacobian(made):
     assert penalize(params, state, styles, draws, 5) == (0, mean)
 
 
+def test_a_path_penalty_without_weight_is_not_measured(made):
+    networks, params, draws = made
+    _, styles = networks.styles(params, draws, condition())
+    state = {"path_mean": jnp.asarray(0.3)}
+    found = stylegan.path_penalty(options(path_weight=0), networks, params, state, styles, draws, 0)
+    assert found == (0, state["path_mean"])
+
+
 def losses(generator, params, state, images, step=1):
     keys = jax.random.split(jax.random.key(3), ROWS)
     return generator.losses(params, state, images, condition(), keys, step)

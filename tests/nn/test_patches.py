@@ -4,7 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgen_jax.nn.patches import patch_positions, patchify, sequence_positions, unpatchify
+from mmgen_jax.nn.patches import (
+    depth_to_space,
+    patch_positions,
+    patchify,
+    sequence_positions,
+    space_to_depth,
+    unpatchify,
+)
 
 
 def _images(height, width, channel=3):
@@ -30,6 +37,14 @@ def test_a_token_holds_its_patch_and_tokens_run_row_by_row():
         row, column = divmod(number, 3)
         patch = images[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
         np.testing.assert_array_equal(tokens[:, number], patch.reshape(2, -1))
+
+
+def test_depth_holds_the_patch_of_each_place():
+    images = _images(4, 6)
+    deep = space_to_depth(images, 2)
+    assert deep.shape == (2, 2, 3, 12)
+    np.testing.assert_array_equal(deep[:, 1, 2], images[:, 2:, 4:].reshape(2, -1))
+    np.testing.assert_array_equal(depth_to_space(deep, 2), images)
 
 
 def test_positions_are_the_patches_centres_from_the_image_s_middle():
