@@ -43,7 +43,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "tiny": Size(32, 64, 2, 512, 64, 1.0, 64, 1),
+    "tiny": Size(32, 64, 2, 512, 64, 5.0, 64, 1),
     "small": Size(64, 512, 8, 8_192, 512, 0.1, 256, 4),
     "base": Size(256, 512, 8, 16_384, 512, 1.0, 384, 6),
     "large": Size(1024, 512, 8, 32_768, 512, 10.0, 512, 8),
@@ -61,15 +61,19 @@ def get_config(argument: str | None = None) -> ConfigDict:
     for name in config.modalities.names:
         # Little: what the networks that recover inputs are fooled by looks like nothing to people.
         config.modalities[name].generated_weight = 0.03
-    recipes.adversarial_optimizers(config, 2e-3)
     if chosen["size"] == "tiny":
         recipes.tiny_inputs(config)
-        stylegan.mapping_rate = 0.1  # a short training cannot wait for styles
+        # A short training: it cannot wait for styles, nor for the game alone to spread them.
+        recipes.adversarial_optimizers(config, 1e-2)
+        stylegan.mapping_rate, stylegan.mode_seeking_weight = 0.1, 0.1
+        stylegan.patch, stylegan.r1_every = 2, 4
+        stylegan.path_weight, stylegan.mixing = 0.0, 0.0
         stylegan.mbstd_group, stylegan.mismatch_weight = 32, 1.0
         config.train.batch_size, config.train.steps = 32, 5_000
         config.train.ema_decay = 0.998
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)
+        recipes.adversarial_optimizers(config, 2e-3)
         for player in ("generator", "discriminator"):
             config.optimizer[player].final_fraction = 1.0  # a constant rate, as its authors have it
         config.train.batch_size = 64 if chosen["size"] == "base" else 32

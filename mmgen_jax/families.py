@@ -152,6 +152,7 @@ declare_family(
         "patch": Key(1, "side of what one place of the largest map draws", at_least(1)),
         "mixing": Key(0.9, "probability that two styles are mixed", FRACTION),
         "mismatch_weight": Key(0.0, "of real images with a wrong condition", at_least(0)),
+        "mode_seeking_weight": Key(0.0, "of two styles that draw the same", at_least(0)),
         "gamma": Key(1.0, "weight of R1", at_least(0)),
         "r1_every": Key(16, "steps between penalties of gradients", at_least(1)),
         "path_weight": Key(2.0, "of the length of paths", at_least(0)),

@@ -192,9 +192,15 @@ def test_families_refuse_what_cannot_work(family, options, words):
     assert_refused(config, *words)
 
 
-def test_stylegan_wants_powers_of_two():
+def test_stylegan_wants_powers_of_two_patches():
     config = changed(generator__name="stylegan", data__image_size=24)
-    assert_refused(config, "config.data.image_size = 24", "'stylegan'", "1 times a power of 2")
+    words = ("config.data.image_size = 24", "stylegan.patch = 1", "1 times a power of 2")
+    assert_refused(config, *words)
+    config.data.image_size = 48
+    config.generator.stylegan.patch = 3
+    configs.validate(config)
+    config.generator.stylegan.patch = 16
+    assert_refused(config, "config.data.image_size = 48", "stylegan.patch = 16", "at least 4")
 
 
 def test_devices():

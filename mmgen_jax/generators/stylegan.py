@@ -4,7 +4,8 @@ Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (Sty
 and Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA).
 
 Options beyond both: real images with a wrong condition as a third pair (`mismatch_weight`; Reed et
-al. 2016, algorithm 1), and maps whose places stand for `patch` x `patch` pixels each.
+al. 2016, algorithm 1), a generator that pays where two styles draw the same (`mode_seeking_weight`;
+Mao et al. 2019), and maps whose places stand for `patch` x `patch` pixels each.
 """
 
 from functools import partial
@@ -37,6 +38,7 @@ Styles = Float[Array, "batch layers width"]
 
 STYLE_MEAN_DECAY = 0.995  # of the mean style, towards which truncation goes
 PATH_MEAN_DECAY = 0.99  # of the mean length of a path (StyleGAN2, appendix B)
+SAME = 0.05  # a ratio of distances so small that images are as good as the same
 
 
 class Draws(NamedTuple):
@@ -105,6 +107,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
             ),
         )
         path, path_mean = path_penalty(options, nets, params, state, styles, draws, step)
+        seeking = mode_seeking(options, nets, params, condition, draws, fake)
         sign = crossbatch.mean(jnp.sign(real_score))
         speed = crossbatch.size(images) / options.augment_images
         moved = {
@@ -118,13 +121,16 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
             "score_generated": crossbatch.mean(fake_score),
             "r1": r1,
             "mismatched": mismatched,
+            "mode_seeking": seeking,
             "path_penalty": path,
             "path_mean": path_mean,
             "augment_probability": probability,
             "real_sign": sign,
         }
         players = {
-            "generator": pleasing + options.path_weight * path,
+            "generator": pleasing
+            + options.path_weight * path
+            + options.mode_seeking_weight * seeking,
             "discriminator": game + options.mismatch_weight * mismatched + 0.5 * options.gamma * r1,
         }
         return Losses(players, stop(moved), metrics, fake)
@@ -265,6 +271,28 @@ def path_penalty(
 
     penalty, moved = lazily(step, options.path_every, measure)
     return penalty, state["path_mean"] + moved / options.path_every
+
+
+def mode_seeking(
+    options: Any,
+    nets: Networks,
+    params: Any,
+    condition: Condition,
+    draws: Draws,
+    fake: Images,
+) -> Float[Array, ""]:
+    """Mean of z's distance over the images' (Mao et al. 2019, MSGAN, eq. 3), both in L1.
+
+    Of the same condition and noise; where styles are mixed, the other image has them exchanged.
+    Where it has no weight, nothing is drawn.
+    """
+    if not options.mode_seeking_weight:
+        return jnp.zeros(())
+    exchanged = draws._replace(z=draws.z[::-1])
+    _, styles = nets.styles(params, exchanged, condition)
+    other = nets.synthesise(params, styles, draws.noise)
+    apart = jnp.abs(other - fake).mean((1, 2, 3)) / jnp.abs(draws.z[1] - draws.z[0]).mean(1)
+    return crossbatch.mean(1 / (apart + SAME))
 
 
 def _towards(new: Any, mean: Any, decay: float) -> Any:

@@ -101,6 +101,21 @@ def test_a_path_penalty_without_weight_is_not_measured(made):
     assert found == (0, state["path_mean"])
 
 
+def test_mode_seeking_compares_images_whose_styles_are_exchanged(made):
+    """The mean of |z1 - z0| / |image1 - image0|; the smallest distances count as 0.05."""
+    networks, params, draws = made
+    first, second = (networks.everywhere(networks.style(params, z, condition())) for z in draws.z)
+    before = np.arange(networks.layers)[None, :, None] < np.asarray(draws.crossover)[:, None, None]
+    pair = jnp.where(before, first, second), jnp.where(before, second, first)
+    one, other = (np.asarray(networks.synthesise(params, x, draws.noise)) for x in pair)
+    from_z = np.abs(draws.z[1] - draws.z[0]).mean(1)
+    ratio = np.abs(one - other).mean((1, 2, 3)) / from_z
+    seek = partial(stylegan.mode_seeking, nets=networks, params=params, condition=condition())
+    found = seek(options(mode_seeking_weight=1), draws=draws, fake=jnp.asarray(one))
+    np.testing.assert_allclose(found, (1 / (ratio + 0.05)).mean(), rtol=1e-5)
+    assert seek(options(mode_seeking_weight=0), draws=draws, fake=jnp.asarray(one)) == 0
+
+
 def losses(generator, params, state, images, step=1):
     keys = jax.random.split(jax.random.key(3), ROWS)
     return generator.losses(params, state, images, condition(), keys, step)
