@@ -17,8 +17,11 @@ NAMES = ("text", "label")
 GAMES = {
     "r3gan": ("gan", {"objective": "r3gan", "penalty_every": 2}),
     "gan_cls": ("gan", {"objective": "gan_cls", "penalty_every": 2}),
-    "stylegan": ("stylegan", {"r1_every": 2, "path_every": 2, "mismatch_weight": 0.5}),
-    "stylegan-patches": ("stylegan", {"r1_every": 2, "patch": 2, "mode_seeking_weight": 0.1}),
+    "stylegan": (
+        "stylegan",
+        {"r1_every": 2, "path_every": 2, "mismatch_weight": 0.5}
+        | {"patch": 2, "mode_seeking_weight": 0.1},
+    ),
 }
 pytestmark = pytest.mark.parametrize("game", GAMES)
 
