@@ -8,6 +8,7 @@ al. 2016, algorithm 1), a generator that pays where two styles draw the same (`m
 Mao et al. 2019), and maps whose places stand for `patch` x `patch` pixels each.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -92,47 +93,26 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         def score(params: Any, images: Images, keys: Any, condition: Any = seen.mean) -> Any:
             return nets.judge(params, augment(images, keys, probability, kinds), condition)
 
-        wrong = wrong_conditions(seen)
-        conditions = jnp.stack([seen.mean, *(c.mean for c, _ in wrong)], axis=1)
-        real_score, *wrong_scores = score(params, images, draws.real, conditions).T
-        fake_score = score(params, stop(fake), draws.fake)
+        critic = partial(score, params)
+        game, judged = discriminator_loss(options, critic, images, stop(fake), seen, draws, step)
         pleasing = crossbatch.mean(logistic(score(stop(params), fake, draws.fake)))
-        game = crossbatch.mean(logistic(real_score) + logistic(-fake_score))
-        mismatched = mean_of_wrong([logistic(-each) for each in wrong_scores], wrong)
-        r1 = lazily(
-            step,
-            options.r1_every,
-            lambda: crossbatch.mean(
-                gradient_penalty(lambda x: score(params, x, draws.real), images)
-            ),
-        )
         path, path_mean = path_penalty(options, nets, params, state, styles, draws, step)
         seeking = mode_seeking(options, nets, params, condition, draws, fake)
-        sign = crossbatch.mean(jnp.sign(real_score))
-        speed = crossbatch.size(images) / options.augment_images
+        varied = options.path_weight * path + options.mode_seeking_weight * seeking
+        sign, speed = judged["real_sign"], crossbatch.size(images) / options.augment_images
         moved = {
             "style_mean": _towards(crossbatch.mean(style), state["style_mean"], STYLE_MEAN_DECAY),
             "path_mean": path_mean,
             "augment_probability": adapt(probability, sign, options.augment_target, speed),
         }
-        metrics = {
+        metrics = judged | {
             "adversarial": pleasing,
-            "score_real": crossbatch.mean(real_score),
-            "score_generated": crossbatch.mean(fake_score),
-            "r1": r1,
-            "mismatched": mismatched,
             "mode_seeking": seeking,
             "path_penalty": path,
             "path_mean": path_mean,
             "augment_probability": probability,
-            "real_sign": sign,
         }
-        players = {
-            "generator": pleasing
-            + options.path_weight * path
-            + options.mode_seeking_weight * seeking,
-            "discriminator": game + options.mismatch_weight * mismatched + 0.5 * options.gamma * r1,
-        }
+        players = {"generator": pleasing + varied, "discriminator": game}
         return Losses(players, stop(moved), metrics, fake)
 
     def draw_latents(
@@ -241,6 +221,47 @@ def draw(mixing: float, nets: Networks, key: Key[Array, ""]) -> Draws:
         real=jax.random.fold_in(keys[6], 0),
         fake=jax.random.fold_in(keys[6], 1),
     )
+
+
+def discriminator_loss(
+    options: Any,
+    score: Callable[..., Array],
+    images: Images,
+    fake: Images,
+    condition: Condition,
+    draws: Draws,
+    step: Any,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """(loss, metrics): real, generated, real with a wrong condition, R1.
+
+    Args:
+      options: of the family.
+      score: (images, keys of their augmentation, conditions' means if not `condition`'s) -> logits.
+      images: real ones.
+      fake: generated ones.
+      condition: of both.
+      draws: all that is random.
+      step: says when R1 is due.
+    """
+    wrong = wrong_conditions(condition)
+    means = jnp.stack([condition.mean, *(c.mean for c, _ in wrong)], axis=1)
+    real, *others = score(images, draws.real, means).T
+    generated = score(fake, draws.fake)
+    game = crossbatch.mean(logistic(real) + logistic(-generated))
+    mismatched = mean_of_wrong([logistic(-other) for other in others], wrong)
+
+    def penalty() -> Float[Array, ""]:
+        return crossbatch.mean(gradient_penalty(lambda x: score(x, draws.real), images))
+
+    r1 = lazily(step, options.r1_every, penalty)
+    metrics = {
+        "score_real": crossbatch.mean(real),
+        "score_generated": crossbatch.mean(generated),
+        "real_sign": crossbatch.mean(jnp.sign(real)),
+        "mismatched": mismatched,
+        "r1": r1,
+    }
+    return game + options.mismatch_weight * mismatched + 0.5 * options.gamma * r1, metrics
 
 
 def path_penalty(
