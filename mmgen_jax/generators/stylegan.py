@@ -39,7 +39,7 @@ Styles = Float[Array, "batch layers width"]
 
 STYLE_MEAN_DECAY = 0.995  # of the mean style, towards which truncation goes
 PATH_MEAN_DECAY = 0.99  # of the mean length of a path (StyleGAN2, appendix B)
-SAME = 0.05  # a ratio of distances so small that images are as good as the same
+MODE_SEEKING_EPSILON = 0.05  # a ratio of distances so small that images are as good as the same
 
 
 class Draws(NamedTuple):
@@ -234,6 +234,8 @@ def discriminator_loss(
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """(loss, metrics): real, generated, real with a wrong condition, R1.
 
+    The logistic game with lazy R1 (Karras et al. 2020, StyleGAN2, section 3.1).
+
     Args:
       options: of the family.
       score: (images, keys of their augmentation, conditions' means if not `condition`'s) -> logits.
@@ -302,10 +304,10 @@ def mode_seeking(
     draws: Draws,
     fake: Images,
 ) -> Float[Array, ""]:
-    """Mean of z's distance over the images' (Mao et al. 2019, MSGAN, eq. 3), both in L1.
+    """Mean of 1 / (|image1 - image0| / |z1 - z0| + epsilon), in L1 (Mao et al. 2019, MSGAN).
 
-    Of the same condition and noise; where styles are mixed, the other image has them exchanged.
-    Where it has no weight, nothing is drawn.
+    Both images have the same condition and noise; where styles are mixed, the other image has them
+    exchanged. Where the term has no weight, nothing is drawn.
     """
     if not options.mode_seeking_weight:
         return jnp.zeros(())
@@ -313,7 +315,7 @@ def mode_seeking(
     _, styles = nets.styles(params, exchanged, condition)
     other = nets.synthesise(params, styles, draws.noise)
     apart = jnp.abs(other - fake).mean((1, 2, 3)) / jnp.abs(draws.z[1] - draws.z[0]).mean(1)
-    return crossbatch.mean(1 / (apart + SAME))
+    return crossbatch.mean(1 / (apart + MODE_SEEKING_EPSILON))
 
 
 def _towards(new: Any, mean: Any, decay: float) -> Any:
