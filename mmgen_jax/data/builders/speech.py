@@ -50,7 +50,7 @@ def choose_voices(key: str, count: int) -> list[str]:
 
 
 def speak(text: str, voice: str) -> np.ndarray:
-    """Says an English text; the same text and voice give the same samples.
+    """Says an English text; the same text and voice sound the same, if not always to the bit.
 
     Args:
       text: what to say.

@@ -11,6 +11,7 @@ from mmgen_jax.data.builders import speech
 from mmgen_jax.data.builders.speech import VOICES, choose_voices, speak
 from mmgen_jax.errors import InputError
 from mmgen_jax.sounds import SAMPLE_RATE
+from tests.hearing import sound_distance
 
 needs_espeak = pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="needs Debian package espeak-ng"
@@ -25,7 +26,11 @@ def test_each_voice_says_something_of_its_own_and_always_the_same():
         assert 0.5 < len(clip) / SAMPLE_RATE < 3
         assert np.abs(clip).max() > 3000
     assert len({clip.tobytes() for clip in clips.values()}) == len(VOICES)
-    np.testing.assert_array_equal(clips["us_f2"], speak("grinning face", "us_f2"))
+    again = speak("grinning face", "us_f2")
+    assert len(again) == len(clips["us_f2"])
+    distances = {voice: sound_distance(again, clip) for voice, clip in clips.items()}
+    same = distances.pop("us_f2")
+    assert same < min(distances.values()) / 4
 
 
 @needs_espeak
