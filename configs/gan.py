@@ -8,8 +8,8 @@ Argument:
     cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
   modalities: any of text, label, audio, image, joined by +, that the data set has.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
-  objective: r3gan (relativistic, with R1 and R2) or gan_cls (a wrong condition as a third pair,
-    matching-aware penalty).
+  objective: r3gan (relativistic, with R1 and R2) or gan_cls (logistic, matching-aware penalty);
+    in both a wrong condition is a third pair.
   size: tiny | small | base | large, at 32, 64, 128 and 256 pixels.
 
 A GAN draws in one pass. Guidance weights are 1 and 0: an input is given or not; how typical

@@ -38,7 +38,10 @@ def relativistic(higher: Scores, lower: Scores) -> Scores:
 
 
 def gradient_penalty(score: Callable[[Any], Scores], inputs: Any) -> Scores:
-    """Squared norm of the gradient of each example's score by its own inputs.
+    """Squared norm of the gradient, by each example's inputs, of the sum of the scores.
+
+    That is of its own score, but where a score looks at other examples too (a minibatch's
+    deviation).
 
     On real images, weighed by gamma / 2, it is R1, on generated ones R2 (Mescheder et al. 2018,
     eq. 9 and 10).
@@ -55,7 +58,8 @@ def gradient_penalty(score: Callable[[Any], Scores], inputs: Any) -> Scores:
 def lazily(step: Any, every: int, term: Callable[[], Any]) -> Any:
     """A regulariser at one step in `every`, that many times as large; 0 at the others.
 
-    Its mean over steps is that of the term (Karras et al. 2020, StyleGAN2, section 3.1).
+    Its mean over steps is that of the term (Karras et al. 2020, StyleGAN2, section 3.1). Metrics
+    are means over `train.log_every` steps: curves of such terms are smooth if `every` divides it.
     """
     if every == 1:
         return term()
@@ -69,6 +73,8 @@ def wrong_conditions(condition: Condition) -> Wrong:
 
     The wrong value is that of another example that is given one, and a different one: real images
     with it are the third pair of matching-aware discriminators (Reed et al. 2016, algorithm 1).
+    As there, another's value may mean the same in other words; such pairs teach nothing false on
+    average as long as they are few.
     """
     found = []
     for name, expert in condition.experts.items():

@@ -11,8 +11,10 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.nn import augmentations
 from mmgen_jax.schema import (
     ANY,
+    DECAY,
     FRACTION,
     GUIDANCE,
+    SIGN,
     WIDTHS,
     Check,
     Key,
@@ -50,12 +52,12 @@ def declare_player(name: str) -> None:
             ),
             "learning_rate": Key(3e-4, "peak learning rate", above(0)),
             "adamw_learning_rate": Key(3e-4, "of what muon leaves to adamw", above(0)),
-            "warmup_steps": Key(100, "steps of linear warm-up", at_least(0)),
+            "warmup_steps": Key(100, "the player's steps of linear warm-up", at_least(0)),
             "final_fraction": Key(
                 0.0, "learning rate at the end of the cosine, of the peak", FRACTION
             ),
-            "beta1": Key(0.9, "decay of the first moment", FRACTION),
-            "beta2": Key(0.99, "decay of the second moment", FRACTION),
+            "beta1": Key(0.9, "decay of the first moment", DECAY),
+            "beta2": Key(0.99, "decay of the second moment", DECAY),
             "weight_decay": Key(0.0, "decoupled, on hidden weight matrices only", at_least(0)),
             "clip_norm": Key(1.0, "largest global gradient norm; 0: any", at_least(0)),
             "every": Key(1, "the player moves every so many steps", at_least(1)),
@@ -80,6 +82,11 @@ def _check_stylegan(options: ConfigDict, image_size: int) -> None:
         raise InputError(
             f"config.data.image_size = {image_size} with config.generator.stylegan.patch ="
             f" {options.patch}; allowed: {options.patch} times a power of 2 that is at least 4"
+        )
+    if options.channel_base < size:
+        raise InputError(
+            f"config.generator.stylegan.channel_base = {options.channel_base} leaves no channels at"
+            f" {size} x {size}; allowed: at least {size}"
         )
 
 
@@ -146,7 +153,9 @@ declare_family(
         "mapping_layers": Key(
             8, "layers that make a style, and that read a condition", at_least(1)
         ),
-        "mapping_rate": Key(0.01, "learning rate of these, of all others'", above(0)),
+        "mapping_rate": Key(
+            0.01, "learning rate of the layers that make a style, of all others'", above(0)
+        ),
         "channel_base": Key(16_384, "a map's channels are this over its side", at_least(1)),
         "channel_max": Key(512, "but at most this", at_least(1)),
         "patch": Key(1, "side of what one place of the largest map draws", at_least(1)),
@@ -163,7 +172,7 @@ declare_family(
             "what the discriminator sees changed, joined by +",
             Rule(augmentations.is_known, augmentations.ALLOWED),
         ),
-        "augment_target": Key(0.6, "mean sign of real scores that its probability seeks", ANY),
+        "augment_target": Key(0.6, "mean sign of real scores that its probability seeks", SIGN),
         "augment_images": Key(500_000, "images in which it can go from 0 to 1", at_least(1)),
     },
     {"truncation": Key(1.0, "how far styles are from their mean; less is typical", FRACTION)},

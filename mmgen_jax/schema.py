@@ -37,6 +37,8 @@ class Key(NamedTuple):
 
 ANY = Rule(lambda value: True, "anything")
 FRACTION = Rule(lambda value: 0 <= value <= 1, "0 to 1")
+DECAY = Rule(lambda value: 0 <= value < 1, "from 0 to less than 1")
+SIGN = Rule(lambda value: -1 <= value <= 1, "-1 to 1")
 WIDTHS = Rule(
     lambda value: bool(value) and all(isinstance(v, int) and v > 0 for v in value),
     "whole numbers above 0, at least one",

@@ -3,6 +3,8 @@
 Nothing here imports jax.
 """
 
+import math
+
 from ml_collections import ConfigDict
 
 from mmgen_jax.data import SOURCES
@@ -96,6 +98,8 @@ def _check_sizes(config: ConfigDict) -> None:
                     f"config.{group}.{name} = {value} does not divide"
                     f" config.data.image_size = {size}; allowed: its divisors"
                 )
+            if name.endswith("_every"):
+                _check_period(config, f"{group}.{name}", value)
             if name.endswith("heads"):
                 width = options[name.replace("heads", "width")]
                 if width % (2 * value):
@@ -113,6 +117,16 @@ def _check_sizes(config: ConfigDict) -> None:
             f"config.train.accumulate = {config.train.accumulate} does not divide"
             f" config.train.batch_size = {config.train.batch_size}; allowed: its divisors"
         )
+
+
+def _check_period(config: ConfigDict, key: str, period: int) -> None:
+    """Refuses a lazy term that would come to a player's updates more often than it counts."""
+    for player, options in config.optimizer.items():
+        if math.gcd(period, options.every) > 1:
+            raise InputError(
+                f"config.{key} = {period} with config.optimizer.{player}.every = {options.every};"
+                " allowed: no common divisor"
+            )
 
 
 def _check_devices(config: ConfigDict, devices: int, processes: int) -> None:

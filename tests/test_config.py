@@ -183,12 +183,24 @@ def test_families_that_draw_in_one_pass_take_a_modality_or_leave_it(family):
         ("gan", {"objective": "hinge"}, ("'hinge'", "'r3gan', 'gan_cls'")),
         ("gan", {"widths": ()}, ("gan.widths", "at least one")),
         ("stylegan", {"augment": "blit+blur"}, ("'blit+blur'", "geometry", "none")),
+        ("stylegan", {"augment_target": 60.0}, ("augment_target = 60", "-1 to 1")),
+        ("stylegan", {"channel_base": 16}, ("channel_base = 16", "32 x 32", "at least 32")),
         ("autoencoder", {"decoder_widths": (8,) * 5}, ("image_size = 32", "multiples of 64")),
     ],
 )
 def test_families_refuse_what_cannot_work(family, options, words):
     config = changed(generator__name=family)
     config.generator[family].update(options)
+    assert_refused(config, *words)
+
+
+def test_lazy_terms_and_players_that_rest_must_meet():
+    """At every second step, with the term at every sixteenth, it would come to one in eight."""
+    config = changed(generator__name="stylegan", optimizer__discriminator__every=3)
+    config.generator.stylegan.path_every = 5
+    configs.validate(config)
+    config.optimizer.discriminator.every = 2
+    words = ("stylegan.r1_every = 16", "config.optimizer.discriminator.every = 2", "no common")
     assert_refused(config, *words)
 
 

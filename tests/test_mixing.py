@@ -1,5 +1,7 @@
 """Pictures between latents, and of mixed ones."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ from mmgen_jax.training.run import Trained
 from tests.tiny import open_source, random_parameters, tiny_config
 
 
+@functools.cache
 def trained(family):
     """A run of random parameters, as `run.load` would give it."""
     config = tiny_config(("label",))
     config.generator.name = family
     model = models.build(config, models.fit(config, open_source(config)))
-    params, _ = random_parameters(lambda key: models.init(model, key))
-    state = jax.jit(lambda key: models.init(model, key)[1])(jax.random.key(0))
+    init = functools.partial(models.init, model)
+    params, _ = random_parameters(init, equalized=family == "stylegan")
+    state = jax.jit(lambda key: init(key)[1])(jax.random.key(0))
     return Trained(config=config, model=model, params=params, state=state, step=1)
 
 

@@ -23,8 +23,6 @@ from mmgen_jax.sampling import sample
 from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
 
 FAMILIES = ("flow", "autoencoder", "gan", "stylegan")
-# Kernels are stored with a deviation of 1, and scaled at run time: noise alone would be too weak.
-EQUALIZED, OWN = ("stylegan",), ("generator", "discriminator")
 ROWS = 2 ** len(ALL)
 # Row r has the modalities of r's binary digits: every subset.
 HAS = {name: np.arange(ROWS) >> k & 1 == 1 for k, name in enumerate(ALL)}
@@ -74,13 +72,11 @@ def build(family, names=ALL):
 @functools.lru_cache
 def compiled(family):
     model = build(family)
-    params, state = random_parameters(lambda key: models.init(model, key))
-    if family in EQUALIZED:
-        fresh = jax.jit(lambda key: models.init(model, key)[0])(jax.random.key(0))
-        params |= jax.tree.map(jnp.add, {g: params[g] for g in OWN}, {g: fresh[g] for g in OWN})
+    init = functools.partial(models.init, model)
+    params, state = random_parameters(init, equalized=family == "stylegan")
     losses = jax.jit(gradients(model))
     if jax.tree.leaves(state):  # averages and counters cannot be just any number: a batch's
-        state = jax.jit(lambda key: models.init(model, key)[1])(jax.random.key(0))
+        state = jax.jit(lambda key: init(key)[1])(jax.random.key(0))
         state = losses(params, state, batch())[1][0]
     return Compiled(model, params, state, losses, jax.jit(drawing(family, ALL)))
 

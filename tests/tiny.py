@@ -14,6 +14,7 @@ from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import fixed_batch, prepare_example
 from mmgen_jax.model import Batch, Model
+from mmgen_jax.nn import layout
 
 ALL = ("text", "label", "audio", "image")
 
@@ -76,16 +77,29 @@ def tiny_batch(names: tuple[str, ...] = ALL, rows: int = 8) -> Batch:
     return Batch(arrays["index"], arrays["image"], arrays["values"], arrays["has"])
 
 
-def random_parameters(init: Callable[..., Any], seed: int = 0) -> Any:
+def random_parameters(init: Callable[..., Any], seed: int = 0, equalized: bool = False) -> Any:
     """Noise in the shapes that `init(key)` returns, kernels scaled by their fan-in.
 
     Nothing is zero and nothing is compiled: what starts at zero by design would hide what a test
-    looks for.
+    looks for. If `equalized`, a generator and a discriminator are scaled as StyleGAN2 stores them.
     """
     rng = np.random.default_rng(seed)
 
-    def draw(leaf: Any) -> jax.Array:
+    def draw(path: Any, leaf: Any) -> jax.Array:
+        name, noise = layout.path_name(path), rng.normal(size=leaf.shape)
+        if equalized and {"generator", "discriminator"} & {*name.split("/")}:
+            return jnp.asarray(_equalized(name, noise), leaf.dtype)
         fan_in = leaf.shape[-2] if leaf.ndim > 1 else 4
-        return jnp.asarray(0.5 * rng.normal(size=leaf.shape) / np.sqrt(fan_in), leaf.dtype)
+        return jnp.asarray(0.5 * noise / np.sqrt(fan_in), leaf.dtype)
 
-    return jax.tree.map(draw, jax.eval_shape(init, jax.random.key(0)))
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def _equalized(name: str, noise: np.ndarray) -> np.ndarray:
+    slow = 100 if "discriminator/mapping/dense" in name else 1
+    if name.endswith("style/bias"):
+        return 1 + 0.1 * noise
+    if name.endswith("kernel"):
+        return slow * noise
+    return 0.1 * slow * noise if name.endswith("bias") else 0.3 * noise

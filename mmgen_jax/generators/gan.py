@@ -1,7 +1,8 @@
 """Family `gan`: a conditional GAN for any combination of modalities.
 
 Objectives (`generator.gan.objective`):
-  r3gan: relativistic pairing with R1 and R2 (Huang et al. 2024, R3GAN, section 2).
+  r3gan: relativistic pairing with R1 and R2 (Huang et al. 2024, R3GAN, section 2), and the real
+    image with its own condition against the same with a wrong one (`mismatch_weight`).
   gan_cls: logistic; the real image with a wrong condition is a third pair (Reed et al. 2016,
     algorithm 1), and the score is smooth where the real image has the right one: the
     matching-aware gradient penalty (Tao et al. 2022, DF-GAN), of the norm of
@@ -93,7 +94,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     ) -> Losses:
         stop = jax.lax.stop_gradient
         fake = generate(params, draw(keys), condition)
-        # Neither player teaches the encoders to please the discriminator.
+        # The encoders learn from the game only through the picture.
         seen = stop(condition)
         critic = Critic(judge(seen), params["discriminator"])
         game, metrics = play.discriminator(options, critic, images, stop(fake), seen, step)
@@ -130,7 +131,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
 def r3gan_discriminator(
     options: Any, critic: Critic, images: Images, fake: Images, condition: Condition, step: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """(loss, metrics): pairs of images with the same condition, R1 and R2."""
+    """(loss, metrics): pairs of images with one condition, of conditions of one image; R1, R2."""
     features = critic.read(images)
     real, generated = critic.score(features, condition), critic.score(critic.read(fake), condition)
     loss = crossbatch.mean(relativistic(real, generated))

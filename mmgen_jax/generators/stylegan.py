@@ -87,7 +87,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         draws = drawn(keys)
         style, styles = nets.styles(params, draws, condition)
         fake = nets.synthesise(params, styles, draws.noise)
-        # Neither player teaches the encoders to please the discriminator.
+        # The encoders learn from the game only through the picture.
         seen, probability = stop(condition), state["augment_probability"]
 
         def score(params: Any, images: Images, keys: Any, condition: Any = seen.mean) -> Any:
@@ -100,10 +100,11 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         seeking = mode_seeking(options, nets, params, condition, draws, fake)
         varied = options.path_weight * path + options.mode_seeking_weight * seeking
         sign, speed = judged["real_sign"], crossbatch.size(images) / options.augment_images
+        adapted = adapt(probability, sign, options.augment_target, speed)
         moved = {
             "style_mean": _towards(crossbatch.mean(style), state["style_mean"], STYLE_MEAN_DECAY),
             "path_mean": path_mean,
-            "augment_probability": adapt(probability, sign, options.augment_target, speed),
+            "augment_probability": adapted if any(kinds) else probability,
         }
         metrics = judged | {
             "adversarial": pleasing,

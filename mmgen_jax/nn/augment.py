@@ -72,7 +72,7 @@ def augment(
 
     Departures from the paper: pixels are interpolated bilinearly, where the paper filters with
     sym6 wavelets at twice the resolution; the borders are reflected without end, where its code
-    has black beyond the first reflection; there are no image-space filters and corruptions, which
+    has grey beyond the first reflection; there are no image-space filters and corruptions, which
     the paper leaves out as well after comparing (section 2.3).
 
     Args:

@@ -120,8 +120,8 @@ class DownBlock(nn.Module):
 class ProjectionDiscriminator(nn.Module):
     """Images -> features; features and a condition -> scores.
 
-    score = f(features) + <features, e(condition)>, where e sums a part of the pooled vector and a
-    part of each modality that is given: what is absent drops out.
+    score = f(features) + <features, e(condition)> / sqrt(number of features), where e sums a part
+    of the pooled vector and a part of each modality that is given: what is absent drops out.
 
     Attributes:
       patch: side of what one place of the first map sees.

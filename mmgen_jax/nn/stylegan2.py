@@ -26,6 +26,7 @@ Activation = Literal["linear", "lrelu"]
 FLOAT = jnp.dtype("float32")
 SMALLEST = 4  # pixels: where synthesis starts, and the discriminator's convolutions end
 EPSILON = 1e-8
+ONES = nn.initializers.ones
 
 
 def image_sizes(image_size: int) -> tuple[int, ...]:
@@ -62,7 +63,8 @@ def activate(
 ) -> Float[Array, "batch ... features"]:
     """Bias, activation and gain; leaky ReLU (slope 0.2) has a gain of sqrt(2) of its own.
 
-    `clamp`, times `gain`, bounds what comes out: 256 where NVIDIA trains in half precision.
+    `clamp`, times `gain`, bounds what comes out: 256 where NVIDIA trains in half precision. The
+    family leaves it out: bfloat16 has the range of float32.
     """
     if bias is not None:
         x = x + jnp.expand_dims(bias.astype(x.dtype), range(x.ndim - 1))
@@ -102,13 +104,13 @@ class EqualDense(nn.Module):
     features: int
     activation: Activation = "linear"
     lr_multiplier: float = 1.0
-    bias_init: float = 0.0
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Vectors) -> Float[Array, "batch ... out"]:
         normal = nn.initializers.normal(1 / self.lr_multiplier)
         kernel = self.param("kernel", normal, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.constant(self.bias_init), (self.features,))
+        bias = self.param("bias", self.bias_init, (self.features,))
         gain = self.lr_multiplier / x.shape[-1] ** 0.5
         return activate(x @ (gain * kernel), self.lr_multiplier * bias, self.activation)
 
@@ -164,7 +166,10 @@ class Mapping(nn.Module):
         if has_values(z):
             inputs.append(second_moment_normalised(z))
         if has_values(condition):
-            embedded = EqualDense(self.width, name="embed")(condition)
+            # Where nothing is given, zeros come: without a bias they would have no direction, and
+            # a slope of 10,000 in the normalisation.
+            bias = nn.initializers.normal(0.3)
+            embedded = EqualDense(self.width, bias_init=bias, name="embed")(condition)
             inputs.append(second_moment_normalised(embedded))
         x = jnp.concatenate(inputs, axis=-1)
         for number in range(self.layers):
@@ -217,7 +222,7 @@ class StyledConv(nn.Module):
         self, x: Images, w: Vector, noise: Float[Array, "batch up_height up_width 1"] | None
     ) -> Float[Array, "batch up_height up_width out"]:
         channels = x.shape[-1]
-        style = EqualDense(channels, bias_init=1.0, name="style")(w)
+        style = EqualDense(channels, bias_init=ONES, name="style")(w)
         kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, channels, self.features))
         strength = self.param("noise_strength", nn.initializers.zeros, ())
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -237,7 +242,7 @@ class ToImage(nn.Module):
     @nn.compact
     def __call__(self, x: Images, w: Vector) -> Float[Array, "batch height width out"]:
         channels = x.shape[-1]
-        style = EqualDense(channels, bias_init=1.0, name="style")(w) / channels**0.5
+        style = EqualDense(channels, bias_init=ONES, name="style")(w) / channels**0.5
         kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, channels, self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         x = modulated_conv(x.astype(self.dtype), kernel, style, demodulate=False)
@@ -282,23 +287,21 @@ class Synthesis(nn.Module):
         return by_example(image)
 
 
-def minibatch_deviation(
-    x: Images, group: int, channels: int
-) -> Float[Array, "batch height width more"]:
-    """How much examples differ from each other, in new channels (Karras et al. 2018, section 3).
+def minibatch_deviation(x: Images, group: int) -> Float[Array, "batch height width more"]:
+    """How much examples differ from each other, in a new channel (Karras et al. 2018, section 3).
 
-    The standard deviation over a group of examples, averaged over pixels and over one of `channels`
-    parts of the features. Groups are of the global batch, as large as divides it but no larger than
-    `group`; of n groups, number m holds the examples m, m + n, m + 2 n ...
+    The standard deviation over a group of examples, averaged over pixels and features. Groups are
+    of the global batch, as large as divides it but no larger than `group`; of n groups, number m
+    holds the examples m, m + n, m + 2 n ...
     """
     everyone = crossbatch.gather(x)
     examples, height, width, features = everyone.shape
     size = max(size for size in range(1, group + 1) if examples % size == 0)
     count = examples // size
-    groups = everyone.reshape(size, count, height, width, channels, features // channels)
-    deviations = jnp.sqrt(groups.var(axis=0) + EPSILON).mean(axis=(1, 2, 4))
+    groups = everyone.reshape(size, count, height, width, features)
+    deviations = jnp.sqrt(groups.var(axis=0) + EPSILON).mean(axis=(1, 2, 3))
     own = deviations[crossbatch.positions(x.shape[0]) % count]
-    spread = jnp.broadcast_to(own[:, None, None], (*x.shape[:3], channels))
+    spread = jnp.broadcast_to(own[:, None, None, None], (*x.shape[:3], 1))
     return by_example(jnp.concatenate([x, spread], axis=-1))
 
 
@@ -316,7 +319,6 @@ class Discriminator(nn.Module):
     channel_max: int = 512
     mapping_layers: int = 8
     mbstd_group: int = 4
-    mbstd_channels: int = 1
     residual: bool = True
     clamp: float | None = None
     dtype: jnp.dtype = FLOAT
@@ -327,8 +329,7 @@ class Discriminator(nn.Module):
     ) -> Float[Array, "batch ..."]:
         x = self._convolved(images).astype(jnp.float32)
         width = x.shape[-1]
-        if self.mbstd_channels:
-            x = minibatch_deviation(x, self.mbstd_group, self.mbstd_channels)
+        x = minibatch_deviation(x, self.mbstd_group)
         x = EqualConv(width, 3, "lrelu", clamp=self.clamp, name="last")(x)
         x = EqualDense(width, "lrelu", name="dense")(x.reshape(x.shape[0], -1))
         if not has_values(condition):

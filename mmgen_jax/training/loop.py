@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
@@ -31,7 +32,7 @@ from mmgen_jax.training.strategies import STRATEGIES
 
 
 class NotFinite(Failure):
-    """The loss or a gradient is not finite; the last good checkpoint stands."""
+    """A loss, a gradient or the parameters are not finite; the last good checkpoint stands."""
 
 
 def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False) -> None:
@@ -138,6 +139,7 @@ class Loop:
         strategy = STRATEGIES[config.train.strategy]
         self._place, self._step = strategy(step, mesh, self._shardings, config.train.batch_size)
         self._preview = Preview(config, model, mesh) if config.train.sample_every else None
+        self._norm = jax.jit(optax.tree.norm)
         self._vote = processes.Vote(mesh)
         self._clock = Clock()
         self._means = Means()
@@ -198,12 +200,15 @@ class Loop:
         values = jax.device_get(metrics)
         self._clock.tick()
         for name, value in values.items():
-            if not np.isfinite(value):
-                raise NotFinite(
-                    f"{name} is {value} at step {step}; the last checkpoint in {self._workdir}"
-                    " is from before it"
-                )
+            self._check_finite(name, value, step)
         self._means.add(values)
+
+    def _check_finite(self, name: str, value: Any, step: int) -> None:
+        if not np.isfinite(value):
+            raise NotFinite(
+                f"{name} is {value} at step {step}; the last checkpoint in {self._workdir}"
+                " is from before it"
+            )
 
     def _line(self) -> dict[str, float]:
         """The means since the last line of the log, and the speed."""
@@ -216,6 +221,8 @@ class Loop:
         return means
 
     def _save(self, step: int, state: TrainState) -> None:
+        # The metrics of a step are from before it moved anything.
+        self._check_finite("the norm of all parameters", self._norm(state.params), step)
         skipped = self._skipped.gather(self._batches.skipped)
         data = self._batches.get_state() | {"skipped": skipped}
         self._saver.save(step, state, data, self._config.to_dict(), self._means.to_json())

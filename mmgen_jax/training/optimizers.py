@@ -1,5 +1,6 @@
 """One optax transformation per player."""
 
+import math
 from typing import Any
 
 import jax
@@ -14,7 +15,11 @@ MODULATION = "modulation"
 
 
 def learning_rate(options: ConfigDict, peak: float, steps: int) -> optax.Schedule:
-    """Linear warm-up to `peak`, then a cosine down to `final_fraction` of it at `steps`."""
+    """Linear warm-up to `peak`, then a cosine down to `final_fraction` of it at `steps`.
+
+    Of the player's own steps: of those that it does not rest at.
+    """
+    steps = max(1, math.ceil((steps - options.start) / options.every))
     warmup = min(options.warmup_steps, steps - 1)
     return optax.warmup_cosine_decay_schedule(
         init_value=peak / (warmup + 1),
@@ -63,7 +68,7 @@ def build(options: ConfigDict, steps: int) -> optax.GradientTransformation:
 
     Args:
       options: config.optimizer.PLAYER.
-      steps: at which the cosine ends.
+      steps: of the training, those at which the player rests included.
     """
     rate = learning_rate(options, options.learning_rate, steps)
     if options.name == "adamw":

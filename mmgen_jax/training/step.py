@@ -56,7 +56,7 @@ def gradients(
 
     With `accumulate` > 1 the batch is cut into that many parts, one after another in a scan, and
     gradients and metrics are averaged: the memory of a part at the price of its time. Terms that
-    compare examples then compare those of a part.
+    compare examples then compare those of a part, and the family's state moves once per part.
     """
     key = jax.random.wrap_key_data(state.key)
 

@@ -62,14 +62,19 @@ IMAGES, CONDITION = jnp.tanh(normal(8, SIZE, SIZE, 3)), condition(8)
 NETWORK = AutoEncoder(image_size=SIZE, **WIDTHS, dtype=jnp.dtype("float32"))
 
 
+@functools.cache
+def compiled(losses):
+    return jax.jit(losses)
+
+
 def losses_of(generator, params, state, images=IMAGES):
-    return jax.jit(generator.losses)(params, state, images, CONDITION, keys(8), 0)
+    return compiled(generator.losses)(params, state, images, CONDITION, keys(8), 0)
 
 
 @functools.cache
 def made():
     """(generator, parameters of noise, the state that it begins with, losses of one batch)."""
-    generator = build()
+    generator = build(moments_decay=0.75)  # of the first batch nothing is left out
     params = random_parameters(lambda key: generator.init(key, IMAGES, CONDITION)[0])
     state = jax.jit(lambda key: generator.init(key, IMAGES, CONDITION)[1])(jax.random.key(0))
     return generator, params, state, losses_of(generator, params, state)
@@ -128,8 +133,7 @@ def test_a_state_begins_standard_normal_and_keeps_its_shapes():
 
 def test_moments_decay_as_the_config_says():
     """After many batches an old one counts `moments_decay` as much as before."""
-    generator = build(moments_decay=0.75)
-    _, params, _, first = made()
+    generator, params, _, first = made()
     late = first.state | {"count": jnp.int32(10_000)}
     zero = late | {"moments": jax.tree.map(jnp.zeros_like, first.state["moments"])}
     after = losses_of(generator, params, zero).state
@@ -143,25 +147,19 @@ def test_the_loss_uses_the_batch_and_no_gradient_passes_the_state():
     generator, params, _, losses = made()
     other = jax.tree.map(lambda x: x + 1, losses.state)
 
-    def run(params, state):
-        found = generator.losses(params, state, IMAGES, CONDITION, keys(8), 0)
-        return found.players["generator"], sum(
-            leaf.sum() for leaf in jax.tree.leaves(found.state["moments"])
-        )
+    def run(params):
+        found = generator.losses(params, losses.state, IMAGES, CONDITION, keys(8), 0)
+        moments = sum(leaf.sum() for leaf in jax.tree.leaves(found.state["moments"]))
+        return jnp.stack([found.players["generator"], jnp.square(found.images).sum(), moments])
 
-    assert run(params, other)[0] == run(params, losses.state)[0]
-    grads = jax.jit(jax.grad(lambda p: run(p, losses.state)[1]))(params)
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(grads))
-    grads = jax.jit(jax.grad(lambda p: run(p, losses.state)[0]))(params)
-    # A bias in front of ReLU and norm, too: every parameter learns.
-    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
-
-
-def test_reconstructions_are_differentiable():
-    generator, params, state, _ = made()
-    drawn = lambda p: generator.losses(p, state, IMAGES, CONDITION, keys(8), 0).images  # noqa: E731
-    grads = jax.jit(jax.grad(lambda p: jnp.square(drawn(p)).sum()))(params)
-    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
+    with_other, with_own = (
+        losses_of(generator, params, state).players["generator"] for state in (other, losses.state)
+    )
+    assert with_other == with_own
+    # Of the loss, of what it returns, of the state. A bias before ReLU and norm learns, too.
+    for leaf in jax.tree.leaves(jax.jit(jax.jacrev(run))(params)):
+        largest = np.abs(leaf).reshape(3, -1).max(1)
+        assert ((largest > 0) == [True, True, False]).all()
 
 
 # Sampling.
@@ -355,7 +353,7 @@ alone = jax.device_get(jax.jit(graded)(params, state, images, shared))
 cut = lambda x: x.reshape(8, -1, *x.shape[1:])
 mapped = jax.pmap(graded, crossbatch.AXIS, in_axes=(None, None, 0, 0), out_axes=None)
 errors = {"pmap": compare(mapped(params, state, *jax.tree.map(cut, (images, shared))))}
-for name, shape in {"fsdp": (1, 8, 1), "cube": (2, 2, 2)}.items():
+for name, shape in {"cube": (2, 2, 2)}.items():
     mesh = jax.make_mesh(shape, layout.AXES, (AxisType.Auto,) * 3)
     split, whole = sharding.split(mesh), sharding.replicated(mesh)
     places = sharding.shard(mesh, (params, state))
@@ -374,4 +372,4 @@ def test_eight_devices_are_one():
     done = python("-c", ON_DEVICES, XLA_FLAGS=flags)
     assert done.code == 0, done.err
     errors = json.loads(done.out)
-    assert set(errors) == {"pmap", "fsdp", "cube"} and max(errors.values()) < 1e-4, errors
+    assert set(errors) == {"pmap", "cube"} and max(errors.values()) < 1e-4, errors

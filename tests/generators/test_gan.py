@@ -12,7 +12,7 @@ from mmgen_jax.fusion import Condition, Expert
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.generators import gan as gans
 from mmgen_jax.nn.dfgan import ProjectionDiscriminator
-from tests.tiny import tiny_config
+from tests.tiny import random_parameters, tiny_config
 
 ROWS = 6
 GIVEN = {
@@ -173,9 +173,30 @@ def test_an_absent_modality_drops_out_of_the_discriminator(condition):
     np.testing.assert_array_equal(differs, GIVEN["text"])
 
 
+def test_encoders_learn_from_the_game_only_through_the_picture(condition):
+    """Of each expert by itself, which the discriminator alone looks at, they learn nothing."""
+    generator = GENERATORS["gan"].build(tiny_config().generator.gan, 16, "float32")
+    pictures, keys = normal(ROWS, 16, 16, 3), jax.random.split(jax.random.key(1), ROWS)
+    params = random_parameters(lambda key: generator.init(key, pictures, condition)[0])
+
+    @jax.jit
+    def learned(condition):
+        def game(condition):
+            found = generator.losses(params, {}, pictures, condition, keys, 1)
+            return sum(found.players.values())
+
+        return jax.grad(game, allow_int=True)(condition)
+
+    gradient = learned(condition)
+    for expert in gradient.experts.values():
+        assert (expert.mean == 0).all()
+    assert (gradient.mean != 0).any()
+
+
 def test_without_noise_a_condition_has_one_picture(condition):
     generator = GENERATORS["gan"].build(tiny_config().generator.gan, 16, "float32")
-    params, state = generator.init(jax.random.key(0), jnp.zeros((ROWS, 16, 16, 3)), condition)
+    pictures, state = jnp.zeros((ROWS, 16, 16, 3)), {}
+    params = random_parameters(lambda key: generator.init(key, pictures, condition)[0])
     same = jax.tree.map(
         lambda x: jnp.repeat(x[:1], ROWS, axis=0), condition._replace(positions=None)
     )

@@ -1,5 +1,6 @@
 """The augmentation against NumPy and SciPy, its randomness against the paper's distributions."""
 
+import functools
 from functools import partial
 
 import jax
@@ -31,13 +32,22 @@ def _forced(**values) -> Draw:
     return Draw(*(jnp.asarray(value, jnp.float32) for value in Draw(**values)))
 
 
-def _draws(count=4000, probability=1.0, kinds=ALL, seed=0) -> tuple[np.ndarray, Draw]:
-    one = partial(draw, probability=jnp.float32(probability), kinds=kinds)
-    return jax.device_get(jax.jit(jax.vmap(one))(_keys(count, seed)))
+@functools.cache
+def _program(kinds):
+    return jax.jit(jax.vmap(partial(draw, kinds=kinds), in_axes=(0, None)))
+
+
+@functools.cache
+def _draws(probability=1.0, kinds=ALL) -> tuple[np.ndarray, Draw]:
+    """Of 4,000 pictures."""
+    return jax.device_get(_program(kinds)(_keys(4000), jnp.float32(probability)))
+
+
+_compiled = jax.jit(transform, static_argnums=2)
 
 
 def _transform(image, kinds, **values):
-    return np.asarray(jax.jit(transform, static_argnums=2)(image, _forced(**values), kinds))
+    return np.asarray(_compiled(image, _forced(**values), kinds))
 
 
 def test_probability_of_zero_returns_the_bits():
@@ -132,7 +142,7 @@ def test_rotation_turns_as_a_quarter_turn_does():
 def test_geometry_is_applied_in_the_papers_order():
     """Takes points forward, one transformation after the other; `source` must find them back."""
     height, width = 12, 20
-    _, drawn = _draws(16)
+    _, drawn = _draws()
     found = jax.jit(jax.vmap(partial(source, height=height, width=width)))(drawn)
     size = np.array([height, width])
     for i in range(16):
@@ -230,7 +240,7 @@ def test_colour_alone(values, expected):
 
 
 def test_colours_are_the_papers_product_of_matrices():
-    _, drawn = _draws(16)
+    _, drawn = _draws()
     found = jax.jit(jax.vmap(colours))(drawn)
     for i in range(16):
         one = Draw(*(np.asarray(value[i], np.float64) for value in drawn))

@@ -51,12 +51,11 @@ def derivatives(function, axes):
     )
 
 
-@pytest.mark.parametrize("axis", AXES)
-def test_values_and_derivatives_are_those_of_jax(axis):
+@pytest.mark.parametrize("axes", [*zip(AXES[:4], AXES[4:], strict=True)])
+def test_values_and_derivatives_are_those_of_jax(axes):
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(rng.normal(size=s)) for s in [(2, 8, 7, 3), (3, 4, 3, 5)])
-        axes = (axis, Axis(1, 1, 2))
         ours, theirs = (derivatives(f, axes)(x, kernel) for f in (convolve, usual))
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             assert jnp.abs(b).max() > 0.1
@@ -71,7 +70,8 @@ def test_the_layer_is_that_of_linen(padding, strides):
     ours, theirs = Conv(5, **options), nn.Conv(5, **options)
     params = theirs.init(jax.random.key(0), x)
     np.testing.assert_allclose(ours.apply(params, x), theirs.apply(params, x), atol=1e-5)
-    assert jax.tree.structure(ours.init(jax.random.key(0), x)) == jax.tree.structure(params)
+    shapes = jax.eval_shape(ours.init, jax.random.key(0), x)
+    assert jax.tree.structure(shapes) == jax.tree.structure(params)
 
 
 def test_groups_are_refused():

@@ -162,6 +162,15 @@ def test_the_schedule_is_its_closed_form(warmup):
         assert rate(step) > 0
 
 
+def test_the_schedule_counts_the_steps_at_which_the_player_moves():
+    rests = options(warmup_steps=2, every=3, start=4)  # moves at 4, 7, 10, 13, 16 and 19
+    ours, theirs = (
+        optimizers.learning_rate(chosen, 0.3, steps)
+        for chosen, steps in ((rests, 20), (options(warmup_steps=2), 6))
+    )
+    assert [float(ours(n)) for n in range(7)] == [float(theirs(n)) for n in range(7)]
+
+
 def test_a_warm_up_longer_than_training_is_cut():
     rate = optimizers.learning_rate(options(warmup_steps=100), 0.3, steps=5)
     assert max(float(rate(step)) for step in range(5)) == pytest.approx(0.3)
