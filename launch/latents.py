@@ -24,15 +24,9 @@ LAYERS = flags.DEFINE_string("layers", "0-3", "Of mixing: the first and the last
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
-TRUNCATION = flags.DEFINE_float(
-    "truncation",
-    None,
-    "How far from typical pictures may be (GANs); default: the run's.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
 SEED = flags.DEFINE_integer("seed", 0, "Of the latents and the noise.", lower_bound=0)
 given = cli.define_inputs()
+variety = cli.define_variety()
 
 
 def main() -> None:
@@ -45,7 +39,7 @@ def main() -> None:
     from mmgen_jax.training import run
 
     trained = run.load(Path(WORKDIR.value), STEP.value)
-    options = run.sample_options(trained.config, truncation=TRUNCATION.value)
+    options = run.sample_options(trained.config, **variety())
     mixer = Mixer(trained, parse(trained.model, given()), options)
     if GRID.value == "interpolation":
         images = mixer.interpolation(ROWS.value, COLUMNS.value, SEED.value)

@@ -14,6 +14,7 @@ from mmgen_jax.validation import check_guidance
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 OUT = flags.DEFINE_string("out", None, "Picture file (PNG) to write.", required=True)
 given = cli.define_inputs()
+variety = cli.define_variety()
 GUIDANCE = flags.DEFINE_string(
     "guidance", "", "Weights, such as text=3,label=1.5; unnamed ones as in the run's config."
 )
@@ -22,13 +23,6 @@ STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
 STEPS = flags.DEFINE_integer("steps", None, "Solver steps; default: the run's.", lower_bound=2)
-TRUNCATION = flags.DEFINE_float(
-    "truncation",
-    None,
-    "How far from typical pictures may be (GANs); default: the run's.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures drawn at once.", lower_bound=1)
 
@@ -48,7 +42,7 @@ def main() -> None:
     weights |= parse_guidance(GUIDANCE.value, tuple(model.modalities))
     for name, weight in weights.items():
         check_guidance(f"--guidance: {name}", weight, config)
-    options = run.sample_options(config, steps=STEPS.value, truncation=TRUNCATION.value)
+    options = run.sample_options(config, steps=STEPS.value, **variety())
     sampler = Sampler(model, options, min(COUNT.value, BATCH_SIZE.value))
     images = sampler(trained.params, trained.state, values, has, weights, SEED.value)
     captions, thumbnails = describe(model, values, has)

@@ -26,13 +26,9 @@ def main() -> None:
     config.validate(CONFIG.value)
 
     # imports jax: after the config is known to be good
-    from mmgen_jax.metrics import JUDGES, classifier
+    from mmgen_jax.metrics import classifier
 
-    judged = [name for name in JUDGES if JUDGES[name] is classifier.class_judge]
-    if data.name not in judged:
-        raise InputError(
-            f"data set {data.name!r} is not judged by a classifier; allowed: {', '.join(judged)}"
-        )
+    classifier.check_judged(data.name)
     out = Path(OUT.value) if OUT.value else classifier.default_path(data)
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise InputError(f"--out={out} must be a .safetensors file in a folder that is there")

@@ -57,6 +57,28 @@ def define_inputs() -> Callable[[], dict[str, str]]:
     return given
 
 
+def define_variety() -> Callable[[], dict[str, float | None]]:
+    """The flags --truncation and --temperature; call what is returned to read.
+
+    Returns:
+      () -> option of the family's sampling -> its value, None where the run's is meant.
+    """
+    truncation = flags.DEFINE_float(
+        "truncation",
+        None,
+        "How far from typical pictures may be (gan, stylegan); default: the run's.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    temperature = flags.DEFINE_float(
+        "temperature",
+        None,
+        "Scale of a drawn code's deviation (autoencoder); default: the run's.",
+        lower_bound=0.0,
+    )
+    return lambda: {"truncation": truncation.value, "temperature": temperature.value}
+
+
 def writable_png(flag: str, value: str) -> Path:
     """The path that a flag names.
 

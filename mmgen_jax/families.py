@@ -126,7 +126,7 @@ declare_family(
     {
         "objective": Key("r3gan", "the game that is played", one_of("r3gan", "gan_cls")),
         "noise": Key(64, "channels of the noise", at_least(1)),
-        "patch": Key(1, "side of what one place of the largest map draws", at_least(1)),
+        "patch": Key(1, "pixels along each side of a place of the largest map", at_least(1)),
         "widths": Key(
             (256, 128, 64, 32), "channels of the generator's maps, smallest first", WIDTHS
         ),
@@ -135,9 +135,9 @@ declare_family(
             (256, 128, 64, 32), "channels of its maps, smallest first", WIDTHS
         ),
         "features": Key(256, "of an image, on which conditions are projected", at_least(8)),
-        "gamma": Key(1.0, "weight of R1 and R2 at first (r3gan)", at_least(0)),
-        "gamma_final": Key(1.0, "the same in the end", at_least(0)),
-        "gamma_steps": Key(1, "steps in which it goes there", at_least(1)),
+        "gamma": Key(1.0, "weight of R1 and R2 at step 0 (r3gan)", at_least(0)),
+        "gamma_final": Key(1.0, "the same from step gamma_steps on: set both", at_least(0)),
+        "gamma_steps": Key(1, "steps of the half cosine between them", at_least(1)),
         "matching_weight": Key(2.0, "of the matching-aware penalty (gan_cls)", at_least(0)),
         "mismatch_weight": Key(1.0, "of real images with a wrong condition", at_least(0)),
         "penalty_every": Key(1, "steps between gradient penalties", at_least(1)),
@@ -154,17 +154,21 @@ declare_family(
             8, "layers that make a style, and that read a condition", at_least(1)
         ),
         "mapping_rate": Key(
-            0.01, "learning rate of the layers that make a style, of all others'", above(0)
+            0.01, "learning rate of what makes a style, as a fraction of all others'", above(0)
         ),
         "channel_base": Key(16_384, "a map's channels are this over its side", at_least(1)),
         "channel_max": Key(512, "but at most this", at_least(1)),
-        "patch": Key(1, "side of what one place of the largest map draws", at_least(1)),
+        "patch": Key(1, "pixels along each side of a place of the largest map", at_least(1)),
         "mixing": Key(0.9, "probability that two styles are mixed", FRACTION),
         "mismatch_weight": Key(0.0, "of real images with a wrong condition", at_least(0)),
-        "mode_seeking_weight": Key(0.0, "of two styles that draw the same", at_least(0)),
+        "mode_seeking_weight": Key(
+            0.0, "of a penalty where two styles draw the same; 0: not measured", at_least(0)
+        ),
         "gamma": Key(1.0, "weight of R1", at_least(0)),
         "r1_every": Key(16, "steps between penalties of gradients", at_least(1)),
-        "path_weight": Key(2.0, "of the length of paths", at_least(0)),
+        "path_weight": Key(
+            2.0, "of a penalty on uneven lengths of paths; 0: not measured", at_least(0)
+        ),
         "path_every": Key(4, "steps between penalties of lengths", at_least(1)),
         "mbstd_group": Key(4, "examples of a minibatch standard deviation, at most", at_least(1)),
         "augment": Key(
@@ -175,7 +179,11 @@ declare_family(
         "augment_target": Key(0.6, "mean sign of real scores that its probability seeks", SIGN),
         "augment_images": Key(500_000, "images in which it can go from 0 to 1", at_least(1)),
     },
-    {"truncation": Key(1.0, "how far styles are from their mean; less is typical", FRACTION)},
+    {
+        "truncation": Key(
+            1.0, "how far styles are from the mean over all conditions; at 0 all are it", FRACTION
+        )
+    },
     _check_stylegan,
     guided=False,
 )

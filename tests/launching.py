@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 
 ROOT = Path(__file__).parents[1]
-OF_CLI = ("config", "text", "label", "audio", "image", "condition")
+OF_CLI = ("config", "text", "label", "audio", "image", "condition", "truncation", "temperature")
 
 
 class Done(NamedTuple):

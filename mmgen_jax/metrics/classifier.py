@@ -25,7 +25,7 @@ from mmgen_jax.data import SOURCES, Record, Source, values_of
 from mmgen_jax.data.pipeline import fixed_batch, training_batches
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.images import normalise, quantise, resize
-from mmgen_jax.metrics import Judge
+from mmgen_jax.metrics import JUDGES, Judge
 
 FILE = "judge.safetensors"
 BATCH_SIZE = 128
@@ -209,12 +209,22 @@ def default_path(options: Any) -> Path:
     return Path(options.path or f"data/{options.name}") / FILE
 
 
+def check_judged(name: str) -> None:
+    """Raises InputError unless pictures of the data set are judged by a classifier."""
+    judged = [other for other in JUDGES if JUDGES[other] is class_judge]
+    if name not in judged:
+        raise InputError(
+            f"data set {name!r} is not judged by a classifier; allowed: {', '.join(judged)}"
+        )
+
+
 def of_data(options: Any) -> Trained:
     """The classifier that was trained for a data set.
 
     Raises:
-      InputError: if there is none.
+      InputError: if there is none, or the data set is not judged by one.
     """
+    check_judged(options.name)
     remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
     remedy += f" --config.data.path={options.path}" if options.path else ""
     return load(default_path(options), remedy)

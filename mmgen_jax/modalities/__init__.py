@@ -1,6 +1,6 @@
 """What can condition an image: the protocol of a modality, and the registry of modalities.
 
-A modality is five pure functions. Nothing here imports jax, so that a config's modalities are
+A modality is six pure functions. Nothing here imports jax, so that a config's modalities are
 checked before jax is loaded; the functions themselves live one file each beside this one.
 """
 

@@ -81,5 +81,6 @@ def test_such_a_family_samples_by_the_same_launcher(styles, tmp_path):
     done = launch("launch/sample.py", *flags, "--guidance=label=2")
     assert_bad_input(done, "--guidance: label = 2", "'stylegan'", "0, 1")
     assert launch("launch/sample.py", *flags, "--guidance=label=0").code == 0
-    done = launch("launch/sample.py", *flags, "--steps=4")
-    assert_bad_input(done, "--steps", "'stylegan'", "truncation")
+    for flag in ("--steps=4", "--temperature=0.5"):
+        done = launch("launch/sample.py", *flags, flag)
+        assert_bad_input(done, flag.partition("=")[0], "'stylegan'", "truncation")

@@ -55,6 +55,9 @@ def test_one_picture_for_all_is_not_diverse(trained, monkeypatch):
 
 def test_a_data_set_without_a_judge_by_class_is_refused(tmp_path):
     config = tiny_config(NAMES)
-    config.data.path = str(tmp_path)
+    run = Trained(config, tiny_model(NAMES), {}, {}, 0)
+    with pytest.raises(InputError, match="'shapes' is not judged by a classifier; .*: digits"):
+        diversity(run, COUNT, 0)
+    config.data.name, config.data.path = "digits", str(tmp_path)
     with pytest.raises(InputError, match="no judge in .*; train one: python launch/train_judge"):
-        diversity(Trained(config, tiny_model(NAMES), {}, {}, 0), COUNT, 0)
+        diversity(run, COUNT, 0)
