@@ -222,9 +222,10 @@ def of_data(options: Any) -> Trained:
     """The classifier that was trained for a data set.
 
     Raises:
-      InputError: if there is none, or the data set is not judged by one.
+      InputError: if there is none; the line says how to train one, or that it cannot be.
     """
-    check_judged(options.name)
+    if not default_path(options).is_file():
+        check_judged(options.name)
     remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
     remedy += f" --config.data.path={options.path}" if options.path else ""
     return load(default_path(options), remedy)
