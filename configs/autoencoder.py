@@ -17,12 +17,12 @@ Trained with Adam, on batches of 32. What it is good at is to reconstruct:
 
 Drawn samples are coarse: codes come from independent Gaussians, as real ones do not.
 
-Expected on two CPU cores: size=tiny some seven minutes (an estimate); unseen pictures of shapes come
-back at 28.8 dB (PSNR) after 400 of the 2,000 steps. size=small on emoji, with
---config.train.dtype=float32 and 100 steps of warm-up: 1,117 steps in 77 minutes (7.7 images/s), unseen
-pictures come back at 17.0 dB (16.7 - 17.3), with outlines and colours but no details yet. small
-wants a GPU, base one with room for 25 GB of parameters, gradients, moments and average beside the
-activations, or several with config.sharding.fsdp.
+Expected on two CPU cores: size=tiny some seven minutes (an estimate); unseen pictures of shapes
+come back at 28.8 dB (PSNR) after 400 of the 2,000 steps. size=small on emoji, with
+--config.train.dtype=float32 and 100 steps of warm-up: 1,117 steps in 77 minutes (7.7 images/s),
+unseen pictures come back at 17.0 dB (16.7 - 17.3), with outlines and colours but no details yet.
+small wants a GPU, base one with room for 25 GB of parameters, gradients, moments and average beside
+the activations, or several with config.sharding.fsdp.
 """
 
 from typing import NamedTuple
