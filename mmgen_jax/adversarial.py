@@ -73,8 +73,7 @@ def wrong_conditions(condition: Condition) -> Wrong:
 
     The wrong value is that of another example that is given one, and a different one: real images
     with it are the third pair of matching-aware discriminators (Reed et al. 2016, algorithm 1).
-    As there, another's value may mean the same in other words; such pairs teach nothing false on
-    average as long as they are few.
+    As there, another's value may mean the same in other words, and is then taught as wrong.
     """
     found = []
     for name, expert in condition.experts.items():

@@ -353,7 +353,7 @@ alone = jax.device_get(jax.jit(graded)(params, state, images, shared))
 cut = lambda x: x.reshape(8, -1, *x.shape[1:])
 mapped = jax.pmap(graded, crossbatch.AXIS, in_axes=(None, None, 0, 0), out_axes=None)
 errors = {"pmap": compare(mapped(params, state, *jax.tree.map(cut, (images, shared))))}
-for name, shape in {"cube": (2, 2, 2)}.items():
+for name, shape in {"fsdp": (1, 8, 1), "cube": (2, 2, 2)}.items():
     mesh = jax.make_mesh(shape, layout.AXES, (AxisType.Auto,) * 3)
     split, whole = sharding.split(mesh), sharding.replicated(mesh)
     places = sharding.shard(mesh, (params, state))
@@ -372,4 +372,4 @@ def test_eight_devices_are_one():
     done = python("-c", ON_DEVICES, XLA_FLAGS=flags)
     assert done.code == 0, done.err
     errors = json.loads(done.out)
-    assert set(errors) == {"pmap", "cube"} and max(errors.values()) < 1e-4, errors
+    assert set(errors) == {"pmap", "fsdp", "cube"} and max(errors.values()) < 1e-4, errors
