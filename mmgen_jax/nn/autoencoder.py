@@ -32,16 +32,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmgen_jax.nn.batch_norm import BatchNorm, Moments, Named, batch_moments
+from mmgen_jax.nn.conv import Conv, DoublingConv
 from mmgen_jax.nn.layout import by_example
 
 Images = Float[Array, "batch height width channel"]
 Codes = Float[Array, "batch code"]
-KERNEL = (4, 4)
 SLOPE = 0.2  # of a leaky ReLU below zero
 
 
 class Encoder(nn.Module):
-    """Convolutions, each with a leaky ReLU; all but the last halve the size (SAME padding)."""
+    """Convolutions of 4 x 4, each with a leaky ReLU; all but the last halve the size."""
 
     widths: tuple[int, ...]
     dtype: jnp.dtype
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         x = images
         for number, width in enumerate(self.widths, 1):
             strides = (1, 1) if number == len(self.widths) else (2, 2)
-            conv = nn.Conv(width, KERNEL, strides, dtype=self.dtype, name=f"conv_{number}")
+            conv = Conv(width, (4, 4), strides, dtype=self.dtype, name=f"conv_{number}")
             x = by_example(nn.leaky_relu(conv(x), SLOPE))
         return x.reshape(x.shape[0], -1)
 
@@ -102,10 +102,10 @@ class Decoder(nn.Module):
             x, used[name] = block(x, vector if number == 1 else None, given)
         x = x.reshape(-1, side, side, self.base_width)
         for number, width in enumerate(self.widths, 1):
-            double = nn.ConvTranspose(width, KERNEL, (2, 2), dtype=self.dtype, name=f"up_{number}")
+            double = DoublingConv(width, self.dtype, name=f"up_{number}")
             x = by_example(nn.leaky_relu(double(x), SLOPE))
         # The last one computes in the type of its parameters, float32.
-        return jnp.tanh(nn.ConvTranspose(3, KERNEL, (2, 2), name="image")(x)), used
+        return jnp.tanh(DoublingConv(3, name="image")(x)), used
 
 
 class AutoEncoder(nn.Module):

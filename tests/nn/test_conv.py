@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgen_jax.nn.conv import Axis, Conv, convolve
+from mmgen_jax.nn.conv import Axis, Conv, DoublingConv, convolve
 
 # Strides, paddings (negative ones too), gaps in the input (transposed), spread kernels.
 AXES = [
@@ -77,3 +77,15 @@ def test_the_layer_is_that_of_linen(padding, strides):
 def test_groups_are_refused():
     with pytest.raises(ValueError, match="grouped"):
         Conv(4, (3, 3), feature_group_count=2).init(jax.random.key(0), jnp.zeros((1, 8, 8, 4)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5)])
+def test_doubling_is_flax_transposed_convolution(size):
+    ours, theirs = DoublingConv(3), nn.ConvTranspose(3, (4, 4), (2, 2))
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *size, 4)))
+        params = theirs.init(jax.random.key(0), x)
+        params = jax.tree.map(lambda p: p + 0.1, params)  # a bias that counts
+        np.testing.assert_allclose(ours.apply(params, x), theirs.apply(params, x), atol=1e-12)
+        made, expected = (m.init(jax.random.key(0), x) for m in (ours, theirs))
+    jax.tree.map(np.testing.assert_array_equal, made, expected)
