@@ -151,8 +151,8 @@ class DoublingConv(nn.Module):
     @nn.compact
     def __call__(self, x: Maps) -> Float[Array, "batch double_height double_width features"]:
         shape = (4, 4, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         # Tap 2a + r lies at pixel a of a corner, and is what it says to the output's pixel 1 - r.
         taps = jnp.flip(kernel.reshape(2, 2, 2, 2, *shape[2:]), (1, 3)).transpose(0, 2, 4, 1, 3, 5)
