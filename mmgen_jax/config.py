@@ -19,6 +19,7 @@ from mmgen_jax.schema import (
     ANY,
     FRACTION,
     KEYS,
+    LATENTS,
     WIDTHS,
     Check,
     Key,
@@ -182,6 +183,17 @@ declare(
 declare(
     "generator",
     {"name": Key("flow", "family", name_in(GENERATORS))},
+)
+declare(
+    "tokenizer",
+    {
+        "family": Key(
+            "",
+            "family in whose latents the generator draws; empty: in pixels",
+            Rule(lambda v: not v or v in LATENTS, lambda: ", ".join(["''", *sorted(LATENTS)])),
+        ),
+        "run": Key("", "its trained run, read when a run starts; of a resumed one it has all", ANY),
+    },
 )
 declare(
     "objective",

@@ -12,12 +12,15 @@ from mmgen_jax.nn import augmentations
 from mmgen_jax.schema import (
     ANY,
     DECAY,
+    DRAWS,
     FRACTION,
     GUIDANCE,
+    LATENTS,
     SIGN,
     WIDTHS,
     Check,
     Key,
+    Latents,
     Rule,
     above,
     at_least,
@@ -32,14 +35,26 @@ def declare_family(
     sample: Mapping[str, Key],
     check: Check | None = None,
     guided: bool = True,
+    draws: tuple[str, ...] = ("pixels",),
+    latents: Latents | None = None,
 ) -> None:
-    """Declares a family's keys, and those of its sampling; see `schema.declare`.
+    """Declares a family's keys, and those of its sampling.
 
-    One that is not `guided` takes a modality or leaves it: guidance weights 1 and 0 alone.
+    Args:
+      name: of the family.
+      keys: of config.generator.NAME.
+      sample: keys of config.generator.NAME.sample.
+      check: of keys against one another; see `schema.declare`.
+      guided: one that is not takes a modality or leaves it: guidance weights 1 and 0 alone.
+      draws: what it can draw: pixels, a tokenizer's continuous latents, its codes.
+      latents: what its runs offer to others; None where they do not.
     """
     declare(f"generator.{name}", keys, check)
     declare(f"generator.{name}.sample", sample)
     GUIDANCE[name] = at_least(0) if guided else one_of(0, 1)
+    DRAWS[name] = draws
+    if latents is not None:
+        LATENTS[name] = latents
 
 
 def declare_player(name: str) -> None:
@@ -120,6 +135,7 @@ declare_family(
         "guidance_from": Key(0.0, "smallest timestep that is guided", FRACTION),
         "guidance_to": Key(1.0, "largest timestep that is guided", FRACTION),
     },
+    draws=("pixels", "latents", "codes"),
 )
 declare_family(
     "gan",
@@ -203,4 +219,58 @@ declare_family(
     {"temperature": Key(1.0, "scale of a drawn code's deviation", at_least(0))},
     _check_autoencoder,
     guided=False,
+)
+declare_family(
+    "vqvae",
+    {
+        "patch": Key(4, "pixels along each side of what one latent stands for", at_least(1)),
+        "width": Key(128, "channels of encoder and decoder", at_least(8)),
+        "depth": Key(4, "layers of each", at_least(1)),
+        "heads": Key(4, "attention heads", at_least(1)),
+        "remat": Key(False, "recompute activations in the backward pass to save memory", ANY),
+        "quantizer": Key(
+            "ema",
+            "ema: a learned codebook; fsq: rounding; kl: none, latents are continuous",
+            one_of("ema", "fsq", "kl"),
+        ),
+        "codes": Key(1_024, "in the codebook (ema)", at_least(2)),
+        "latent": Key(8, "channels of a latent (ema, kl)", at_least(1)),
+        "levels": Key(
+            (8, 5, 5, 5),
+            "of each channel; their product is the number of codes (fsq)",
+            Rule(lambda v: bool(v) and all(n > 1 for n in v), "whole numbers from 2 on"),
+        ),
+        "commitment": Key(0.25, "weight of the distance to the code (ema)", at_least(0)),
+        "restart_below": Key(
+            0.1, "share of an even use below which a code starts again (ema)", FRACTION
+        ),
+        "kl_weight": Key(1e-4, "of the divergence from a standard normal (kl)", at_least(0)),
+        "prior_weight": Key(1.0, "of the prior's surprise at the latents", at_least(0)),
+        "moments_decay": Key(0.99, "of the running moments and the codebook", DECAY),
+        "adversarial_weight": Key(
+            0.0, "of a discriminator's opinion; 0: there is none", at_least(0)
+        ),
+        "adversarial_from": Key(0, "step from which it counts", at_least(0)),
+        "discriminator_widths": Key((64, 128, 256), "channels of its maps, largest first", WIDTHS),
+    },
+    {"temperature": Key(1.0, "how random latents are drawn; 0: the likeliest", at_least(0))},
+    latents=Latents(
+        side=lambda options: options.patch,
+        kind=lambda options: "latents" if options.quantizer == "kl" else "codes",
+    ),
+)
+declare_family(
+    "dalle",
+    {
+        "width": Key(128, "channels", at_least(8)),
+        "depth": Key(4, "layers", at_least(1)),
+        "heads": Key(4, "attention heads", at_least(1)),
+        "remat": Key(False, "recompute activations in the backward pass to save memory", ANY),
+    },
+    {
+        "temperature": Key(1.0, "how random codes are drawn; 0: the likeliest", at_least(0)),
+        "top_k": Key(0, "likeliest codes that are eligible; 0: all", at_least(0)),
+        "top_p": Key(1.0, "probability that the eligible codes must sum to", above(0)),
+    },
+    draws=("codes",),
 )

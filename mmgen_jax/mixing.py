@@ -50,7 +50,7 @@ class Mixer:
         def render(params: Any, state: Any, latents: Any, numbers: Any, seed: Any) -> Any:
             keys = _keys(numbers, seed)
             images = self._latents.render(params, state, condition(params), latents, keys)
-            return jnp.clip(images, -1, 1)
+            return model.codec.decode(params, images)
 
         self._draw, self._render = jax.jit(draw), jax.jit(render)
 

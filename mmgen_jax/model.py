@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt32
 from ml_collections import ConfigDict
 
-from mmgen_jax import fusion
+from mmgen_jax import codecs, fusion
+from mmgen_jax.codecs import Codec
 from mmgen_jax.data import Source
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.generators import GENERATORS, Generator
@@ -50,9 +51,10 @@ class Weights(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A generator, the modalities that condition it, and what the objective weighs."""
+    """A generator, what it draws, the modalities that condition it, and the objective's weights."""
 
     generator: Generator
+    codec: Codec
     modalities: dict[str, Modality]
     weights: Weights
     shared: Shared
@@ -75,11 +77,13 @@ def fit(config: ConfigDict, source: Source, before: Assets | None = None) -> Ass
 def build(config: ConfigDict, assets: Assets) -> Model:
     """The model that a config describes, with the assets that `fit` made."""
     names, objective = config.modalities.names, config.objective
+    codec = build_codec(config)
     shared = Shared(
         width=config.fusion.width,
         pooled=config.fusion.pooled,
         pool_tokens=config.fusion.pool_tokens,
         image_size=config.data.image_size,
+        drawn=codec.shape,
         dtype=config.train.dtype,
         reader=ReaderSizes(
             patch=objective.reader_patch,
@@ -91,9 +95,8 @@ def build(config: ConfigDict, assets: Assets) -> Model:
     options = {name: config.modalities[name] for name in names}
     family = config.generator.name
     return Model(
-        generator=GENERATORS[family].build(
-            config.generator[family], shared.image_size, shared.dtype
-        ),
+        generator=GENERATORS[family].build(config.generator[family], codec, shared.dtype),
+        codec=codec,
         modalities={m: MODALITIES[m].build(options[m], shared, assets[m]) for m in names},
         weights=Weights(
             recovery={m: options[m].recovery_weight for m in names},
@@ -106,6 +109,15 @@ def build(config: ConfigDict, assets: Assets) -> Model:
     )
 
 
+def build_codec(config: ConfigDict) -> Codec:
+    """What the config's generator draws."""
+    size, family = config.data.image_size, config.tokenizer.family
+    if not family:
+        return codecs.pixels(size, size)
+    tokenizer = GENERATORS[family].tokenizer
+    return tokenizer.codec(config.generator[family], size, size, config.train.dtype)
+
+
 def init(model: Model, key: Key[Array, ""]) -> tuple[Any, Any]:
     """(parameters by group, the family's state)."""
     names = tuple(model.modalities)
@@ -116,10 +128,12 @@ def init(model: Model, key: Key[Array, ""]) -> tuple[Any, Any]:
         for group in ("encoders", "recovery", "frozen")
     }
     params["encoders"]["fusion"] = fusion.init(keys[-2], names, model.shared)
+    params |= model.codec.init()
     batch = blank_batch(model)
     h = encode(model, params, batch.values, batch.has)
     condition = fusion.fuse(params["encoders"]["fusion"], h, batch.has)
-    own, state = model.generator.init(keys[-1], batch.images, condition)
+    images = model.codec.encode(params, batch.images)
+    own, state = model.generator.init(keys[-1], images, condition)
     return params | own, state
 
 

@@ -2,9 +2,9 @@
 
     L(θe, θg) = - E[log p_θg(y | h, z)] - Σ_m λ_m · E[log p_θe(x_m | y)]
 
-with encodings h_m = f_θe(x_m). The first term is the family's own, `Generator.losses`. The second
-recovers each input from the image, `Modality.recover`: the recovery network sees the image alone,
-for with h in its input the term would be trivial.
+with encodings h_m = f_θe(x_m), and y the image, or a tokenizer's latents of it. The first term is
+the family's own, `Generator.losses`. The second recovers each input from y, `Modality.recover`: the
+recovery network sees y alone, for with h in its input the term would be trivial.
 """
 
 from collections.abc import Mapping
@@ -36,10 +36,11 @@ def objective(
     h = encode(model, params, batch.values, batch.has)
     given = fusion.sample_presence(presence_keys, batch.has, w.keep, w.present_all, w.present_none)
     condition = fusion.fuse(params["encoders"]["fusion"], h, given)
-    losses = model.generator.losses(params, state, batch.images, condition, generator_keys, step)
+    images = model.codec.encode(params, batch.images)
+    losses = model.generator.losses(params, state, images, condition, generator_keys, step)
 
     players = dict(losses.players)
-    real = recover(model.modalities, params["recovery"], batch.images, batch.values, h)
+    real = recover(model.modalities, params["recovery"], images, batch.values, h)
     recovered, metrics = weigh(real, batch.has, w.recovery, "recovery")
     players["generator"] = players["generator"] - recovered
     if losses.images is not None and any(w.generated.values()):

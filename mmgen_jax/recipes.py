@@ -4,6 +4,7 @@ Nothing here imports jax.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
@@ -33,6 +34,19 @@ def begin(
     if languages != "all":
         config.data.languages = tuple(languages.split("+"))
     return config, chosen
+
+
+def on_tokenizer(config: ConfigDict, run: str) -> None:
+    """Has the generator draw latents of a trained run: its family, its options, its image size.
+
+    Raises:
+      InputError: if there is no such run.
+    """
+    there = configs.load(Path(run) / "config.json")
+    family = config.tokenizer.family = there.generator.name
+    config.tokenizer.run = run
+    config.generator[family].update(there.generator[family])
+    config.data.image_size = there.data.image_size
 
 
 def tiny_inputs(config: ConfigDict) -> None:

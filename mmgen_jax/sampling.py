@@ -44,7 +44,9 @@ def sample(
     params = gathered(params)
     encodings = encode(model, params, values, has)
     guidance = guide(params["encoders"]["fusion"], encodings, weights, passes)
-    return model.generator.sample(params, state, guidance, keys, options)
+    return model.codec.decode(
+        params, model.generator.sample(params, state, guidance, keys, options)
+    )
 
 
 def reconstruct(
@@ -58,7 +60,9 @@ def reconstruct(
     """Images as the family's code gives them back, beside the inputs that they have; pure."""
     params = gathered(params)
     condition = fusion.fuse(params["encoders"]["fusion"], encode(model, params, values, has), has)
-    return model.generator.reconstruct(params, state, images, condition)
+    latents = model.codec.encode(params, images)
+    again = model.generator.reconstruct(params, state, latents, condition)
+    return model.codec.decode(params, again)
 
 
 def in_batches(draw: Callable[..., Array], size: int, *arrays: Any) -> np.ndarray:

@@ -70,6 +70,22 @@ GROUPS: dict[str, None] = {}  # an ordered set: a group may have no keys of its 
 Check = Callable[[ConfigDict, int], None]
 CHECKS: dict[str, Check] = {}  # by group
 GUIDANCE: dict[str, Rule] = {}  # by family: which guidance weights it understands
+DRAWS: dict[str, tuple[str, ...]] = {}  # by family: pixels, a tokenizer's latents, or its codes
+
+
+class Latents(NamedTuple):
+    """What a family's runs offer to others, as functions of its options.
+
+    Attributes:
+      side: pixels along each side of what one latent stands for.
+      kind: codes, or latents where they are continuous.
+    """
+
+    side: Callable[[ConfigDict], int]
+    kind: Callable[[ConfigDict], str]
+
+
+LATENTS: dict[str, Latents] = {}  # by family; what is not here serves no other
 
 
 def declare(prefix: str, keys: Mapping[str, Key], check: Check | None = None) -> None:

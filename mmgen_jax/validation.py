@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
-from mmgen_jax.schema import CHECKS, GUIDANCE, KEYS, leaves
+from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, leaves
 
 
 def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
@@ -43,6 +43,7 @@ def validate(config: ConfigDict, devices: int | None = None, processes: int = 1)
         if not KEYS[path].rule.allows(value):
             raise InputError(f"config.{path} = {value!r}; allowed: {KEYS[path].rule.describe()}")
     _check_modalities(config)
+    _check_tokenizer(config)
     _check_sizes(config)
     if devices is not None:
         _check_devices(config, devices, processes)
@@ -84,19 +85,39 @@ def check_guidance(where: str, weight: float, config: ConfigDict) -> None:
         raise InputError(f"{where} = {weight:g} with generator {family!r}; allowed: {allowed}")
 
 
+def _check_tokenizer(config: ConfigDict) -> None:
+    family, tokenizer = config.generator.name, config.tokenizer.family
+    options = config.generator[tokenizer] if tokenizer else None
+    kind = LATENTS[tokenizer].kind(options) if tokenizer else "pixels"
+    if kind not in DRAWS[family]:
+        what = f"config.tokenizer.family = {tokenizer!r} ({kind})"
+        raise InputError(
+            f"{what} with generator {family!r}; allowed: what has {' or '.join(DRAWS[family])}"
+        )
+
+
 def _check_sizes(config: ConfigDict) -> None:
-    size = config.data.image_size
-    family = config.generator.name
-    groups = {f"generator.{family}": config.generator[family], "objective": config.objective}
-    groups |= {f"modalities.{name}": config.modalities[name] for name in config.modalities.names}
-    for group, options in groups.items():
+    size = drawn = config.data.image_size
+    family, tokenizer = config.generator.name, config.tokenizer.family
+    groups = {}
+    if tokenizer:
+        groups[f"generator.{tokenizer}"] = config.generator[tokenizer], size
+        drawn = size // LATENTS[tokenizer].side(config.generator[tokenizer])
+    groups[f"generator.{family}"] = config.generator[family], drawn
+    groups["objective"] = config.objective, drawn
+    for name in config.modalities.names:
+        groups[f"modalities.{name}"] = config.modalities[name], size
+    for group, (options, size) in groups.items():
         if group in CHECKS:
             CHECKS[group](options, size)
         for name, value in options.items():
             if name.endswith("patch") and size % value:
+                what = (
+                    "config.data.image_size =" if size == config.data.image_size else "latents of"
+                )
                 raise InputError(
-                    f"config.{group}.{name} = {value} does not divide"
-                    f" config.data.image_size = {size}; allowed: its divisors"
+                    f"config.{group}.{name} = {value} does not divide {what} {size};"
+                    " allowed: its divisors"
                 )
             if name.endswith("_every"):
                 _check_period(config, f"{group}.{name}", value)

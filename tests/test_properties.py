@@ -22,7 +22,7 @@ from mmgen_jax.objective import objective
 from mmgen_jax.sampling import sample
 from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
 
-FAMILIES = ("flow", "autoencoder", "gan", "stylegan")
+FAMILIES = ("flow", "autoencoder", "gan", "stylegan", "vqvae", "dalle")
 ROWS = 2 ** len(ALL)
 # Row r has the modalities of r's binary digits: every subset.
 HAS = {name: np.arange(ROWS) >> k & 1 == 1 for k, name in enumerate(ALL)}
@@ -51,6 +51,10 @@ def config_of(family, names):
     """All tokens are handed on, generated images are judged, and all that is there is given."""
     config = tiny_config(names)
     config.generator.name = family
+    if family == "dalle":  # draws the codes of 4 x 4 places
+        config.tokenizer.family, config.objective.reader_patch = "vqvae", 2
+    if family in ("vqvae", "dalle"):  # the likeliest codes: noise would hide small differences
+        config.generator[family].sample.temperature = 0.0
     config.fusion.pool_tokens = False
     config.fusion.present_all, config.fusion.present_none = 1.0, 0.0
     for name in names:

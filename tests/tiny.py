@@ -36,6 +36,9 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
     coder = config.generator.autoencoder
     coder.encoder_widths, coder.decoder_widths = (8, 16), (16, 8)
     coder.dense_widths, coder.base_width = (32, 32), 16
+    vqvae, dalle = config.generator.vqvae, config.generator.dalle
+    vqvae.width, vqvae.depth, vqvae.heads, vqvae.codes, vqvae.latent = 16, 1, 2, 32, 4
+    dalle.width, dalle.depth, dalle.heads = 32, 2, 2
     for name in ("text", "audio", "image"):
         options = config.modalities[name]
         options.width, options.depth, options.heads = 16, 1, 2

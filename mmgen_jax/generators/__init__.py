@@ -27,14 +27,18 @@ class Losses(NamedTuple):
 class Generator(NamedTuple):
     """One family, ready to use, as pure functions.
 
+    Its images are what its `codecs.Codec` makes of images: pixels in [-1, 1], or latents.
+
     Attributes:
       players: player -> the groups of parameters that it owns. A group nobody owns is frozen.
       init: (key, images, condition) -> (params, state); groups of its own only ("generator", ...).
       losses: (params, state, images, condition, keys[batch], step) -> Losses.
-      sample: (params, state, guidance, keys[batch], options) -> images in [-1, 1]. `options` is
-        the config group generator.FAMILY.sample.
+      sample: (params, state, guidance, keys[batch], options) -> images. `options` is the config
+        group generator.FAMILY.sample.
       reconstruct: (params, state, images, condition) -> the images as the family's own code gives
         them back, in [-1, 1]; None where it has no code.
+      inpaint: as `sample`, and (..., images, keep[batch, height, width]) -> images that are as
+        those given where `keep` is True; None where the family cannot.
       latents: a `latents.Latents`, to blend and mix what pictures are drawn from; None where the
         family has none.
     """
@@ -44,6 +48,7 @@ class Generator(NamedTuple):
     losses: Callable[..., Losses]
     sample: Callable[..., Any]
     reconstruct: Callable[..., Any] | None = None
+    inpaint: Callable[..., Any] | None = None
     latents: Any = None
 
 
@@ -51,10 +56,25 @@ class GeneratorSpec(NamedTuple):
     """What the registry holds for one family.
 
     Attributes:
-      build: (options, image_size, dtype) -> Generator. `options` is config.generator.FAMILY.
+      build: (options, codec, dtype) -> Generator. `options` is config.generator.FAMILY, `codec`
+        says what the family is to draw.
+      tokenizer: how its runs serve others; None where they do not.
     """
 
-    build: Callable[[Any, int, str], Generator]
+    build: Callable[[Any, Any, str], Generator]
+    tokenizer: "Tokenizer | None" = None
+
+
+class Tokenizer(NamedTuple):
+    """What a family offers to generators that are to draw in its latents.
+
+    Attributes:
+      codec: (options, height, width, dtype) -> Codec. `options` is config.generator.FAMILY.
+      freeze: (params, state) of a trained run -> the codec's parameters, group by group.
+    """
+
+    codec: Callable[[Any, int, int, str], Any]
+    freeze: Callable[[Any, Any], dict[str, Any]]
 
 
 GENERATORS = Registry(
@@ -64,5 +84,7 @@ GENERATORS = Registry(
         "autoencoder": "mmgen_jax.generators.autoencoder:AUTOENCODER",
         "gan": "mmgen_jax.generators.gan:GAN",
         "stylegan": "mmgen_jax.generators.stylegan:STYLEGAN",
+        "vqvae": "mmgen_jax.generators.vqvae:VQVAE",
+        "dalle": "mmgen_jax.generators.dalle:DALLE",
     },
 )

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from mmgen_jax.codecs import Codec
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, linear, sampler
@@ -23,14 +24,14 @@ Images = Float[Array, "batch height width channel"]
 SMALLEST_ERROR = 1e-10  # so that a perfect reconstruction's decibels are finite
 
 
-def build(options: Any, image_size: int, dtype: str) -> Generator:
+def build(options: Any, codec: Codec, dtype: str) -> Generator:
     """A convolutional autoencoder of RGB images, whose layers `nn.autoencoder` lists.
 
     State: "count", the batches so far, and "moments", running ones of the code and of what each
     batch norm normalises; those, not a batch's, are sampled and reconstructed with.
     """
     network = AutoEncoder(
-        image_size=image_size,
+        image_size=codec.shape[0],
         encoder_widths=options.encoder_widths,
         dense_widths=options.dense_widths,
         base_width=options.base_width,

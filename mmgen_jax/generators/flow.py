@@ -4,6 +4,7 @@ Timesteps run from 0 (image) to 1 (noise):  x_t = (1 - t) x + t e,  velocity v =
 (rectified flow, Liu et al. 2023, eq. 1; flow matching, Lipman et al. 2023, eq. 22 with sigma 0).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from mmgen_jax.codecs import Codec
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.guidance import Guidance
@@ -25,8 +27,8 @@ Timesteps = Float[Array, "batch"]
 SMALLEST_TIMESTEP = 0.05
 
 
-def build(options: Any, image_size: int, dtype: str) -> Generator:
-    """A flow-matching generator of RGB images.
+def build(options: Any, codec: Codec, dtype: str) -> Generator:
+    """A flow-matching generator of images, or of a tokenizer's latents.
 
     The likelihood term is the flow-matching regression of the velocity, with timesteps from a
     logit-normal (Esser et al. 2024, SD3, eq. 19), shifted with the resolution (eq. 23).
@@ -39,7 +41,8 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
         dtype=jnp.dtype(dtype),
         remat=options.remat,
     )
-    shift = image_size / options.base_size
+    height, width, _ = codec.shape
+    shift = math.sqrt(height * width) / options.base_size
 
     def velocity(
         params: Any, noisy: Images, timestep: Timesteps, condition: Condition, smallest: float
@@ -78,8 +81,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     def sample(
         params: Any, state: Any, guidance: Guidance, keys: Key[Array, "batch"], options: Any
     ) -> Images:
-        shape = (image_size, image_size, 3)
-        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+        noise = jax.vmap(lambda key: jax.random.normal(key, codec.shape))(keys)
 
         def field(x: Images, timestep: Float[Array, ""]) -> Images:
             rows = jnp.broadcast_to(timestep, guidance.condition.mean.shape[:1])
@@ -91,7 +93,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
             )
 
         times = shift_timestep(jnp.linspace(1.0, 0.0, options.steps + 1), shift)
-        return jnp.clip(SOLVERS[options.solver](field, noise, times), -1, 1)
+        return SOLVERS[options.solver](field, noise, times)
 
     return Generator(
         players={"generator": ("encoders", "recovery", "generator")},

@@ -25,6 +25,7 @@ from mmgen_jax.adversarial import (
     relativistic,
     wrong_conditions,
 )
+from mmgen_jax.codecs import Codec
 from mmgen_jax.fusion import Condition, with_experts
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, sampler, spherical
@@ -51,10 +52,10 @@ class Critic(NamedTuple):
         return self.network.apply({"params": self.params}, *args, method="score")
 
 
-def build(options: Any, image_size: int, dtype: str) -> Generator:
+def build(options: Any, codec: Codec, dtype: str) -> Generator:
     """A DF-GAN generator against a projection discriminator."""
     network = FusionGenerator(
-        image_size=image_size,
+        image_size=codec.shape[0],
         patch=options.patch,
         widths=options.widths,
         style_width=options.style_width,

@@ -41,7 +41,7 @@ def sampler(latents: Latents) -> Callable[..., Any]:
         rows = guidance.tile(keys)
         drawn = latents.draw(params, state, guidance.condition, rows, options)
         images = latents.render(params, state, guidance.condition, drawn, rows)
-        return jnp.clip(guidance.combine(images), -1, 1)
+        return guidance.combine(images)
 
     return sample
 

@@ -24,6 +24,7 @@ from mmgen_jax.adversarial import (
     mean_of_wrong,
     wrong_conditions,
 )
+from mmgen_jax.codecs import Codec
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, linear, sampler
@@ -61,9 +62,9 @@ class Draws(NamedTuple):
     fake: Key[Array, "..."]
 
 
-def build(options: Any, image_size: int, dtype: str) -> Generator:
+def build(options: Any, codec: Codec, dtype: str) -> Generator:
     """StyleGAN2's generator and discriminator, and its two lazy regularisers."""
-    nets = Networks(options, image_size, dtype)
+    nets = Networks(options, codec.shape[0], dtype)
     drawn = jax.vmap(partial(draw, options.mixing, nets))
     kinds = augmentations.parse(options.augment)
 

@@ -111,7 +111,8 @@ class Shared(NamedTuple):
       pooled: channels of an expert.
       pool_tokens: True if each modality hands one pooled token to the generator's attention,
         False if it hands all of its tokens.
-      image_size: height and width of the images.
+      image_size: height and width of pictures that condition.
+      drawn: height, width and channels of what is drawn, and read: pixels or latents.
       dtype: compute dtype, "float32" or "bfloat16"; parameters are float32.
       reader: sizes of the networks that recover values from images.
     """
@@ -120,6 +121,7 @@ class Shared(NamedTuple):
     pooled: int
     pool_tokens: bool
     image_size: int
+    drawn: tuple[int, int, int]
     dtype: str
     reader: ReaderSizes
 

@@ -85,7 +85,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
-        images = jnp.zeros((1, shared.image_size, shared.image_size, 3))
+        images = jnp.zeros((1, *shared.drawn))
         samples, length = jnp.zeros((1, total)), jnp.full(1, total, jnp.int32)
         encoding, params = encoder.init_with_output(encoder_key, samples, length)
         return {

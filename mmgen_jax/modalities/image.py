@@ -14,7 +14,7 @@ from mmgen_jax.images import normalise, quantise, read_image, resize
 from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Recovery, Shared
 from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ImageReader
-from mmgen_jax.nn.patches import patch_positions, patchify, unpatchify
+from mmgen_jax.nn.patches import patch_positions, patchify
 
 # Scale of the likelihood: a reader that is off by 0.1 (of a range of 2) is one deviation off.
 DEVIATION = 0.1
@@ -40,7 +40,7 @@ class ImageEncoder(nn.Module):
 
 
 class PictureReader(nn.Module):
-    """Predicts the conditioning picture from the generated one."""
+    """Predicts the conditioning picture from what is drawn."""
 
     shared: Shared
 
@@ -48,14 +48,12 @@ class PictureReader(nn.Module):
     def __call__(
         self,
         images: Float[Array, "batch height width channel"],
-        picture: Float[Array, "batch height width channel"],
+        picture: Float[Array, "batch picture_height picture_width 3"],
     ) -> Recovery:
-        size, patch = self.shared.image_size, self.shared.reader.patch
         features = ImageReader(self.shared)(images)
         hidden = nn.silu(nn.Dense(4 * self.shared.reader.width, name="hidden")(features))
-        values = nn.Dense(size * size * 3, name="picture")(hidden)
-        tokens = values.reshape(features.shape[0], (size // patch) ** 2, -1)
-        error = jnp.square(unpatchify(tokens, size, size, patch) - picture).mean(axis=(1, 2, 3))
+        values = nn.Dense(picture[0].size, name="picture")(hidden)
+        error = jnp.square(values.reshape(picture.shape) - picture).mean(axis=(1, 2, 3))
         bound = -0.5 * error / DEVIATION**2 - jnp.log(DEVIATION) - 0.5 * jnp.log(2 * jnp.pi)
         return Recovery(bound, (error < DEVIATION**2).astype(jnp.float32))
 
@@ -87,10 +85,10 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
-        images = jnp.zeros((1, size, size, 3))
+        picture, drawn = jnp.zeros((1, size, size, 3)), jnp.zeros((1, *shared.drawn))
         return {
-            "encoders": encoder.init(encoder_key, images)["params"],
-            "recovery": reader.init(reader_key, images, images)["params"],
+            "encoders": encoder.init(encoder_key, picture)["params"],
+            "recovery": reader.init(reader_key, drawn, picture)["params"],
         }
 
     return Modality(

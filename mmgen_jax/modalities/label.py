@@ -72,7 +72,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
-        images = jnp.zeros((1, shared.image_size, shared.image_size, 3))
+        images = jnp.zeros((1, *shared.drawn))
         labels = jnp.zeros(1, jnp.int32)
         return {
             "encoders": encoder.init(encoder_key, labels)["params"],

@@ -79,7 +79,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
-        images = jnp.zeros((1, shared.image_size, shared.image_size, 3))
+        images = jnp.zeros((1, *shared.drawn))
         tokens, mask = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
         encoding, variables = encoder.init_with_output(encoder_key, tokens, mask)
         params = dict(variables["params"])

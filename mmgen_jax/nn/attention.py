@@ -50,14 +50,14 @@ class QueryKeyValue(nn.Module):
 
 def attend(
     query: Float[Array, "batch tokens heads channel"],
-    key: Float[Array, "batch tokens heads channel"],
-    value: Float[Array, "batch tokens heads channel"],
-    mask: Bool[Array, "batch tokens"],
+    key: Float[Array, "batch keys heads channel"],
+    value: Float[Array, "batch keys heads channel"],
+    mask: Bool[Array, "batch #tokens keys"],
 ) -> Float[Array, "batch tokens width"]:
-    """Softmax attention over the keys whose `mask` is True; heads are merged.
+    """Softmax attention of each query over the keys whose `mask` is True; heads are merged.
 
     A masked key gets weight exactly 0, and gradient exactly 0. A row without any key is the
     caller's mistake: attention would be uniform over nothing.
     """
-    mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None, None, :])
+    mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
     return mixed.reshape(*mixed.shape[:2], -1)

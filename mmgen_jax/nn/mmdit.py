@@ -100,7 +100,7 @@ class MMDiTBlock(nn.Module):
         image_parts, image_qkv = image_stream.before(image, vector, image_positions)
         parts, qkv = condition_stream.before(condition, vector, condition_positions)
         joint = (jnp.concatenate(pair, axis=1) for pair in zip(image_qkv, qkv, strict=True))
-        mixed = attend(*joint, mask)
+        mixed = attend(*joint, mask[:, None])
         tokens = image.shape[1]
         image = image_stream.after(image, mixed[:, :tokens], image_parts)
         condition = condition_stream.after(condition, mixed[:, tokens:], parts)

@@ -62,6 +62,11 @@ def average(tree: Any) -> Any:
     return jax.lax.pmean(tree, AXIS) if _is_split() else tree
 
 
+def total(tree: Any) -> Any:
+    """Sum over the devices of what each one summed over its share of the batch."""
+    return jax.lax.psum(tree, AXIS) if _is_split() else tree
+
+
 def _is_split() -> bool:
     try:
         jax.lax.axis_size(AXIS)

@@ -58,6 +58,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         run.check_config(workdir, config, last)
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
+    frozen = transfer.tokenizer(config) if last is None else {}
     with ExitStack() as stack:
         saver = stack.enter_context(_saver(config, workdir))
         before = start.assets if start else None
@@ -67,7 +68,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         batches = _batches(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
         trainer = Loop(config, workdir, model, mesh, batches, saver)
-        state = trainer.start() if last is None else trainer.restore(last)
+        state = trainer.start(frozen) if last is None else trainer.restore(last)
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
         stack.enter_context(logbook)
         if start:
@@ -145,11 +146,11 @@ class Loop:
         self._means = Means()
         self._skipped = Skipped()
 
-    def start(self) -> TrainState:
-        """A fresh state, each device's share made where it is to lie."""
+    def start(self, frozen: dict[str, Any]) -> TrainState:
+        """A fresh state, each device's share made where it is to lie; `frozen` are groups of it."""
         players, seed = run.players(self._config, self._model), self._config.train.seed
         fresh = jax.jit(lambda: create(self._model, players, seed), out_shardings=self._shardings)
-        found = transfer.by_path({"params": models.pretrained(self._model)})
+        found = transfer.by_path({"params": models.pretrained(self._model) | frozen})
         return transfer.overlaid(self._model, fresh(), found) if found else fresh()
 
     def restore(self, step: int) -> TrainState:

@@ -13,9 +13,11 @@ from ml_collections import ConfigDict
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.errors import InputError
+from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Assets, Model
 from mmgen_jax.nn.layout import path_name
+from mmgen_jax.schema import leaves
 from mmgen_jax.training import checkpoints, processes, run, sharding
 from mmgen_jax.training.state import TrainState, trained
 
@@ -81,8 +83,45 @@ def from_origin(start: Origin, mesh: Mesh, assets: Assets) -> dict[str, jax.Arra
     return {path: leaf for path, leaf in found.items() if not _tied(path, others)}
 
 
+def tokenizer(config: ConfigDict) -> dict[str, Any]:
+    """What a fresh run takes of the tokenizer in whose latents it draws, as NumPy arrays.
+
+    Returns:
+      the codec's parameters, group by group; none where the generator draws pixels.
+
+    Raises:
+      InputError: if config.tokenizer.run is no run, or not of the options that the config has.
+    """
+    family, place = config.tokenizer.family, config.tokenizer.run
+    if not family:
+        return {}
+    if not place:
+        raise InputError(
+            f"config.tokenizer.run = '' with family {family!r}; allowed: the folder of a trained"
+            " run (a recipe's argument tokenizer= or latents=)"
+        )
+    there = run.load(Path(place))
+    mine, its = (_what_is_tokenized(c, family) for c in (config, there.config))
+    differing = [f"{key}: {its[key]!r} -> {mine[key]!r}" for key in mine if mine[key] != its[key]]
+    if differing:
+        raise InputError(
+            f"config.tokenizer.run = {place!r} does not match this config"
+            f" ({'; '.join(differing)}); allowed: a run of the same options"
+        )
+    return jax.device_get(GENERATORS[family].tokenizer.freeze(there.params, there.state))
+
+
+def _what_is_tokenized(config: ConfigDict, family: str) -> dict[str, Any]:
+    """What must be the same where a tokenizer is trained and where it serves."""
+    own = {"generator.name": family if config.tokenizer.family else config.generator.name}
+    own |= {f"generator.{family}.{k}": v for k, v in leaves(config.generator[family])}
+    return own | {"data.image_size": config.data.image_size}
+
+
 def _tied(path: str, others: list[str]) -> bool:
     _, group, *names = path.split("/")
+    if group == "tokenizer":  # a fresh run has the one that its config names
+        return True
     if group not in GROUPS or names[0] not in others:
         return False
     return names[1] in MODALITIES[names[0]].tied

@@ -81,7 +81,7 @@ def test_queries_and_keys_are_normalised_so_that_logits_are_bounded():
 
 def test_attention_equals_numpy():
     mask = _mask()
-    ours = attend(*_queries_keys_values(), mask)
+    ours = attend(*_queries_keys_values(), mask[:, None])
     expected = reference.attend(*map(_heads_first, _queries_keys_values()), mask)
     np.testing.assert_allclose(ours, expected, atol=1e-5, rtol=0)
 
@@ -90,7 +90,7 @@ def test_a_masked_key_has_weight_zero_and_gradient_zero():
     query, key, value = _queries_keys_values()
     mask = _mask()
     hidden = ~mask[:, :, None, None]
-    run = jax.jit(lambda key, value: attend(query, key, value, mask))
+    run = jax.jit(lambda key, value: attend(query, key, value, mask[:, None]))
     loud = run(jnp.where(hidden, 1e4, key), jnp.where(hidden, -1e9, value))
     np.testing.assert_array_equal(loud, run(key, value))
     gradients = jax.grad(lambda *kv: jnp.square(run(*kv)).sum(), argnums=(0, 1))(key, value)
@@ -101,13 +101,13 @@ def test_a_masked_key_has_weight_zero_and_gradient_zero():
 
 def test_one_key_alone_gives_its_value_whatever_the_query():
     query, key, value = _queries_keys_values()
-    mixed = attend(query, key, value, jnp.arange(TOKENS)[None] == jnp.array([[2], [5]]))
+    mixed = attend(query, key, value, (jnp.arange(TOKENS)[None] == jnp.array([[2], [5]]))[:, None])
     expected = np.stack([value[0, 2], value[1, 5]])[:, None].repeat(TOKENS, axis=1)
     np.testing.assert_allclose(mixed, expected.reshape(BATCH, TOKENS, -1), rtol=1e-6)
 
 
 def test_bfloat16_stays_bfloat16_and_close():
-    arrays, mask = _queries_keys_values(), _mask()
+    arrays, mask = _queries_keys_values(), _mask()[:, None]
     half = attend(*(jnp.asarray(x, jnp.bfloat16) for x in arrays), mask)
     assert half.dtype == jnp.bfloat16
     np.testing.assert_allclose(half.astype(jnp.float32), attend(*arrays, mask), atol=0.05)

@@ -1,0 +1,67 @@
+"""A transformer that draws a tokenizer's codes, one after another, behind what conditions them.
+
+    python launch/train.py --config=configs/vqvae.py:data=shapes,size=tiny --workdir=runs/vqvae
+    python launch/train.py --config=configs/dalle.py:data=shapes,tokenizer=runs/vqvae,size=tiny \
+        --workdir=runs/dalle
+
+Argument:
+  data: shapes (procedural, no download), emoji or digits (`launch/build_dataset.py`), folder, tfds,
+    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
+  modalities: any of text, label, audio, image, joined by +, that the data set has.
+  languages: of captions, joined by +, or all; if not given, en of emoji, else all.
+  tokenizer: the run of a `vqvae` with codes, which fixes the image size; this run copies it.
+  size: tiny | b | l | xl; the last three have LlamaGen's 111, 343 and 775 million parameters.
+
+Expected, size=tiny on two CPU cores: not measured yet.
+"""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mmgen_jax import config as configs
+from mmgen_jax import recipes
+
+
+class Size(NamedTuple):
+    """What a size fixes."""
+
+    width: int
+    depth: int
+    heads: int
+    text_width: int
+    text_depth: int
+
+
+SIZES = {
+    "tiny": Size(128, 4, 4, 64, 1),
+    "b": Size(768, 12, 12, 384, 6),
+    "l": Size(1024, 24, 16, 512, 8),
+    "xl": Size(1280, 36, 20, 768, 12),
+}
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    config, chosen = recipes.begin(argument, "dalle", {"tokenizer": ""})
+    size = configs.choose("size", chosen["size"], SIZES)
+    family, optimizer = config.generator.dalle, config.optimizer.generator
+    family.width, family.depth, family.heads = size.width, size.depth, size.heads
+    if chosen["size"] == "tiny":
+        recipes.tiny_inputs(config)
+        optimizer.name, optimizer.learning_rate = "muon", 0.01
+        optimizer.adamw_learning_rate = 0.003
+        config.train.steps = 2_000
+        for name in config.modalities.names:
+            config.modalities[name].guidance = 2.0
+    else:
+        recipes.large_inputs(config, size.text_width, size.text_depth)
+        config.fusion.pool_tokens = False  # every token of a caption is in the prefix
+        tokenizer = config.generator.vqvae
+        tokenizer.quantizer, tokenizer.codes, tokenizer.patch = "ema", 16_384, 16
+        config.data.image_size = 256
+        optimizer.learning_rate, optimizer.warmup_steps = 3e-4, 1_000
+    config.objective.reader_patch = 2
+    config.tokenizer.family = "vqvae"
+    if chosen["tokenizer"]:
+        recipes.on_tokenizer(config, chosen["tokenizer"])
+    return config

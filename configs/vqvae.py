@@ -1,0 +1,62 @@
+"""A tokenizer: images as a small grid of codes, for `dalle` and `flow` to draw.
+
+    python launch/train.py --config=configs/vqvae.py:data=shapes,size=tiny --workdir=runs/vqvae
+
+Argument:
+  data: shapes (procedural, no download), emoji or digits (`launch/build_dataset.py`), folder, tfds,
+    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
+  modalities: any of text, label, audio, image, joined by +, that the data set has; they condition
+    the simple prior that its own samples are drawn from, not the tokenizer.
+  languages: of captions, joined by +, or all; if not given, en of emoji, else all.
+  size: tiny | small | base, at 32, 64 and 256 pixels, on a grid of 8, 16 and 16 latents a side.
+  quantizer: fsq (1,000 codes; 15,360 of size base), ema (a learned codebook of 1,024;
+    16,384), kl (continuous latents).
+
+Expected, size=tiny on two CPU cores: not measured yet.
+"""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mmgen_jax import config as configs
+from mmgen_jax import recipes
+
+
+class Size(NamedTuple):
+    """What a size fixes."""
+
+    image_size: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    text_width: int
+    text_depth: int
+
+
+SIZES = {
+    "tiny": Size(32, 4, 128, 3, 4, 64, 1),
+    "small": Size(64, 4, 384, 6, 6, 256, 4),
+    "base": Size(256, 16, 768, 12, 12, 384, 6),
+}
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    config, chosen = recipes.begin(argument, "vqvae", {"quantizer": "fsq"})
+    size = configs.choose("size", chosen["size"], SIZES)
+    config.data.image_size = size.image_size
+    family, optimizer = config.generator.vqvae, config.optimizer.generator
+    family.patch, family.width, family.depth = size.patch, size.width, size.depth
+    family.heads, family.quantizer = size.heads, chosen["quantizer"]
+    if chosen["size"] == "tiny":
+        recipes.tiny_inputs(config)
+        optimizer.name, optimizer.learning_rate = "muon", 0.01
+        optimizer.adamw_learning_rate = 0.003
+        config.train.steps = 2_000
+    else:
+        recipes.large_inputs(config, size.text_width, size.text_depth)
+        optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
+    if chosen["size"] == "base":
+        family.codes, family.levels = 16_384, (8, 8, 8, 6, 5)
+    return config

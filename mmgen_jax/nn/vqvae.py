@@ -1,0 +1,84 @@
+"""A vision transformer on either side of a small code (Yu et al. 2022, ViT-VQGAN, section 3.1)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmgen_jax.nn.conv import Conv
+from mmgen_jax.nn.layout import by_example
+from mmgen_jax.nn.patches import patch_positions
+from mmgen_jax.nn.transformer import Transformer
+
+Images = Float[Array, "batch height width channel"]
+Tokens = Float[Array, "batch tokens channel"]
+
+
+class PatchTransformer(nn.Module):
+    """Tokens on a grid -> tokens on it, each with learned and rotary positions.
+
+    Attributes:
+      grid: rows and columns.
+      width, depth, heads: of the transformer.
+      out: channels of what it says, in float32.
+      dtype: compute dtype.
+      remat: recompute activations in the backward pass.
+    """
+
+    grid: tuple[int, int]
+    width: int
+    depth: int
+    heads: int
+    out: int
+    dtype: jnp.dtype
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Float[Array, "batch tokens out"]:
+        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(x)
+        x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])[None]
+        mask = jnp.ones(x.shape[:2], bool)
+        layers = Transformer(self.depth, self.heads, self.dtype, self.remat, name="transformer")
+        x = layers(x.astype(self.dtype), mask, patch_positions(*self.grid, 1))
+        return nn.Dense(self.out, name="out")(x.astype(jnp.float32))
+
+
+class FactorisedPrior(nn.Module):
+    """A condition's vector -> what each place of the grid says, independently of all others.
+
+    Attributes:
+      places: of the grid.
+      width: channels of the hidden layer.
+      out: numbers that say the distribution of a place.
+    """
+
+    places: int
+    width: int
+    out: int
+
+    @nn.compact
+    def __call__(self, vector: Float[Array, "batch pooled"]) -> Tokens:
+        x = nn.Dense(self.width, name="hidden")(vector)[:, None]
+        place = self.param("places", nn.initializers.normal(1.0), (self.places, self.width))
+        x = nn.RMSNorm(name="norm")(nn.silu(x + place[None]))
+        return nn.Dense(self.out, name="out")(by_example(x))
+
+
+class PatchDiscriminator(nn.Module):
+    """How real each part of an image is (Isola et al. 2017, section 3.2.2), as scores.
+
+    Attributes:
+      widths: channels of each map; each is half as large as the one before.
+      dtype: compute dtype.
+    """
+
+    widths: tuple[int, ...]
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, images: Images) -> Float[Array, "batch parts"]:
+        x = images
+        for number, width in enumerate(self.widths, 1):
+            conv = Conv(width, (4, 4), (2, 2), dtype=self.dtype, name=f"conv_{number}")
+            x = by_example(nn.leaky_relu(conv(x), 0.2))
+        scores = Conv(1, (3, 3), name="out")(x.astype(jnp.float32))
+        return scores.reshape(scores.shape[0], -1)
