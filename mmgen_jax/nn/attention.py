@@ -52,12 +52,13 @@ def attend(
     query: Float[Array, "batch tokens heads channel"],
     key: Float[Array, "batch tokens heads channel"],
     value: Float[Array, "batch tokens heads channel"],
-    mask: Bool[Array, "batch tokens"],
+    mask: Bool[Array, "batch tokens"] | None = None,
 ) -> Float[Array, "batch tokens width"]:
-    """Softmax attention over the keys whose `mask` is True; heads are merged.
+    """Softmax attention over the keys whose `mask` is True, or over all; heads are merged.
 
     A masked key gets weight exactly 0, and gradient exactly 0. A row without any key is the
     caller's mistake: attention would be uniform over nothing.
     """
-    mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None, None, :])
+    keys = None if mask is None else mask[:, None, None, :]
+    mixed = jax.nn.dot_product_attention(query, key, value, mask=keys)
     return mixed.reshape(*mixed.shape[:2], -1)
