@@ -5,6 +5,8 @@ called adaLN-zero (figure 3), as in the authors' code, so that their weights fit
 (`mmgen_jax.nn.dit_weights`). `dit_sizes` has the published sizes.
 """
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -22,14 +24,10 @@ Vector = Float[Array, "batch width"]
 # Of every layer that does not start at zero or, as the timestep's do, small (DiT's code).
 XAVIER = nn.initializers.xavier_uniform()
 SMALL = nn.initializers.normal(0.02)
-
-
-def normalised(x: Tokens, dtype: jnp.dtype) -> Tokens:
-    """Layer norm (Ba et al. 2016) without parameters: the modulation has the scale and shift."""
-    norm = nn.LayerNorm(
-        epsilon=1e-6, use_bias=False, use_scale=False, use_fast_variance=False, dtype=dtype
-    )
-    return norm(x)
+# Layer norm (Ba et al. 2016) without parameters: the modulation has the scale and the shift.
+Norm = functools.partial(
+    nn.LayerNorm, epsilon=1e-6, use_bias=False, use_scale=False, use_fast_variance=False
+)
 
 
 class DiTBlock(nn.Module):
@@ -54,11 +52,11 @@ class DiTBlock(nn.Module):
             return nn.Dense(features, kernel_init=XAVIER, dtype=self.dtype, name=name)
 
         parts = Modulation(6, self.dtype, name="modulation")(vector)
-        fused = dense(3 * width, "qkv")(modulate(normalised(x, self.dtype), parts[0], parts[1]))
+        fused = dense(3 * width, "qkv")(modulate(Norm(dtype=self.dtype)(x), parts[0], parts[1]))
         # By heads first, so that a part of the features is whole heads (`layout.TENSOR_RULES`).
         qkv = jnp.split(fused.reshape(*x.shape[:2], self.heads, -1), 3, axis=-1)
         x = x + parts[2][:, None] * dense(width, "out")(attend(*qkv))
-        hidden = dense(4 * width, "hidden")(modulate(normalised(x, self.dtype), parts[3], parts[4]))
+        hidden = dense(4 * width, "hidden")(modulate(Norm(dtype=self.dtype)(x), parts[3], parts[4]))
         fed = dense(width, "down")(nn.gelu(hidden, approximate=True))
         return x + parts[5][:, None] * fed, None
 
@@ -109,7 +107,7 @@ class DiT(nn.Module):
         vector = by_example(vector)
         x, _ = layers(self.heads, self.dtype, name=STACKED)(x.astype(self.dtype), vector)
         shift, scale = Modulation(2, self.dtype, name="modulation")(vector)
-        x = modulate(normalised(x, self.dtype), shift, scale)
+        x = modulate(Norm(dtype=self.dtype)(x), shift, scale)
         values = self.patch**2 * channel * (2 if self.learn_sigma else 1)
         out = nn.Dense(values, kernel_init=nn.initializers.zeros, name="out")
         return unpatchify(out(x.astype(jnp.float32)), height, width, self.patch)

@@ -12,10 +12,10 @@ import pytest
 import safetensors.numpy
 
 from mmgen_jax.benchmarking import multiply_adds
-from mmgen_jax.nn.dit import DiT, DiTBlock, sincos_positions
+from mmgen_jax.nn import layout
+from mmgen_jax.nn.dit import DiT, DiTBlock, Norm, sincos_positions
 from mmgen_jax.nn.dit_sizes import PATCHES, SIZES
 from mmgen_jax.nn.dit_weights import load
-from mmgen_jax.nn.layout import path_name, tensor_axis
 from mmgen_jax.nn.patches import patchify
 from tests.nn import dit_recipe as recipe
 from tests.nn import reference
@@ -96,6 +96,13 @@ def test_positions_are_those_of_the_authors_code():
     np.testing.assert_allclose(sincos_positions(*recipe.GRID), GOLDEN["positions"], atol=1e-6)
     with pytest.raises(ValueError, match="a multiple of 4, not 10"):
         sincos_positions(2, 3, 10)
+
+
+def test_norms_add_what_the_authors_do_to_the_variance():
+    # It is lost among the rest in the output; here it is as large as the variance.
+    x = 1e-3 * jnp.array([[1.0, -1.0, 1.0, -1.0]])
+    out = Norm(dtype=FLOAT).apply({}, x)
+    np.testing.assert_allclose(out, np.sign(x) / np.sqrt(2), rtol=1e-5)
 
 
 # The published sizes: images of 32 x 32 x 4, 1000 classes and none.
@@ -208,9 +215,22 @@ def test_bfloat16_is_close_and_the_output_is_float32():
 def test_features_within_layers_may_be_split():
     """Over `tensor`: queries, keys and values and the hidden features by what comes out of them."""
     axes = {
-        path_name(path): tensor_axis(path, leaf.ndim)
+        layout.path_name(path): layout.tensor_axis(path, leaf.ndim)
         for path, leaf in jax.tree_util.tree_leaves_with_path(weights()["layers"])
-        if path_name(path).endswith("kernel")
+        if layout.path_name(path).endswith("kernel")
     }
     expected = {"qkv": 2, "hidden": 2, "out": 1, "down": 1, "modulation/parts": None}
     assert axes == {f"{name}/kernel": axis for name, axis in expected.items()}
+
+
+def test_what_layers_carry_is_split_by_example():
+    """That results are then those of one device is tested with the MM-DiT (`test_layout.py`)."""
+    made = network()
+    arguments = abstract(4, 8, 24, 3), abstract(4), abstract(4, 48)
+    mesh = jax.sharding.AbstractMesh(
+        (2, 2, 1), layout.AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
+    with jax.sharding.use_abstract_mesh(mesh):
+        program = jax.make_jaxpr(made.apply)({"params": weights()}, *arguments)
+    for shape in ("4,12,48", "4,48"):
+        assert len(re.findall(rf"f32\[{shape}\] = sharding_constraint", str(program))) == 1
