@@ -52,12 +52,13 @@ def attend(
     query: Float[Array, "batch tokens heads channel"],
     key: Float[Array, "batch keys heads channel"],
     value: Float[Array, "batch keys heads channel"],
-    mask: Bool[Array, "batch #tokens keys"],
+    mask: Bool[Array, "batch #tokens keys"] | None = None,
 ) -> Float[Array, "batch tokens width"]:
-    """Softmax attention of each query over the keys whose `mask` is True; heads are merged.
+    """Softmax attention over the keys whose `mask` is True, or over all; heads are merged.
 
     A masked key gets weight exactly 0, and gradient exactly 0. A row without any key is the
     caller's mistake: attention would be uniform over nothing.
     """
-    mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+    mask = None if mask is None else mask[:, None]
+    mixed = jax.nn.dot_product_attention(query, key, value, mask=mask)
     return mixed.reshape(*mixed.shape[:2], -1)

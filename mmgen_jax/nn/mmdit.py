@@ -18,6 +18,7 @@ class TimestepEmbedding(nn.Module):
 
     width: int
     frequencies: int = 128
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, timestep: Float[Array, "batch"]) -> Vector:
@@ -25,8 +26,8 @@ class TimestepEmbedding(nn.Module):
         # Timesteps lie in [0, 1]; 1000 spreads them as the discrete steps of DDPM were.
         angle = 1000.0 * timestep[:, None] * (10_000.0**-exponent)[None]
         x = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-        x = nn.silu(nn.Dense(self.width, name="hidden")(x))
-        return nn.Dense(self.width, name="out")(x)
+        x = nn.silu(nn.Dense(self.width, kernel_init=self.kernel_init, name="hidden")(x))
+        return nn.Dense(self.width, kernel_init=self.kernel_init, name="out")(x)
 
 
 def modulate(x: Tokens, shift: Vector, scale: Vector) -> Tokens:

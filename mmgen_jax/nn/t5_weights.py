@@ -7,18 +7,15 @@ model.safetensors.index.json names. Nothing is unpickled.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.nn import weight_files
 from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
 
 CONFIG = "config.json"
@@ -70,35 +67,6 @@ IN_LAYER = {
 }
 # What a whole T5 has besides its encoder.
 IGNORED = ("decoder.", "lm_head.")
-DTYPES = ("F32", "F16", "BF16")
-
-
-class Place(NamedTuple):
-    """Where the array of a key goes.
-
-    Attributes:
-      path: of the parameter.
-      layer: number of the layer, on the parameter's axis 0; None for what no layer has.
-      shape: of the parameter, without that axis.
-    """
-
-    path: str
-    layer: int | None
-    shape: tuple[int, ...]
-
-    @property
-    def is_kernel(self) -> bool:
-        """Whether it is transposed: a file holds kernels as [features out, features in]."""
-        return self.path.endswith("/kernel")
-
-    @property
-    def file_shape(self) -> list[int]:
-        """The shape of the array in the file."""
-        return list(self.shape[::-1] if self.is_kernel else self.shape)
-
-    def turned(self, array: np.ndarray) -> np.ndarray:
-        """The array of a file as the parameter has it."""
-        return array.T if self.is_kernel else array
 
 
 def load(folder: Path) -> tuple[T5Sizes, dict[str, Any]]:
@@ -120,14 +88,10 @@ def load(folder: Path) -> tuple[T5Sizes, dict[str, Any]]:
     listing, files = _files(folder)
     shapes = parameter_shapes(sizes)
     places = _places(sizes, shapes, files)
-    _raise(_key_faults(sizes, places, listing, files), folder)
-    _raise(_array_faults(places, files), folder)
-    params = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}
-    for key, place in places.items():
-        target = params[place.path]
-        array = _read(files[key], key)
-        target[... if place.layer is None else place.layer] = place.turned(array)
-    return sizes, unflatten_dict(params, sep="/")
+    weight_files.raise_faults(_key_faults(sizes, places, listing, files), folder, f"its {CONFIG}")
+    faults = weight_files.wrong_arrays(places, files, f"as {CONFIG} says")
+    weight_files.raise_faults(faults or _two_embeddings(files), folder, f"its {CONFIG}")
+    return sizes, unflatten_dict(weight_files.filled(places, files, shapes), sep="/")
 
 
 def digest(folder: Path) -> str:
@@ -177,34 +141,31 @@ def parameter_shapes(sizes: T5Sizes) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of an encoder, by its path."""
     encoder = T5Encoder(sizes, jnp.dtype("float32"))
     inputs = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
-    params = jax.eval_shape(encoder.init, jax.random.key(0), *inputs)["params"]
-    return {path: leaf.shape for path, leaf in flatten_dict(params, sep="/").items()}
+    return weight_files.parameter_shapes(encoder.init, *inputs)
 
 
 def _places(
     sizes: T5Sizes, shapes: dict[str, tuple[int, ...]], files: dict[str, Path]
-) -> dict[str, Place]:
+) -> dict[str, weight_files.Place]:
     """The place of each key that there must be."""
     embedding = next((key for key in EMBEDDING if key in files), EMBEDDING[0])
-    places = {embedding: Place("embed/embedding", None, shapes["embed/embedding"])}
+    places = {
+        embedding: weight_files.dense_place("embed/embedding", None, shapes["embed/embedding"])
+    }
     for path, key in ONCE.items():
-        places[key] = Place(path, None, shapes[path])
+        places[key] = weight_files.dense_place(path, None, shapes[path])
     for layer in range(sizes.depth):
         for path, key in IN_LAYER.items():
             if path in shapes:  # a gated feed-forward layer has other parameters than a plain one
-                places[f"encoder.block.{layer}.{key}"] = Place(path, layer, shapes[path][1:])
+                place = weight_files.dense_place(path, layer, shapes[path][1:])
+                places[f"encoder.block.{layer}.{key}"] = place
     return places
 
 
 def _key_faults(
-    sizes: T5Sizes, places: dict[str, Place], listing: Path, files: dict[str, Path]
+    sizes: T5Sizes, places: dict[str, weight_files.Place], listing: Path, files: dict[str, Path]
 ) -> list[str]:
     """A line for each key that is missing, or that no T5 encoder of these sizes has."""
-    missing = [
-        f"{listing}: key {key} is missing; expected: an array of shape {place.file_shape}"
-        for key, place in places.items()
-        if key not in files
-    ]
     feed = "gated" if sizes.gated else "plain"
     superfluous = [
         f"{path}: key {key} is superfluous; expected: a T5 encoder of {sizes.depth} layers with"
@@ -212,50 +173,27 @@ def _key_faults(
         for key, path in files.items()
         if not (key in places or key in EMBEDDING or key.startswith(IGNORED))
     ]
-    return missing + superfluous
+    return weight_files.missing_keys(places, listing, files) + superfluous
 
 
-def _array_faults(places: dict[str, Place], files: dict[str, Path]) -> list[str]:
-    """A line for each key whose array cannot be what `places` says."""
-    faults = []
-    for key, place in places.items():
-        with _opened(files[key]) as file:
-            array = file.get_slice(key)
-            shape, dtype = array.get_shape(), array.get_dtype()
-        if shape != place.file_shape:
-            faults.append(
-                f"{files[key]}: key {key} has shape {shape}; expected: {place.file_shape},"
-                f" as {CONFIG} says"
-            )
-        if dtype not in DTYPES:
-            faults.append(
-                f"{files[key]}: key {key} is {dtype}; expected: one of {', '.join(DTYPES)}"
-            )
+def _two_embeddings(files: dict[str, Path]) -> list[str]:
+    """A line if the embedding is there by both names and they are not the same."""
     one, other = EMBEDDING
-    both = one in files and other in files and not faults
-    if both and not np.array_equal(_read(files[one], one), _read(files[other], other)):
-        faults.append(
-            f"{files[other]}: key {other} differs from {one}; expected: one of them, or the same"
-            " array as both"
-        )
-    return faults
-
-
-def _raise(faults: list[str], folder: Path) -> None:
-    """Raises InputError if there are faults: with the one, or with all of them as details."""
-    if len(faults) == 1:
-        raise InputError(faults[0])
-    if faults:
-        error = InputError(f"{folder}: {len(faults)} keys are not those that its {CONFIG} asks for")
-        error.details = tuple(faults)
-        raise error
+    if not {one, other} <= files.keys():
+        return []
+    if np.array_equal(weight_files.read(files[one], one), weight_files.read(files[other], other)):
+        return []
+    return [
+        f"{files[other]}: key {other} differs from {one}; expected: one of them, or the same"
+        " array as both"
+    ]
 
 
 def _files(folder: Path) -> tuple[Path, dict[str, Path]]:
     """(the file that lists the keys, the file of each key)."""
     single, index = folder / WEIGHTS, folder / INDEX
     if single.is_file():
-        return single, dict.fromkeys(_keys(single), single)
+        return single, dict.fromkeys(weight_files.keys(single), single)
     if not index.is_file():
         raise InputError(
             f"{folder} has neither {WEIGHTS} nor {INDEX}; other formats are not read, as they may"
@@ -269,7 +207,7 @@ def _files(folder: Path) -> tuple[Path, dict[str, Path]]:
             f"{index}: weight_map must give each key the name of a .safetensors file of the folder"
         )
     paths = [folder / name for name in sorted(set(names))]
-    return index, {key: path for path in paths for key in _keys(path)}
+    return index, {key: path for path in paths for key in weight_files.keys(path)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -282,23 +220,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"cannot read {path}: it holds no JSON object")
     return found
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, as NumPy arrays; jax brings NumPy the bfloat16 that these may have."""
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            yield file
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-def _keys(path: Path) -> list[str]:
-    with _opened(path) as file:
-        return list(file.keys())
-
-
-def _read(path: Path, key: str) -> np.ndarray:
-    with _opened(path) as file:
-        return file.get_tensor(key)
