@@ -1,4 +1,4 @@
-"""Flow matching with a multimodal diffusion transformer (MM-DiT).
+"""Flow matching with a multimodal diffusion transformer (MM-DiT), in pixels or in latents.
 
     python launch/train.py --config=configs/flow.py:data=shapes,modalities=text+label,size=tiny \
         --workdir=runs/flow
@@ -8,7 +8,14 @@ Argument:
     cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
   modalities: any of text, label, audio, image, joined by +, that the data set has.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
-  size: tiny | small | base | large | xl, at 32, 64, 128, 256 and 256 pixels.
+  size: tiny | small | base | large | xl, at 32, 64, 128, 256 and 256 pixels; or, of architecture
+    dit, dit_s_2 | dit_b_2 | dit_l_2 | dit_xl_2 (Peebles & Xie 2023), for latents of 32 x 32.
+  architecture: mmdit, or dit, which reads the pooled condition alone.
+  latents: the run of a tokenizer (configs/vqvae.py) in whose latents to draw, instead of pixels;
+    it fixes the image size, and this run copies it:
+
+    python launch/train.py --config=configs/vqvae.py:quantizer=kl,size=tiny --workdir=runs/kl
+    python launch/train.py --config=configs/flow.py:latents=runs/kl,size=tiny --workdir=runs/latent
 
 Expected, size=tiny on two CPU cores (README.md has the figures as measured):
   shapes, text+label+audio: 5 minutes; joint satisfaction of unseen scenes.
@@ -24,6 +31,8 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import recipes
+from mmgen_jax.nn import dit_sizes
+from mmgen_jax.schema import LATENTS
 
 
 class Size(NamedTuple):
@@ -47,12 +56,22 @@ SIZES = {
 }
 
 
+# On latents of 8 pixels a side: of 256 pixels they are 32 x 32.
+DIT_SIZES = {
+    f"dit_{name.lower()}_2": Size(256, 2, **sizes, text_width=384, text_depth=6)
+    for name, sizes in dit_sizes.SIZES.items()
+}
+
+
 def get_config(argument: str | None = None) -> ConfigDict:
-    config, chosen = recipes.begin(argument, "flow", {})
-    size = configs.choose("size", chosen["size"], SIZES)
+    config, chosen = recipes.begin(argument, "flow", {"architecture": "", "latents": ""})
+    size = configs.choose("size", chosen["size"], SIZES | DIT_SIZES)
     config.data.image_size = size.image_size
     flow = config.generator.flow
     flow.patch, flow.width, flow.depth, flow.heads = size.patch, size.width, size.depth, size.heads
+    flow.architecture = "dit" if chosen["size"] in DIT_SIZES else "mmdit"
+    if chosen["architecture"]:
+        flow.architecture = chosen["architecture"]
     if chosen["size"] == "tiny":
         _tiny(config)
     else:
@@ -60,7 +79,21 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.fusion.pool_tokens = False  # every token of a caption is in the attention
         optimizer = config.optimizer.generator
         optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
+    if chosen["latents"]:
+        _on_latents(config, chosen["latents"], size)
     return config
+
+
+def _on_latents(config: ConfigDict, run: str, size: Size) -> None:
+    """A patch covers at least as many pixels as it would without; a velocity is predicted."""
+    recipes.on_tokenizer(config, run)
+    flow, family = config.generator.flow, config.tokenizer.family
+    side = LATENTS[family].side(config.generator[family])
+    flow.patch = size.patch if flow.architecture == "dit" else max(1, size.patch // side)
+    flow.base_size = config.data.image_size // side
+    config.objective.reader_patch = max(1, config.objective.reader_patch // side)
+    # A narrow code, unlike a patch of pixels, leaves room for the noise (JiT is for those).
+    flow.prediction = "velocity"
 
 
 def _tiny(config: ConfigDict) -> None:

@@ -119,14 +119,24 @@ declare_player("discriminator")
 declare_family(
     "flow",
     {
-        "patch": Key(8, "side of a patch in pixels", at_least(1)),
+        "architecture": Key(
+            "mmdit",
+            "mmdit: condition tokens in the attention; dit: one vector modulates the layers",
+            one_of("mmdit", "dit"),
+        ),
+        "learn_sigma": Key(
+            False, "twice the channels out, half of them unused, as DiT's weights have (dit)", ANY
+        ),
+        "patch": Key(8, "side of a patch in pixels, or latents", at_least(1)),
         "width": Key(128, "channels", at_least(8)),
         "depth": Key(4, "layers", at_least(1)),
         "heads": Key(4, "attention heads", at_least(1)),
         "prediction": Key("x", "what the network predicts", one_of("x", "velocity")),
         "timestep_mean": Key(0.0, "of the logit of the timestep; more is noisier", ANY),
         "timestep_deviation": Key(1.0, "of the logit of the timestep", above(0)),
-        "base_size": Key(32, "image size without timestep shift", at_least(1)),
+        "base_size": Key(
+            32, "side of an image, or of latents, without timestep shift", at_least(1)
+        ),
         "remat": Key(False, "recompute activations in the backward pass to save memory", ANY),
     },
     {

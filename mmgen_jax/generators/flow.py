@@ -16,6 +16,7 @@ from mmgen_jax.codecs import Codec
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.guidance import Guidance
+from mmgen_jax.nn.dit import PooledDiT
 from mmgen_jax.nn.mmdit import MMDiT
 from mmgen_jax.training import crossbatch
 
@@ -30,24 +31,23 @@ SMALLEST_TIMESTEP = 0.05
 def build(options: Any, codec: Codec, dtype: str) -> Generator:
     """A flow-matching generator of images, or of a tokenizer's latents.
 
+    The network is a multimodal diffusion transformer, whose attention sees every condition token;
+    or a DiT (Peebles & Xie 2023), of whose condition only the pooled vector is read. If that one
+    has `learn_sigma`, as its authors' weights do, the second half of what it says is left aside,
+    as SiT does (Ma et al. 2024).
+
     The likelihood term is the flow-matching regression of the velocity, with timesteps from a
     logit-normal (Esser et al. 2024, SD3, eq. 19), shifted with the resolution (eq. 23).
     """
-    network = MMDiT(
-        patch=options.patch,
-        width=options.width,
-        depth=options.depth,
-        heads=options.heads,
-        dtype=jnp.dtype(dtype),
-        remat=options.remat,
-    )
-    height, width, _ = codec.shape
+    network = ARCHITECTURES[options.architecture](options, jnp.dtype(dtype))
+    height, width, channels = codec.shape
     shift = math.sqrt(height * width) / options.base_size
 
     def velocity(
         params: Any, noisy: Images, timestep: Timesteps, condition: Condition, smallest: float
     ) -> Images:
         out = network.apply({"params": params["generator"]}, noisy, timestep, *_inputs(condition))
+        out = out[..., :channels]
         if options.prediction == "velocity":
             return out
         return (noisy - out) / _rows(jnp.maximum(timestep, smallest))
@@ -137,6 +137,17 @@ def heun(
     return euler(field, jax.lax.scan(advance, x, pairs)[0], times[-2:])
 
 
+def _mmdit(options: Any, dtype: Any) -> MMDiT:
+    sizes = (options.patch, options.width, options.depth, options.heads)
+    return MMDiT(*sizes, dtype=dtype, remat=options.remat)
+
+
+def _dit(options: Any, dtype: Any) -> PooledDiT:
+    sizes = (options.patch, options.width, options.depth, options.heads)
+    return PooledDiT(*sizes, dtype=dtype, learn_sigma=options.learn_sigma, remat=options.remat)
+
+
+ARCHITECTURES = {"mmdit": _mmdit, "dit": _dit}
 SOLVERS = {"euler": euler, "heun": heun}
 
 

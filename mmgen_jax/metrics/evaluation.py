@@ -229,6 +229,7 @@ EVALUATIONS = Registry(
         "languages": "mmgen_jax.metrics.evaluation:languages",
         "reconstruction": "mmgen_jax.metrics.evaluation:reconstruction",
         "diversity": "mmgen_jax.metrics.diversity:diversity",
+        "codes": "mmgen_jax.metrics.codes:codes",
     },
 )
 
@@ -332,6 +333,8 @@ COLUMNS = {
     "recall": ("recall", "{:.3f}"),
     "classes": ("classes shown", "{:.0%}"),
     "rarest": ("rarest class", "{:.2f}"),
+    "usage": ("codes used", "{:.1%}"),
+    "perplexity": ("perplexity", "{:.0f}"),
     "count": ("count", "{:d}"),
 }
 

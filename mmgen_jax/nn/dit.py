@@ -10,7 +10,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mmgen_jax.nn.attention import attend
 from mmgen_jax.nn.layout import STACKED, by_example
@@ -111,6 +111,36 @@ class DiT(nn.Module):
         values = self.patch**2 * channel * (2 if self.learn_sigma else 1)
         out = nn.Dense(values, kernel_init=nn.initializers.zeros, name="out")
         return unpatchify(out(x.astype(jnp.float32)), height, width, self.patch)
+
+
+class PooledDiT(nn.Module):
+    """A DiT whose vector is read off a pooled condition, whatever that is made of.
+
+    Attributes: those of `DiT`, which it holds under the name "dit". The call takes what
+    `mmdit.MMDiT`'s does; of the condition's tokens it makes nothing.
+    """
+
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    dtype: jnp.dtype
+    learn_sigma: bool = False
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        noisy: Float[Array, "batch height image_width channel"],
+        timestep: Float[Array, "batch"],
+        tokens: Float[Array, "batch condition features"],
+        mask: Bool[Array, "batch condition"],
+        positions: Float[Array, "condition axes"],
+        vector: Float[Array, "batch pooled"],
+    ) -> Float[Array, "batch height image_width out"]:
+        sizes = (self.patch, self.width, self.depth, self.heads, self.dtype)
+        network = DiT(*sizes, self.learn_sigma, self.remat, name="dit")
+        return network(noisy, timestep, nn.Dense(self.width, name="pooled")(vector))
 
 
 def sincos_positions(rows: int, columns: int, width: int) -> Float[np.ndarray, "tokens width"]:

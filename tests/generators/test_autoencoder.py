@@ -13,6 +13,7 @@ from scipy import stats
 
 from mmgen_jax import config as configs
 from mmgen_jax import fusion
+from mmgen_jax.codecs import pixels
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import autoencoder
 from mmgen_jax.guidance import Guidance
@@ -49,7 +50,7 @@ def keys(rows, seed=0):
 def build(**changes):
     options = configs.default().generator.autoencoder
     options.update(WIDTHS | changes)
-    return autoencoder.AUTOENCODER.build(options, SIZE, "float32")
+    return autoencoder.AUTOENCODER.build(options, pixels(SIZE, SIZE), "float32")
 
 
 def sampling(temperature=1.0):

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from mmgen_jax import config as configs
+from mmgen_jax.codecs import pixels
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import flow
 from mmgen_jax.guidance import Guidance
@@ -36,8 +37,9 @@ def _sampling(**changes):
 def _build(monkeypatch, network, size=SIZE, **changes):
     """A generator whose network is `network(noisy, timestep, vector)`, without parameters."""
     apply = lambda _, noisy, timestep, *inputs: network(noisy, timestep, inputs[-1])  # noqa: E731
-    monkeypatch.setattr(flow, "MMDiT", lambda **_: SimpleNamespace(apply=apply))
-    return flow.FLOW.build(_options(**changes), size, "float32")
+    fake = SimpleNamespace(apply=apply)
+    monkeypatch.setitem(flow.ARCHITECTURES, "mmdit", lambda options, dtype: fake)
+    return flow.FLOW.build(_options(**changes), pixels(size, size), "float32")
 
 
 def _keys(rows, seed=0):
@@ -288,7 +290,7 @@ def test_guidance_acts_everywhere_by_default(monkeypatch):
 
 @functools.cache
 def _real():
-    generator = flow.FLOW.build(_options(prediction="x"), SIZE, "float32")
+    generator = flow.FLOW.build(_options(prediction="x"), pixels(SIZE, SIZE), "float32")
     images = jnp.tanh(_normal(4, SIZE, SIZE, 3))
     params = random_parameters(lambda key: generator.init(key, images, _condition(4))[0])
     options = _sampling(steps=2)
@@ -344,7 +346,7 @@ def test_no_key_is_used_twice():
 
 
 def test_it_owns_one_group_and_learns_the_encoders_too():
-    generator = flow.FLOW.build(_options(), SIZE, "float32")
+    generator = flow.FLOW.build(_options(), pixels(SIZE, SIZE), "float32")
     images = jnp.zeros((2, SIZE, SIZE, 3))
     params, state = jax.eval_shape(generator.init, jax.random.key(0), images, _condition(2))
     assert set(params) == {"generator"} and state == {}

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import fusion
+from mmgen_jax.codecs import pixels
 from mmgen_jax.fusion import Condition, Expert
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.generators import gan as gans
@@ -175,7 +176,7 @@ def test_an_absent_modality_drops_out_of_the_discriminator(condition):
 
 def test_encoders_learn_from_the_game_only_through_the_picture(condition):
     """Of each expert by itself, which the discriminator alone looks at, they learn nothing."""
-    generator = GENERATORS["gan"].build(tiny_config().generator.gan, 16, "float32")
+    generator = GENERATORS["gan"].build(tiny_config().generator.gan, pixels(16, 16), "float32")
     pictures, keys = normal(ROWS, 16, 16, 3), jax.random.split(jax.random.key(1), ROWS)
     params = random_parameters(lambda key: generator.init(key, pictures, condition)[0])
 
@@ -194,7 +195,7 @@ def test_encoders_learn_from_the_game_only_through_the_picture(condition):
 
 
 def test_without_noise_a_condition_has_one_picture(condition):
-    generator = GENERATORS["gan"].build(tiny_config().generator.gan, 16, "float32")
+    generator = GENERATORS["gan"].build(tiny_config().generator.gan, pixels(16, 16), "float32")
     pictures, state = jnp.zeros((ROWS, 16, 16, 3)), {}
     params = random_parameters(lambda key: generator.init(key, pictures, condition)[0])
     same = jax.tree.map(

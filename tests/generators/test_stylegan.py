@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from scipy import stats
 
+from mmgen_jax.codecs import pixels
 from mmgen_jax.fusion import Condition, Expert, with_experts
 from mmgen_jax.generators import stylegan
 from tests.tiny import random_parameters, tiny_config
@@ -175,7 +176,7 @@ def test_the_game_is_its_definition():
 def family(made):
     """(generator, networks, parameters, state, images, its losses)."""
     chosen = options(augment_images=100, r1_every=4, path_every=2)
-    generator = stylegan.build(chosen, SIZE, "float32")
+    generator = stylegan.build(chosen, pixels(SIZE, SIZE), "float32")
     images = jnp.clip(normal(ROWS, SIZE, SIZE, 3, seed=5), -1, 1)
     state = {
         "style_mean": normal(WIDTH, seed=8),
@@ -220,7 +221,7 @@ def test_augmentation_follows_the_sign_of_real_scores(family, kinds, target, mov
     assert np.sign(judge(images)).mean() == 0
     assert losses(state, 1).metrics["real_sign"] == 0
     chosen = options(augment=kinds, augment_target=target, augment_images=100)
-    generator = stylegan.build(chosen, SIZE, "float32")
+    generator = stylegan.build(chosen, pixels(SIZE, SIZE), "float32")
     keys = jax.random.split(jax.random.key(3), ROWS)
 
     @jax.jit

@@ -1,0 +1,57 @@
+"""How a trained tokenizer uses its codebook."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from mmgen_jax.data.pipeline import spread
+from mmgen_jax.errors import InputError
+from mmgen_jax.generators import GENERATORS
+from mmgen_jax.images import quantise
+from mmgen_jax.metrics.evaluation import BATCH, Drawing, Evaluation
+from mmgen_jax.training.run import Trained
+
+
+def codes(trained: Trained, count: int, seed: int) -> Evaluation:
+    """Which of its codes a tokenizer uses for pictures that it was trained on, and others.
+
+    For splits `data.split` and `eval.split` one pass over `count` pictures spread over the split:
+    "usage" is the share of the codes that stand anywhere, "perplexity" exp(entropy) of how often
+    each one does, and "tokens" how many there were.
+
+    Raises:
+      InputError: if the run's family makes no codes.
+    """
+    config, family = trained.config, trained.config.generator.name
+    tokenizer = GENERATORS[family].tokenizer
+    options, size = config.generator[family], config.data.image_size
+    codec = tokenizer and tokenizer.codec(options, size, size, config.train.dtype)
+    if codec is None or not codec.codes:
+        raise InputError(f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}")
+    params = tokenizer.freeze(trained.params, trained.state)
+    read = jax.jit(lambda images: codec.tokens(params, codec.encode(params, images)))
+    draw, numbers, sections = Drawing(trained, seed), {}, []
+    for split in dict.fromkeys((config.data.split, config.eval.split)):
+        source = draw.open(split)
+        _, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
+        images = batch["image"]
+        parts = [read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        found = np.concatenate([np.asarray(part) for part in parts])
+        numbers[split] = use(found, codec.codes)
+        heading = f"{split}: {numbers[split]['usage']:.1%} of {codec.codes} codes"
+        print(heading, flush=True)
+        sections.append((heading, draw.grid(quantise(images), batch["values"], batch["has"])))
+    return Evaluation(numbers, sections)
+
+
+def use(tokens: Int[np.ndarray, "rows places"], vocabulary: int) -> dict[str, Any]:
+    """The numbers of `codes`, of what was found in one pass."""
+    share = np.bincount(tokens.ravel(), minlength=vocabulary) / tokens.size
+    return {
+        "usage": float((share > 0).mean()),
+        "perplexity": float(np.exp(-(share * np.log(np.where(share > 0, share, 1))).sum())),
+        "tokens": tokens.size,
+        "count": len(tokens),
+    }
