@@ -56,8 +56,9 @@ def built():
     params = random_parameters(init)
     book = params["tokenizer"]["quantizer"]["codes"]
     params["tokenizer"]["quantizer"]["codes"] = book / jnp.linalg.norm(book, axis=1, keepdims=True)
-    # What was drawn before matters as much as where a code stands.
+    # What was drawn before matters as much as where a code stands, and more than chance.
     params["generator"]["embed"]["embedding"] *= 10
+    params["generator"]["logits"]["kernel"] *= 20
     return codec, generator, params
 
 
