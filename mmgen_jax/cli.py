@@ -58,7 +58,7 @@ def define_inputs() -> Callable[[], dict[str, str]]:
 
 
 def define_variety() -> Callable[[], dict[str, float | None]]:
-    """The flags --truncation and --temperature; call what is returned to read.
+    """Flags of how samples are drawn, --temperature and others; call what is returned to read.
 
     Returns:
       () -> option of the family's sampling -> its value, None where the run's is meant.
@@ -73,10 +73,23 @@ def define_variety() -> Callable[[], dict[str, float | None]]:
     temperature = flags.DEFINE_float(
         "temperature",
         None,
-        "Scale of a drawn code's deviation (autoencoder); default: the run's.",
+        "How random codes are drawn (autoencoder, vqvae, dalle); default: the run's.",
         lower_bound=0.0,
     )
-    return lambda: {"truncation": truncation.value, "temperature": temperature.value}
+    top_k = flags.DEFINE_integer(
+        "top_k", None, "Likeliest codes that are eligible, 0 for all (dalle).", lower_bound=0
+    )
+    top_p = flags.DEFINE_float(
+        "top_p", None, "Probability that they sum to (dalle).", lower_bound=1e-6, upper_bound=1.0
+    )
+    candidates = flags.DEFINE_integer(
+        "candidates",
+        None,
+        "Pictures drawn for each one kept, from which the inputs are recovered best.",
+        lower_bound=1,
+    )
+    chosen = (truncation, temperature, top_k, top_p, candidates)
+    return lambda: {flag.name: flag.value for flag in chosen}
 
 
 def writable_png(flag: str, value: str) -> Path:

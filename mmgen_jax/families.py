@@ -50,7 +50,8 @@ def declare_family(
       latents: what its runs offer to others; None where they do not.
     """
     declare(f"generator.{name}", keys, check)
-    declare(f"generator.{name}.sample", sample)
+    meaning = "pictures drawn for each one kept: whose inputs are recovered best; 1: no choice"
+    declare(f"generator.{name}.sample", {"candidates": Key(1, meaning, at_least(1)), **sample})
     GUIDANCE[name] = at_least(0) if guided else one_of(0, 1)
     DRAWS[name] = draws
     if latents is not None:

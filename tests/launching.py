@@ -15,7 +15,10 @@ import pytest
 from absl import flags
 
 ROOT = Path(__file__).parents[1]
-OF_CLI = ("config", "text", "label", "audio", "image", "condition", "truncation", "temperature")
+OF_CLI = (
+    *("config", "text", "label", "audio", "image", "condition"),
+    *("truncation", "temperature", "top_k", "top_p", "candidates"),
+)
 
 
 class Done(NamedTuple):

@@ -67,10 +67,18 @@ class Recovery(NamedTuple):
       bound: Float[batch], a lower bound on log p(x_m | y) in nats, up to a constant that the
         modality's docstring names. Meaningless where the value is absent.
       correct: Float[batch], 1 where the value was recovered, in the modality's own sense, else 0.
+      score: Float[batch], by which images of one value are ranked, where the bound depends on the
+        other values of the batch; None where it does not.
     """
 
     bound: Any
     correct: Any
+    score: Any = None
+
+    @property
+    def ranking(self) -> Any:
+        """Higher for an image that shows its value better: log p(x_m | y) but for a constant."""
+        return self.bound if self.score is None else self.score
 
 
 class ModalitySpec(NamedTuple):

@@ -74,7 +74,7 @@ def info_nce(
     bound = chosen - jax.nn.logsumexp(scores, axis=-1) + jnp.log(candidate.sum(-1))
     # Of equal scores the first wins: an encoder that has collapsed is no perfect one.
     correct = (scores.argmax(-1) == rows).astype(jnp.float32)
-    return Recovery(bound, correct)
+    return Recovery(bound, correct, chosen)
 
 
 def _unit(x: Float[Array, "batch features"]) -> Float[Array, "batch features"]:

@@ -71,6 +71,15 @@ def test_absent_rows_are_no_rivals():
     assert np.abs(everybody.bound - two.bound)[present].max() > 1
 
 
+def test_what_ranks_images_of_one_value_does_not_depend_on_the_others():
+    query, key, present, identity = inputs()
+    ranking = run(query, key, present, identity).ranking
+    np.testing.assert_allclose(ranking, (query * key).sum(-1), rtol=1e-5)
+    only = np.arange(ROWS) == 3
+    alone = run(query, key, only, identity).ranking
+    np.testing.assert_allclose(alone[3], ranking[3], rtol=1e-6)
+
+
 def test_the_contrastive_reader_is_scaled_cosine_similarity():
     rng = np.random.default_rng(0)
     _, _, present, identity = inputs()

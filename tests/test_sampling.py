@@ -1,0 +1,57 @@
+"""Which of several draws is kept."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmgen_jax import model as models
+from mmgen_jax.objective import recover
+from mmgen_jax.sampling import best_of, sample
+from tests.tiny import random_parameters, tiny_batch, tiny_config, tiny_model
+
+ROWS, COUNT = 4, 6
+
+
+def keys():
+    return jax.random.split(jax.random.key(0), ROWS)
+
+
+def test_the_best_of_several_draws_is_kept_row_by_row():
+    draw = lambda keys: jax.vmap(lambda key: jax.random.normal(key, (2, 2, 1)))(keys)  # noqa: E731
+    found = best_of(draw, lambda x: x.sum(axis=(1, 2, 3)), keys(), COUNT)
+    for row, key in enumerate(keys()):
+        drawn = [jax.random.normal(jax.random.fold_in(key, k), (2, 2, 1)) for k in range(COUNT)]
+        best = max(drawn, key=lambda x: float(x.sum()))
+        np.testing.assert_allclose(found[row], best, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_the_label_that_is_given_and_weighed_ranks(weight):
+    """By its head on real draws; a weight of 0 leaves nothing to rank by, and the first stays."""
+    model, batch = tiny_model(("label",)), tiny_batch(("label",))
+    # What is ranked is not cut off at [-1, 1] yet.
+    model = model._replace(codec=model.codec._replace(decode=lambda params, latents: latents))
+    options = tiny_config(("label",)).generator.flow.sample
+    params, state = random_parameters(functools.partial(models.init, model))
+    weights, there = {"label": jnp.full(8, weight)}, {"label": jnp.ones(8, bool)}
+    own = jax.random.split(jax.random.key(0), 8)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def draw(keys, candidates):
+        options.candidates = candidates
+        given = (batch.values, there, weights)
+        images = sample(model, params, state, *given, keys, options)
+        h = models.encode(model, params, batch.values, there)
+        found = recover(model.modalities, params["recovery"], images, batch.values, h)
+        return images, found["label"].ranking
+
+    each = [draw(jax.vmap(lambda k, c=c: jax.random.fold_in(k, c))(own), 1) for c in range(COUNT)]
+    scores = np.stack([score for _, score in each])
+    best = scores.argmax(axis=0) if weight else np.zeros(8, int)
+    assert len(set(scores.argmax(axis=0))) > 1
+    several, _ = draw(own, COUNT)
+    for row, candidate in enumerate(best):
+        np.testing.assert_allclose(several[row], each[candidate][0][row], atol=1e-5)
