@@ -9,9 +9,12 @@ from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
 STEPS, HALF = 20, 10
-# Each layout goes on from its own run and from that of the one before it, in the fast suite.
-BEFORE = dict(zip(LAYOUTS, [*LAYOUTS][-1:] + [*LAYOUTS][:-1], strict=True))
-PAIRS = [(source, name) for name in LAYOUTS for source in (name, BEFORE[name])]
+# In the fast suite: what splits along `data` alone, or `fsdp` alone, does so in these too.
+QUICK = ("one", "cube", "pmap", "processes")
+EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
+# Each of them goes on from its own run and from that of the one before it.
+BEFORE = dict(zip(QUICK, QUICK[-1:] + QUICK[:-1], strict=True))
+PAIRS = [(source, name) for name in QUICK for source in (name, BEFORE[name])]
 
 
 def config():
@@ -24,10 +27,12 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(request, tmp_path_factory):
     """By layout, and by (layout that saved, layout that went on): (directory, what was seen)."""
     top = tmp_path_factory.mktemp("runs")
-    whole = {name: top / name for name in LAYOUTS}
+    mine = [item for item in request.session.items if item.path == request.path]
+    slow = any(item.get_closest_marker("slow") for item in mine)
+    whole = {name: top / name for name in (LAYOUTS if slow else QUICK)}
     halves = {pair: top / "-".join(pair) for pair in PAIRS}
     found = {}
     for name, workdir in whole.items():
@@ -70,13 +75,13 @@ def test_the_training_is_one_that_shows_a_difference(runs):
     assert config().modalities.text.recovery_weight > 0
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "one"])
+@pytest.mark.parametrize("name", EACH[1:])
 def test_every_layout_trains_alike(runs, name):
     assert runs[name][1]["fed"] == runs["one"][1]["fed"]
     assert_same_losses(logged(runs[name][0]), logged(runs["one"][0]))
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", EACH)
 def test_each_device_holds_its_share(runs, name):
     seen = runs[name][1]
     layout = LAYOUTS[name]
@@ -86,7 +91,7 @@ def test_each_device_holds_its_share(runs, name):
         assert held <= seen["whole"] * (1 / shares + (0.05 if shares > 1 else 0))
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_state_is_donated(runs, name):
     assert runs[name][1]["donated"]
 
