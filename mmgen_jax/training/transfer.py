@@ -102,6 +102,7 @@ def tokenizer(config: ConfigDict) -> dict[str, Any]:
         )
     there = run.load(Path(place))
     mine, its = (_what_is_tokenized(c, family) for c in (config, there.config))
+    mine |= {"generator.name": family}
     differing = [f"{key}: {its[key]!r} -> {mine[key]!r}" for key in mine if mine[key] != its[key]]
     if differing:
         raise InputError(
@@ -113,9 +114,9 @@ def tokenizer(config: ConfigDict) -> dict[str, Any]:
 
 def _what_is_tokenized(config: ConfigDict, family: str) -> dict[str, Any]:
     """What must be the same where a tokenizer is trained and where it serves."""
-    own = {"generator.name": family if config.tokenizer.family else config.generator.name}
-    own |= {f"generator.{family}.{k}": v for k, v in leaves(config.generator[family])}
-    return own | {"data.image_size": config.data.image_size}
+    own = {f"generator.{family}.{key}": v for key, v in leaves(config.generator[family])}
+    own["data.image_size"] = config.data.image_size
+    return own | {"generator.name": config.generator.name}
 
 
 def _tied(path: str, others: list[str]) -> bool:
