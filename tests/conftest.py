@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 assert "jax" not in sys.modules, "jax reads its settings when it is imported"
 
 CACHE = Path(__file__).parents[1] / ".cache" / "jax"
@@ -19,3 +21,16 @@ os.environ |= {
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
     "MPLBACKEND": "Agg",
 }
+
+
+@pytest.fixture
+def tokenizers(tmp_path, monkeypatch):
+    """The configs of tokenizers' runs, where documents have them: runs/vqvae and runs/kl."""
+    from mmgen_jax import config as configs
+    from tests.launching import recipe
+
+    for name, argument in (("vqvae", ""), ("kl", "quantizer=kl")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        config = recipe("vqvae").get_config(argument)
+        configs.save(config, tmp_path / "runs" / name / "config.json")
+    monkeypatch.chdir(tmp_path)

@@ -1,6 +1,7 @@
 """Runs launchers as a person would: in this process where that will do, or in one of their own."""
 
 import contextlib
+import importlib.util
 import io
 import logging
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -27,6 +29,14 @@ class Done(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def recipe(name: str) -> ModuleType:
+    """A recipe of configs/, as a module."""
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / f"configs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def launch(script: str | Path, *arguments: str | Path) -> Done:

@@ -34,7 +34,7 @@ PARTS = {
     "networks": (["nn", "nn.*"], {"protocols"}),
     "sources": (["data.*"], {"protocols"}),
     "models": (
-        ["fusion", "guidance", "adversarial", "modalities.*", "generators.*"],
+        ["codecs", "fusion", "guidance", "adversarial", "modalities.*", "generators.*"],
         {"protocols", "networks"},
     ),
     "objective": (["model", "objective"], {"protocols", "networks", "models"}),

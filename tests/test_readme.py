@@ -18,7 +18,7 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split()[0])
-def test_command(command):
+def test_command(command, tokenizers):
     script, *arguments = shlex.split(command.replace("\\\n", " "))
     # Not --help: the type checks of tests hide from absl whose own the flags of `cli` are.
     described = launch(script, "--helpfull")

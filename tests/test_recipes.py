@@ -1,6 +1,5 @@
 """The recipes in configs/: every size is a model that can be built, as the docstring says."""
 
-import importlib.util
 import math
 import re
 
@@ -11,18 +10,10 @@ from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
-from tests.launching import ROOT
+from tests.launching import ROOT, recipe
 
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-RECIPES = {path.stem: load(path) for path in sorted((ROOT / "configs").glob("[!_]*.py"))}
-SIZES = [(name, size) for name, recipe in RECIPES.items() for size in recipe.SIZES]
+RECIPES = {path.stem: recipe(path.stem) for path in sorted((ROOT / "configs").glob("[!_]*.py"))}
+SIZES = [(name, size) for name, of in RECIPES.items() for size in of.SIZES]
 
 
 def parameters(config):
@@ -58,7 +49,7 @@ def test_every_size_takes_every_modality(name, size):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_docstring_holds_the_command(name):
+def test_the_docstring_holds_the_command(name, tokenizers):
     path = rf"launch/train\.py --config=configs/{name}\.py"
     command = re.search(rf"{path}(?::(\S+))?\s+--workdir=runs/{name}", RECIPES[name].__doc__)
     configs.validate(RECIPES[name].get_config(command[1]))
