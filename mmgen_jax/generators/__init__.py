@@ -37,6 +37,10 @@ class Generator(NamedTuple):
         them back, in [-1, 1]; None where it has no code.
       latents: a `latents.Latents`, to blend and mix what pictures are drawn from; None where the
         family has none.
+      log_weight: (params, state, images, condition, keys[batch]) -> Float[batch], log p(y, z | c) -
+        log q(z | y, c) in nats, of one z that is drawn from the posterior for each image: the
+        importance weight whose mean is p(y | c) (Burda et al. 2016, eq. 8); None where there is no
+        posterior.
     """
 
     players: dict[str, tuple[str, ...]]
@@ -45,6 +49,7 @@ class Generator(NamedTuple):
     sample: Callable[..., Any]
     reconstruct: Callable[..., Any] | None = None
     latents: Any = None
+    log_weight: Callable[..., Any] | None = None
 
 
 class GeneratorSpec(NamedTuple):
@@ -64,5 +69,6 @@ GENERATORS = Registry(
         "autoencoder": "mmgen_jax.generators.autoencoder:AUTOENCODER",
         "gan": "mmgen_jax.generators.gan:GAN",
         "stylegan": "mmgen_jax.generators.stylegan:STYLEGAN",
+        "vae": "mmgen_jax.generators.vae:VAE",
     },
 )

@@ -229,6 +229,7 @@ EVALUATIONS = Registry(
         "languages": "mmgen_jax.metrics.evaluation:languages",
         "reconstruction": "mmgen_jax.metrics.evaluation:reconstruction",
         "diversity": "mmgen_jax.metrics.diversity:diversity",
+        "likelihood": "mmgen_jax.metrics.likelihood:likelihood",
     },
 )
 
@@ -328,6 +329,10 @@ COLUMNS = {
     "interval": ("95% interval", "{0[0]:.1%} - {0[1]:.1%}"),
     "psnr_interval": ("95% interval", "{0[0]:.2f} - {0[1]:.2f}"),
     "chance": ("chance", "{:.2%}"),
+    "elbo": ("ELBO, bits/dim", "{:.4f}"),
+    "elbo_error": ("+-", "{:.4f}"),
+    "iwae": ("IWAE, bits/dim", "{:.4f}"),
+    "iwae_error": ("+-", "{:.4f}"),
     "precision": ("precision", "{:.3f}"),
     "recall": ("recall", "{:.3f}"),
     "classes": ("classes shown", "{:.0%}"),
