@@ -164,7 +164,7 @@ def test_the_patch_of_a_modality_that_is_not_used_is_free():
     assert_refused(config, "config.modalities.image.patch = 7", "divisors")
 
 
-@pytest.mark.parametrize("family", ["autoencoder", "gan", "stylegan"])
+@pytest.mark.parametrize("family", ["autoencoder", "gan", "stylegan", "vae"])
 def test_families_that_draw_in_one_pass_take_a_modality_or_leave_it(family):
     config = changed(generator__name=family, modalities__label__guidance=0.0)
     configs.validate(config)

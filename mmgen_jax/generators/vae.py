@@ -105,7 +105,7 @@ def build(options: Any, image_size: int, dtype: str) -> Generator:
     )
 
 
-def charged(options: Any, kl: Float[Array, "_"], step: Any) -> Float[Array, ""]:
+def charged(options: Any, kl: Float[Array, "..."], step: Any) -> Float[Array, ""]:
     """What the loss charges for the groups' KL divergences, in nats.
 
     Its weight grows from 0 to 1 over `kl_warmup_steps` (Sønderby et al. 2016, section 2.2), and no
