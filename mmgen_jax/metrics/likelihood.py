@@ -1,12 +1,13 @@
 """How probable unseen pictures are to a model that has a posterior over its latents."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Bool, Float, UInt32
 
 from mmgen_jax import fusion
 from mmgen_jax.data.pipeline import spread
@@ -59,7 +60,7 @@ def log_weights(
     trained: Trained,
     images: Float[np.ndarray, "rows height width 3"],
     values: Values,
-    has: Presence,
+    has: Mapping[str, Bool[np.ndarray, "rows"]],
     seed: int,
     samples: int = SAMPLES,
 ) -> Float[np.ndarray, "rows samples"]:

@@ -56,7 +56,7 @@ def build(**changes):
 @functools.cache
 def made():
     """(generator, parameters of noise, its losses compiled)."""
-    generator = build()
+    generator = build(free_bits=0.0)
     params = random_parameters(lambda key: generator.init(key, IMAGES, CONDITION)[0])
     return generator, params, jax.jit(generator.losses)
 
@@ -110,7 +110,7 @@ def test_far_from_the_mean_the_likelihood_and_its_gradient_are_finite():
 def test_the_gradient_of_the_likelihood():
     x = jnp.array([-1.0, -1 + 2 / 255, 0.0, 1.0]).at[2].set(1 / 255)
     check_grads(
-        lambda mean, log_scale: vae.discretised_logistic(x, mean, log_scale),
+        lambda *of: vae.discretised_logistic(x, *map(jnp.asarray, of)),
         (jnp.array([-0.9, -0.7, 0.2, 0.8]), jnp.array([-1.0, -2.0, -1.5, -1.0])),
         order=1,
         modes=["rev"],
@@ -178,8 +178,7 @@ def test_the_loss_is_the_negative_elbo_per_dimension():
     found = losses_of()
     metrics = {name: float(value) for name, value in found.metrics.items()}
     assert metrics["kl"] == pytest.approx(metrics["kl_0"] + metrics["kl_1"], rel=1e-5)
-    # These parameters of noise are far beyond the free bits.
-    assert min(metrics["kl_0"], metrics["kl_1"]) * D > 4 * np.log(2)
+    assert min(metrics["kl_0"], metrics["kl_1"]) > 0
     assert found.players.keys() == {"generator"}
     np.testing.assert_allclose(
         found.players["generator"], metrics["nll"] + metrics["kl"], rtol=1e-5
@@ -208,7 +207,8 @@ def test_the_gradient_of_the_loss():
         moved = jax.tree.map(lambda p, d: p + step * d, params, direction)
         return losses(moved, {}, IMAGES, CONDITION, keys(), 10**6).players["generator"]
 
-    slope, near = jax.grad(loss)(0.0), 1e-3
+    loss, near = jax.jit(loss), 1e-3
+    slope = jax.jit(jax.grad(loss))(0.0)
     assert float(slope) == pytest.approx(float((loss(near) - loss(-near)) / (2 * near)), rel=0.02)
 
 
@@ -218,7 +218,7 @@ def test_every_parameter_learns():
     def total(params):
         return losses(params, {}, IMAGES, CONDITION, keys(), 10**6).players["generator"]
 
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.grad(total)(params)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(total))(params)):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
@@ -235,7 +235,7 @@ def test_the_pictures_of_the_loss_are_drawn_from_the_prior():
     def bright(params):
         return losses(params, {}, IMAGES, CONDITION, keys(), 0).images.mean()
 
-    grads = jax.grad(bright)(params)["generator"]
+    grads = jax.jit(jax.grad(bright))(params)["generator"]
     for part, moved in (("prior", True), ("posterior", False), ("latent", True)):
         assert (np.abs(grads["group_1"][part]["kernel"]).max() > 0) == moved, part
 
