@@ -73,7 +73,7 @@ def define_variety() -> Callable[[], dict[str, float | None]]:
     temperature = flags.DEFINE_float(
         "temperature",
         None,
-        "Scale of a drawn code's deviation (autoencoder); default: the run's.",
+        "Scale of a drawn code's deviation (autoencoder, vae); default: the run's.",
         lower_bound=0.0,
     )
     return lambda: {"truncation": truncation.value, "temperature": temperature.value}

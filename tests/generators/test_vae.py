@@ -1,6 +1,8 @@
 """The VAE: likelihood and divergences in closed form, what the loss charges, and drawing."""
 
 import functools
+import json
+import os
 from types import SimpleNamespace
 
 import jax
@@ -17,6 +19,7 @@ from mmgen_jax.generators import vae
 from mmgen_jax.guidance import Guidance
 from mmgen_jax.modalities import Encoding
 from mmgen_jax.nn.vae import HierarchicalVAE, Posterior
+from tests.launching import python
 from tests.tiny import random_parameters
 
 SIZE, ROWS, D = 16, 8, 16 * 16 * 3
@@ -313,3 +316,63 @@ def test_what_does_not_fit_is_refused(values, words):
     with pytest.raises(InputError, match=words) as refusal:
         configs.validate(config)
     assert "\n" not in str(refusal.value)
+
+
+# Loss and gradients of a batch on eight devices against one: with pmap, and on meshes.
+ON_DEVICES = """
+import json
+
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType
+
+from mmgen_jax.nn import layout
+from mmgen_jax.training import crossbatch, sharding
+from tests.generators import test_vae as tests
+
+generator, rows = tests.build(free_bits=1.0), 16
+images, condition = tests.levels(jnp.tanh(tests.normal(rows, 16, 16, 3))), tests.condition(rows)
+params, _ = tests.random_parameters(lambda key: generator.init(key, images, condition))
+shared = condition._replace(positions=None)
+keys = jax.random.split(jax.random.key(0), rows)
+
+def graded(params, images, shared, keys):
+    given = shared._replace(positions=condition.positions)
+
+    def loss(params):
+        whole = layout.gathered(params)
+        found = generator.losses(whole, {}, images, given, keys, 10**6)
+        return found.players["generator"], found.metrics
+
+    grads, metrics = jax.grad(loss, has_aux=True)(params)
+    return crossbatch.average(grads), metrics
+
+def compare(together):
+    error = lambda a, b: float(np.abs(a - b).max() / (np.abs(a).max() + 1e-6))
+    return max(jax.tree.leaves(jax.tree.map(error, alone, jax.device_get(together))))
+
+inputs = images, shared, keys
+alone = jax.device_get(jax.jit(graded)(params, *inputs))
+cut = lambda x: x.reshape(8, -1, *x.shape[1:])
+mapped = jax.pmap(graded, crossbatch.AXIS, in_axes=(None, 0, 0, 0), out_axes=None)
+errors = {"pmap": compare(mapped(params, *jax.tree.map(cut, inputs)))}
+for name, shape in {"fsdp": (1, 8, 1), "cube": (2, 2, 2)}.items():
+    mesh = jax.make_mesh(shape, layout.AXES, (AxisType.Auto,) * 3)
+    split, whole = sharding.split(mesh), sharding.replicated(mesh)
+    places = sharding.shard(mesh, params)
+    compiled = jax.jit(
+        layout.on_mesh(mesh, graded),
+        in_shardings=(places, split, split, split),
+        out_shardings=(places, whole),
+    )
+    errors[name] = compare(compiled(params, *inputs))
+print(json.dumps(errors))
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_are_one():
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    done = python("-c", ON_DEVICES, XLA_FLAGS=flags)
+    assert done.code == 0, done.err
+    errors = json.loads(done.out)
+    assert set(errors) == {"pmap", "fsdp", "cube"} and max(errors.values()) < 1e-4, errors
