@@ -29,7 +29,7 @@ class Size(NamedTuple):
 SIZES = {
     "tiny": Size(32, 8, 96, 2, 3, 32, (1,), 64, 1),
     "small": Size(64, 8, 384, 3, 6, 256, (1, 4, 8), 256, 4),
-    "base": Size(128, 16, 768, 4, 12, 512, (1, 4, 8), 384, 6),
+    "base": Size(128, 16, 768, 4, 12, 256, (1, 4, 8), 384, 6),
 }
 
 
@@ -43,7 +43,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     if chosen["size"] == "tiny":
         recipes.tiny_inputs(config)
         config.optimizer.generator.learning_rate = 2e-3
-        config.train.steps = 3_000
+        vae.kl_warmup_steps = 300
+        config.train.batch_size, config.train.steps = 32, 4_000
+        config.train.ema_decay = 0.998
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)
         vae.kl_warmup_steps = 5_000

@@ -9,7 +9,7 @@ whose prior is N(0, 1): the posterior's mean and deviation are relative to the p
 Kautz 2020, NVAE, section 3.2), and KL divergence and density ratio are the same for ε and z.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -51,6 +51,12 @@ class Likelihood(NamedTuple):
     log_scale: Images
 
 
+def means(x: Maps, cell: int) -> Float[Array, "batch _ _ width"]:
+    """Means of cell x cell places; by shape alone."""
+    batch, rows, columns, width = x.shape
+    return x.reshape(batch, rows // cell, cell, columns // cell, cell, width).mean((2, 4))
+
+
 class Trunk(nn.Module):
     """Transformer layers over all places of a map."""
 
@@ -88,18 +94,21 @@ class Group(nn.Module):
         cell = x.shape[1] // self.side
         channels = self.latent // self.side**2
 
-        def gaussian(x: Maps, name: str) -> tuple[Float[Array, "batch latent"], ...]:
-            # At zero first: the posterior begins as the prior, the prior as N(0, 1).
-            said = nn.Dense(2 * channels, kernel_init=nn.initializers.zeros, name=name)(
-                space_to_depth(x, cell).astype(jnp.float32)
-            )
+        # Of means: a layer over all places together has so many inputs that the first steps of Adam
+        # drown what it says of images in what it says of them all, and the posterior collapses.
+        def gaussian(x: Maps, name: str, init: Any) -> tuple[Float[Array, "batch latent"], ...]:
+            dense = nn.Dense(2 * channels, kernel_init=init, name=name)
+            said = dense(means(x, cell).astype(jnp.float32))
             return tuple(part.reshape(noise.shape) for part in jnp.split(said, 2, axis=-1))
 
-        mean, log_deviation = gaussian(x, "prior")
+        mean, log_deviation = gaussian(x, "prior", nn.initializers.zeros)
         if features is None:
             shift, log_narrowing = jnp.zeros_like(noise), jnp.zeros_like(noise)
         else:
-            shift, log_narrowing = gaussian(jnp.concatenate([x, features], axis=-1), "posterior")
+            # The prior begins as N(0, 1), the posterior with something to say: were it nothing but
+            # noise, the decoder would learn not to listen.
+            both, init = jnp.concatenate([x, features], axis=-1), nn.initializers.lecun_normal()
+            shift, log_narrowing = gaussian(both, "posterior", init)
         drawn = shift + jnp.exp(log_narrowing) * noise
         latent = (mean + jnp.exp(log_deviation) * drawn).reshape(-1, self.side, self.side, channels)
         said = nn.Dense(cell**2 * x.shape[-1], dtype=self.dtype, name="latent")(latent)
