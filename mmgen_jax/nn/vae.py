@@ -94,8 +94,8 @@ class Group(nn.Module):
         cell = x.shape[1] // self.side
         channels = self.latent // self.side**2
 
-        # Of means: a layer over all places together has so many inputs that the first steps of Adam
-        # drown what it says of images in what it says of them all, and the posterior collapses.
+        # Of means: with a layer over all places at once a single place's posterior collapsed (on
+        # digits to 3 nats in 300 steps, and stayed there; of means it had 14 nats by then).
         def gaussian(x: Maps, name: str, init: Any) -> tuple[Float[Array, "batch latent"], ...]:
             dense = nn.Dense(2 * channels, kernel_init=init, name=name)
             said = dense(means(x, cell).astype(jnp.float32))
@@ -105,8 +105,7 @@ class Group(nn.Module):
         if features is None:
             shift, log_narrowing = jnp.zeros_like(noise), jnp.zeros_like(noise)
         else:
-            # The prior begins as N(0, 1), the posterior with something to say: were it nothing but
-            # noise, the decoder would learn not to listen.
+            # The prior begins as N(0, 1), the posterior with something to say of each image.
             both, init = jnp.concatenate([x, features], axis=-1), nn.initializers.lecun_normal()
             shift, log_narrowing = gaussian(both, "posterior", init)
         drawn = shift + jnp.exp(log_narrowing) * noise

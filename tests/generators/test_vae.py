@@ -150,12 +150,12 @@ def test_the_mean_log_ratio_is_minus_the_divergence():
     np.testing.assert_allclose(-ratios.mean(0), expected, rtol=0.03)
 
 
-def test_a_fresh_posterior_is_the_prior():
-    generator = build()
-    params, state = jax.jit(lambda key: generator.init(key, IMAGES, CONDITION))(jax.random.key(0))
-    losses = made()[2](params, state, IMAGES, CONDITION, keys(), 0)
-    assert state == {} and losses.state == {}
-    assert float(losses.metrics["kl"]) == 0
+def test_a_fresh_prior_is_standard_normal_and_there_is_no_state():
+    params, state = build().init(jax.random.key(0), IMAGES, CONDITION)
+    assert state == {} and losses_of().state == {}
+    for group in ("group_0", "group_1"):
+        assert all((leaf == 0).all() for leaf in params["generator"][group]["prior"].values())
+        assert np.abs(params["generator"][group]["posterior"]["kernel"]).max() > 0
 
 
 # The loss.
