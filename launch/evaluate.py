@@ -19,9 +19,11 @@ METRICS = flags.DEFINE_list(
     " fitting: is the nearest training picture the right one;"
     " languages: does a caption give the same picture in every one of data.languages;"
     " reconstruction: how well does the family's own code give pictures back;"
-    " diversity: do pictures vary as real ones do (precision, recall, classes shown)."
+    " diversity: do pictures vary as real ones do (precision, recall, classes shown);"
+    " likelihood: how probable are unseen pictures (ELBO and IWAE, bits per dimension);"
+    " codes: how much of its vocabulary does a tokenizer use."
     " satisfaction judges shapes and digits, diversity digits (after launch/train_judge.py);"
-    " fitting needs labels, reconstruction an autoencoder.",
+    " fitting needs labels, reconstruction an autoencoder, VAE or VQ-VAE, likelihood a VAE.",
 )
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0

@@ -1,10 +1,11 @@
-"""Shows what a trained run draws between latents, or of mixed ones (gan, stylegan, autoencoder).
+"""Shows what a trained run draws between latents, or of mixed ones (families that have such).
 
 python launch/latents.py --workdir=runs/stylegan --grid=mixing --layers=0-3 --label=7 --out=grid.png
 
 interpolation: each row goes from one picture to another, in equal steps of what they are drawn
 from. mixing: each picture has the first one of its row, but of the layers that --layers names what
-the first one of its column has; coarse layers come first (stylegan alone has several).
+the first one of its column has; coarse layers come first (stylegan has several, and a vae one for
+each group of its latents).
 """
 
 import re

@@ -73,7 +73,7 @@ def define_variety() -> Callable[[], dict[str, float | None]]:
     temperature = flags.DEFINE_float(
         "temperature",
         None,
-        "How random codes are drawn (autoencoder, vqvae, dalle); default: the run's.",
+        "How random codes are drawn (autoencoder, vae, vqvae, dalle); default: the run's.",
         lower_bound=0.0,
     )
     top_k = flags.DEFINE_integer(

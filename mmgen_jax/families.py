@@ -115,6 +115,17 @@ def _check_autoencoder(options: ConfigDict, image_size: int) -> None:
         )
 
 
+def _check_vae(options: ConfigDict, image_size: int) -> None:
+    grid = image_size // options.patch
+    for side in options.latent_sides:
+        if grid % side or options.latent % side**2:
+            raise InputError(
+                f"config.generator.vae.latent_sides = {options.latent_sides} with {grid} patches"
+                f" along a side and latent = {options.latent}; allowed: divisors of {grid} whose"
+                f" squares divide {options.latent}"
+            )
+
+
 declare_player("generator")
 declare_player("discriminator")
 declare_family(
@@ -284,4 +295,22 @@ declare_family(
         "top_p": Key(1.0, "probability that the eligible codes must sum to", above(0)),
     },
     draws=("codes",),
+)
+declare_family(
+    "vae",
+    {
+        "patch": Key(8, "side of a patch in pixels", at_least(1)),
+        "width": Key(128, "channels", at_least(8)),
+        "depth": Key(2, "layers of the encoder, and after each group of latents", at_least(1)),
+        "heads": Key(4, "attention heads", at_least(1)),
+        "latent": Key(64, "values of each group of latents", at_least(1)),
+        "latent_sides": Key(
+            (1, 4), "places along each side of each group of latents, first drawn first", WIDTHS
+        ),
+        "free_bits": Key(4.0, "of each group's KL divergence: none is asked for less", at_least(0)),
+        "kl_warmup_steps": Key(500, "steps of the KL divergence's linear warm-up", at_least(1)),
+    },
+    {"temperature": Key(1.0, "scale of the prior's deviations", at_least(0))},
+    _check_vae,
+    guided=False,
 )

@@ -106,17 +106,23 @@ def reconstruct(
     return model.codec.decode(params, again)
 
 
-def in_batches(draw: Callable[..., Array], size: int, *arrays: Any) -> np.ndarray:
+def in_batches(
+    draw: Callable[..., Array],
+    size: int,
+    *arrays: Any,
+    finish: Callable[[np.ndarray], np.ndarray] = quantise,
+) -> np.ndarray:
     """What a compiled `draw` makes of all rows of host arrays, as uint8 [rows, height, width, 3].
 
-    It is called with `size` rows at a time; where fewer are left, the last one fills up.
+    It is called with `size` rows at a time; where fewer are left, the last one fills up. What it
+    makes need not be pictures, with another `finish`.
     """
     rows, pictures = len(jax.tree.leaves(arrays)[0]), []
     for start in range(0, rows, size):
         take = np.minimum(np.arange(start, start + size), rows - 1)
         # numpy's arrays go to every device, of all processes.
         part = draw(*jax.tree.map(lambda x, take=take: np.asarray(x)[take], arrays))
-        pictures.append(quantise(jax.device_get(part))[: rows - start])
+        pictures.append(finish(jax.device_get(part))[: rows - start])
     return np.concatenate(pictures)
 
 

@@ -164,7 +164,7 @@ def test_the_patch_of_a_modality_that_is_not_used_is_free():
     assert_refused(config, "config.modalities.image.patch = 7", "divisors")
 
 
-@pytest.mark.parametrize("family", ["autoencoder", "gan", "stylegan"])
+@pytest.mark.parametrize("family", ["autoencoder", "gan", "stylegan", "vae"])
 def test_families_that_draw_in_one_pass_take_a_modality_or_leave_it(family):
     config = changed(generator__name=family, modalities__label__guidance=0.0)
     configs.validate(config)
@@ -186,6 +186,7 @@ def test_families_that_draw_in_one_pass_take_a_modality_or_leave_it(family):
         ("stylegan", {"augment_target": 60.0}, ("augment_target = 60", "-1 to 1")),
         ("stylegan", {"channel_base": 16}, ("channel_base = 16", "32 x 32", "at least 32")),
         ("autoencoder", {"decoder_widths": (8,) * 5}, ("image_size = 32", "multiples of 64")),
+        ("vae", {"latent_sides": (1, 3)}, ("latent_sides = (1, 3)", "4 patches", "divisors of 4")),
     ],
 )
 def test_families_refuse_what_cannot_work(family, options, words):

@@ -36,7 +36,7 @@ def styles():
     return mixer("stylegan")
 
 
-@pytest.mark.parametrize("family", ["gan", "stylegan", "autoencoder"])
+@pytest.mark.parametrize("family", ["gan", "stylegan", "autoencoder", "vae"])
 def test_a_row_goes_from_one_picture_to_the_other(family):
     it = mixer(family)
     grid = it.interpolation(rows=3, columns=4, seed=5)

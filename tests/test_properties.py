@@ -22,7 +22,7 @@ from mmgen_jax.objective import objective
 from mmgen_jax.sampling import sample
 from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
 
-FAMILIES = ("flow", "autoencoder", "gan", "stylegan", "vqvae", "dalle")
+FAMILIES = ("flow", "autoencoder", "gan", "stylegan", "vae", "vqvae", "dalle")
 ROWS = 2 ** len(ALL)
 # Row r has the modalities of r's binary digits: every subset.
 HAS = {name: np.arange(ROWS) >> k & 1 == 1 for k, name in enumerate(ALL)}

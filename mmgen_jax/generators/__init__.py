@@ -41,6 +41,10 @@ class Generator(NamedTuple):
         those given where `keep` is True; None where the family cannot.
       latents: a `latents.Latents`, to blend and mix what pictures are drawn from; None where the
         family has none.
+      log_weight: (params, state, images, condition, keys[batch]) -> Float[batch], log p(y, z | c) -
+        log q(z | y, c) in nats, of one z that is drawn from the posterior for each image: the
+        importance weight whose mean is p(y | c) (Burda et al. 2016, eq. 8); None where there is no
+        posterior.
     """
 
     players: dict[str, tuple[str, ...]]
@@ -50,6 +54,7 @@ class Generator(NamedTuple):
     reconstruct: Callable[..., Any] | None = None
     inpaint: Callable[..., Any] | None = None
     latents: Any = None
+    log_weight: Callable[..., Any] | None = None
 
 
 class GeneratorSpec(NamedTuple):
@@ -84,6 +89,7 @@ GENERATORS = Registry(
         "autoencoder": "mmgen_jax.generators.autoencoder:AUTOENCODER",
         "gan": "mmgen_jax.generators.gan:GAN",
         "stylegan": "mmgen_jax.generators.stylegan:STYLEGAN",
+        "vae": "mmgen_jax.generators.vae:VAE",
         "vqvae": "mmgen_jax.generators.vqvae:VQVAE",
         "dalle": "mmgen_jax.generators.dalle:DALLE",
     },

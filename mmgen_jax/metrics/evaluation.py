@@ -230,6 +230,7 @@ EVALUATIONS = Registry(
         "reconstruction": "mmgen_jax.metrics.evaluation:reconstruction",
         "diversity": "mmgen_jax.metrics.diversity:diversity",
         "codes": "mmgen_jax.metrics.codes:codes",
+        "likelihood": "mmgen_jax.metrics.likelihood:likelihood",
     },
 )
 
@@ -329,6 +330,10 @@ COLUMNS = {
     "interval": ("95% interval", "{0[0]:.1%} - {0[1]:.1%}"),
     "psnr_interval": ("95% interval", "{0[0]:.2f} - {0[1]:.2f}"),
     "chance": ("chance", "{:.2%}"),
+    "elbo": ("ELBO, bits/dim", "{:.4f}"),
+    "elbo_error": ("+-", "{:.4f}"),
+    "iwae": ("IWAE, bits/dim", "{:.4f}"),
+    "iwae_error": ("+-", "{:.4f}"),
     "precision": ("precision", "{:.3f}"),
     "recall": ("recall", "{:.3f}"),
     "classes": ("classes shown", "{:.0%}"),

@@ -14,7 +14,7 @@ from mmgen_jax.training import step as steps
 from tests.tiny import ALL, open_source, tiny_batch, tiny_config
 
 # By family, the metric of its likelihood term, and by how much it falls at least.
-FAMILIES = {"flow": ("flow", 8), "autoencoder": ("mse", 8)}
+FAMILIES = {"flow": ("flow", 8), "autoencoder": ("mse", 8), "vae": ("bits_per_dim", 4)}
 STEPS = 150
 ROWS = 8
 

@@ -16,10 +16,11 @@ FAMILIES = {
     "autoencoder": ("mse", "psnr", "generated_text"),
     "gan": ("mismatched", "r1", "r2", "score_real", "score_generated", "generated_label"),
     "stylegan": ("r1", "path_mean", "augment_probability", "real_sign", "generated_text"),
+    "vae": ("bits_per_dim", "kl", "nll", "kl_0", "kl_1", "generated_text"),
 }
 
 # Batch norms after few layers: rounding that Adam makes whole steps of grows fast.
-RATES = {"autoencoder": 2e-4, "gan": 2e-3, "stylegan": 2e-3}
+RATES = {"autoencoder": 2e-4, "gan": 2e-3, "stylegan": 2e-3, "vae": 2e-3}
 
 
 def config(family):
@@ -80,7 +81,7 @@ def test_a_run_resumes_bit_by_bit(runs, family):
 def test_the_curves_that_people_look_at_are_logged(runs, family):
     lines = logged(runs["one", family])
     losses = ["loss_generator", "recovery_accuracy_text", "recovery_accuracy_label"]
-    if family != "autoencoder":
+    if family in ("gan", "stylegan"):
         losses += ["loss_discriminator", "adversarial", "gradient_norm_discriminator"]
     for metric in (*losses, *FAMILIES[family]):
         values = [line[metric] for line in lines]

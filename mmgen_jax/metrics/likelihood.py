@@ -1,0 +1,113 @@
+"""How probable unseen pictures are to a model that has a posterior over its latents."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt32
+
+from mmgen_jax import fusion
+from mmgen_jax.data.pipeline import spread
+from mmgen_jax.errors import InputError
+from mmgen_jax.fusion import Presence, Values
+from mmgen_jax.images import quantise
+from mmgen_jax.metrics.evaluation import BATCH, Drawing, Evaluation
+from mmgen_jax.model import Model, encode
+from mmgen_jax.nn.layout import gathered
+from mmgen_jax.sampling import in_batches
+from mmgen_jax.training.run import Trained
+
+SAMPLES = 64  # of the posterior, for each picture
+NOTHING = "nothing"
+
+
+def likelihood(trained: Trained, count: int, seed: int) -> Evaluation:
+    """Bounds on the log likelihood of unseen pictures, given all their inputs and given nothing.
+
+    `count` records spread over the split `eval.split`. "elbo" is the evidence lower bound, "iwae"
+    the tighter bound of 64 importance samples for each picture (Burda et al. 2016, eq. 8), both in
+    bits per dimension, as a cost: of two models the one with less is better. "elbo_error" and
+    "iwae_error" are standard errors over the pictures.
+
+    Raises:
+      InputError: if the run's family has no importance weights.
+    """
+    model = trained.model
+    if model.generator.log_weight is None:
+        raise InputError(
+            f"metric 'likelihood' needs a family with a posterior over latents;"
+            f" {trained.config.generator.name!r} has none"
+        )
+    draw = Drawing(trained, seed)
+    source = draw.open(trained.config.eval.split)
+    _, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
+    images, numbers, sections = batch["image"], {}, []
+    for given in (tuple(model.modalities), ()):
+        has = {m: there & (m in given) for m, there in batch["has"].items()}
+        weights = log_weights(trained, images, batch["values"], has, seed)
+        title = "+".join(given) or NOTHING
+        numbers[title] = bounds(weights, images[0].size)
+        heading = f"given {title}: {numbers[title]['iwae']:.4f} bits per dimension at most"
+        print(heading, flush=True)
+        sections.append((heading, draw.grid(quantise(images), batch["values"], has)))
+    return Evaluation(numbers, sections)
+
+
+def log_weights(
+    trained: Trained,
+    images: Float[np.ndarray, "rows height width 3"],
+    values: Values,
+    has: Mapping[str, Bool[np.ndarray, "rows"]],
+    seed: int,
+    samples: int = SAMPLES,
+) -> Float[np.ndarray, "rows samples"]:
+    """Importance weights' logarithms, in nats: see `Generator.log_weight`.
+
+    Row i's are drawn from seed and i alone, the first of more samples as of fewer.
+    """
+    rows = np.arange(len(images), dtype=np.uint32)
+    weigh = jax.jit(partial(_weigh, trained.model, samples))
+    bound = partial(weigh, trained.params, trained.state, np.uint32(seed))
+    return in_batches(bound, min(BATCH, len(images)), images, values, has, rows, finish=np.asarray)
+
+
+def _weigh(
+    model: Model,
+    samples: int,
+    params: Any,
+    state: Any,
+    seed: UInt32[Array, ""],
+    images: Float[Array, "batch height width 3"],
+    values: Values,
+    has: Presence,
+    rows: UInt32[Array, "batch"],
+) -> Float[Array, "batch samples"]:
+    params, key = gathered(params), jax.random.key(seed)
+    condition = fusion.fuse(params["encoders"]["fusion"], encode(model, params, values, has), has)
+
+    def one(sample: Any) -> Float[Array, "batch"]:
+        fold = jax.random.fold_in
+        keys = jax.vmap(lambda row: fold(fold(key, row), sample))(rows)
+        return model.generator.log_weight(params, state, images, condition, keys)
+
+    return jax.lax.map(one, jnp.arange(samples)).T
+
+
+def bounds(log_weights: Float[np.ndarray, "rows samples"], dimensions: int) -> dict[str, Any]:
+    """ELBO and IWAE in bits per dimension, with their standard errors over the rows.
+
+    IWAE is log of the mean weight, ELBO the mean of log weights: on the same samples never more.
+    """
+    samples = log_weights.shape[1]
+    logs = log_weights.astype(np.float64)
+    per_row = {"elbo": logs.mean(axis=1), "iwae": np.logaddexp.reduce(logs, axis=1)}
+    per_row["iwae"] -= np.log(samples)
+    found: dict[str, Any] = {}
+    for name, nats in per_row.items():
+        bits = -nats / (dimensions * np.log(2))
+        found[name] = float(bits.mean())
+        found[f"{name}_error"] = float(bits.std() / len(bits) ** 0.5)
+    return found | {"samples": samples, "count": len(logs)}
