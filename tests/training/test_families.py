@@ -17,10 +17,11 @@ FAMILIES = {
     "gan": ("mismatched", "r1", "r2", "score_real", "score_generated", "generated_label"),
     "stylegan": ("r1", "path_mean", "augment_probability", "real_sign", "generated_text"),
     "vae": ("bits_per_dim", "kl", "nll", "kl_0", "kl_1", "generated_text"),
+    "vqvae": ("psnr", "prior", "perplexity", "distance", "adversarial_weight"),
 }
 
 # Batch norms after few layers: rounding that Adam makes whole steps of grows fast.
-RATES = {"autoencoder": 2e-4, "gan": 2e-3, "stylegan": 2e-3, "vae": 2e-3}
+RATES = {"autoencoder": 2e-4, "gan": 2e-3, "stylegan": 2e-3, "vae": 2e-3, "vqvae": 2e-4}
 
 
 def config(family):
@@ -30,6 +31,8 @@ def config(family):
     config.train.batch_size, config.train.steps, config.train.log_every = 16, STEPS, 1
     config.checkpoint.every = HALF
     config.generator.gan.penalty_every = 2
+    config.generator.vqvae.adversarial_weight, config.generator.vqvae.adversarial_from = 0.1, 2
+    config.generator.vqvae.discriminator_widths = (8, 8)
     stylegan = config.generator.stylegan
     stylegan.r1_every, stylegan.path_every = 4, 2
     stylegan.augment_target, stylegan.augment_images = -1.0, 160
@@ -81,7 +84,7 @@ def test_a_run_resumes_bit_by_bit(runs, family):
 def test_the_curves_that_people_look_at_are_logged(runs, family):
     lines = logged(runs["one", family])
     losses = ["loss_generator", "recovery_accuracy_text", "recovery_accuracy_label"]
-    if family in ("gan", "stylegan"):
+    if family in ("gan", "stylegan", "vqvae"):
         losses += ["loss_discriminator", "adversarial", "gradient_norm_discriminator"]
     for metric in (*losses, *FAMILIES[family]):
         values = [line[metric] for line in lines]
