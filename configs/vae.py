@@ -1,6 +1,6 @@
 """A variational autoencoder with a conditional prior, on patches through transformers.
 
-    python launch/train.py --config=configs/vae.py:data=digits,modalities=text+label+audio,size=tiny \
+    python launch/train.py --config=configs/vae.py:data=digits,modalities=text+label+audio \
         --workdir=runs/vae
 
 Argument:
@@ -15,7 +15,8 @@ A VAE draws in one pass. Guidance weights are 1 and 0: an input is given or not;
 are is --temperature's (`launch/sample.py`). How probable unseen pictures are to it, in bits per
 dimension, how well they come back, and what lies between two:
 
-    python launch/evaluate.py --workdir=runs/vae --metrics=likelihood,reconstruction --out=report.json
+    python launch/evaluate.py --workdir=runs/vae --metrics=likelihood,reconstruction \
+        --out=report.json
     python launch/latents.py --workdir=runs/vae --label=7 --out=between.png
 
 Expected, size=tiny on two CPU cores: 0.17 s of CPU time a step of 32 pictures, beside compiling (an
