@@ -37,7 +37,7 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
     coder.encoder_widths, coder.decoder_widths = (8, 16), (16, 8)
     coder.dense_widths, coder.base_width = (32, 32), 16
     vae = config.generator.vae
-    vae.patch, vae.width, vae.depth, vae.heads = 4, 16, 1, 2
+    vae.patch, vae.width, vae.depth, vae.heads = 4, 24, 1, 2
     vae.latent, vae.latent_sides = 16, (1, 4)
     for name in ("text", "audio", "image"):
         options = config.modalities[name]
