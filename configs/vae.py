@@ -20,9 +20,10 @@ dimension, how well they come back, and what lies between two:
     python launch/latents.py --workdir=runs/vae --label=7 --out=between.png
 
 Expected, size=tiny on two CPU cores: 0.17 s of CPU time a step of 32 pictures, beside compiling (an
-estimate from a busy machine: some 6 minutes for 4,000 steps). As yet pictures of digits are sharp
-and varied but do not follow what they are asked for: after 900 steps the latents say which digit it
-is, and their prior hardly depends on the condition.
+estimate from a busy machine: some 6 minutes for 4,000 steps). As yet pictures of digits
+are varied but do not say what they were asked for: after 1,005 steps of a planned 1,800 the
+classifier finds the digit in 15% of 200 (chance 10%), for text, label and audio alike, and unseen
+pictures cost 1.177 bits per dimension at most (IWAE, given all; 0.025).
 The larger sizes want a GPU or a TPU.
 """
 
