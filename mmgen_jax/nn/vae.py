@@ -20,7 +20,7 @@ from mmgen_jax.nn.patches import depth_to_space, patch_positions, space_to_depth
 from mmgen_jax.nn.transformer import Transformer
 
 Images = Float[Array, "batch height width channel"]
-Maps = Float[Array, "batch rows columns width"]
+Maps = Float[Array, "batch rows columns features"]
 Vectors = Float[Array, "batch pooled"]
 Noise = Float[Array, "batch groups latent"]
 
@@ -51,7 +51,7 @@ class Likelihood(NamedTuple):
     log_scale: Images
 
 
-def means(x: Maps, cell: int) -> Float[Array, "batch _ _ width"]:
+def means(x: Maps, cell: int) -> Float[Array, "batch _ _ features"]:
     """Means of cell x cell places; by shape alone."""
     batch, rows, columns, width = x.shape
     return x.reshape(batch, rows // cell, cell, columns // cell, cell, width).mean((2, 4))

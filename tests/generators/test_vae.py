@@ -24,7 +24,7 @@ from tests.launching import python
 from tests.tiny import random_parameters
 
 SIZE, ROWS, D = 16, 8, 16 * 16 * 3
-SIZES = dict(patch=4, width=16, depth=1, heads=2, latent=16, latent_sides=(1, 4))
+SIZES = dict(patch=4, width=24, depth=1, heads=2, latent=16, latent_sides=(1, 4))
 RNG = np.random.default_rng(0)
 
 
@@ -271,7 +271,7 @@ def test_samples_are_the_likelihoods_mean_of_their_own_key():
     draw = generator.latents.draw
     latents = draw(params, {}, CONDITION, keys(), SimpleNamespace(temperature=1.0))
     assert latents.shape == (ROWS, 2, 16)
-    network = HierarchicalVAE(SIZE, 4, 16, 1, 2, 16, (1, 4), jnp.dtype("float32"))
+    network = HierarchicalVAE(SIZE, 4, 24, 1, 2, 16, (1, 4), jnp.dtype("float32"))
     likelihood, _ = jax.jit(network.apply)(
         {"params": params["generator"]}, CONDITION.vector, latents
     )
@@ -286,7 +286,7 @@ def test_samples_are_the_likelihoods_mean_of_their_own_key():
 def test_a_reconstruction_is_that_of_the_posteriors_mean():
     _, params, _ = made()
     found = compiled("reconstruct")(params, {}, IMAGES, CONDITION)
-    network = HierarchicalVAE(SIZE, 4, 16, 1, 2, 16, (1, 4), jnp.dtype("float32"))
+    network = HierarchicalVAE(SIZE, 4, 24, 1, 2, 16, (1, 4), jnp.dtype("float32"))
     likelihood, posterior = jax.jit(network.apply)(
         {"params": params["generator"]}, CONDITION.vector, jnp.zeros((ROWS, 2, 16)), IMAGES
     )

@@ -70,7 +70,7 @@ def test_a_latent_changes_its_own_place():
 
 
 def network():
-    model = HierarchicalVAE(16, 4, 16, 1, 2, 16, (1, 4), jnp.dtype("float32"))
+    model = HierarchicalVAE(16, 4, 24, 1, 2, 16, (1, 4), jnp.dtype("float32"))
     vector, noise, images = normal(2, 6), normal(2, 2, 16), normal(2, 16, 16, 3)
     params = random_parameters(lambda key: model.init(key, vector, noise, images)["params"])
     return jax.jit(model.apply), {"params": params}, vector, noise, images
