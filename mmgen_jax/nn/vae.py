@@ -5,8 +5,9 @@ variational autoencoders"; Child 2021, "Very deep VAEs", section 2): the prior o
 read off what has been drawn so far and the condition, the posterior sees the image's features too.
 
 A latent is z = μ + σ ε, with its prior's μ and σ. All that is said here of posteriors is said of ε,
-whose prior is N(0, 1): the posterior's mean and deviation are relative to the prior's (Vahdat &
-Kautz 2020, NVAE, section 3.2), and KL divergence and density ratio are the same for ε and z.
+whose prior is N(0, 1); KL divergence and density ratio are the same for ε and z. The networks say
+the posterior's moments of z, though: said relative to the prior's, as in NVAE (Vahdat & Kautz 2020,
+section 3.2), the divergence would teach the prior nothing, and hardly would the condition.
 """
 
 from typing import Any, NamedTuple
@@ -107,7 +108,9 @@ class Group(nn.Module):
         else:
             # The prior begins as N(0, 1), the posterior with something to say of each image.
             both, init = jnp.concatenate([x, features], axis=-1), nn.initializers.lecun_normal()
-            shift, log_narrowing = gaussian(both, "posterior", init)
+            posterior_mean, log_posterior = gaussian(both, "posterior", init)
+            shift = (posterior_mean - mean) * jnp.exp(-log_deviation)
+            log_narrowing = log_posterior - log_deviation
         drawn = shift + jnp.exp(log_narrowing) * noise
         latent = (mean + jnp.exp(log_deviation) * drawn).reshape(-1, self.side, self.side, channels)
         said = nn.Dense(cell**2 * x.shape[-1], dtype=self.dtype, name="latent")(latent)
