@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax.codecs import Codec
 from mmgen_jax.data import SOURCES, Record, SourceInfo, SourceSpec
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS, Generator, GeneratorSpec, Losses
@@ -111,9 +112,9 @@ def build_number(options: Any, shared: Any, assets: dict[str, Any]) -> Modality:
     )
 
 
-def build_duel(options: Any, image_size: int, dtype: str) -> Generator:
+def build_duel(options: Any, codec: Codec, dtype: str) -> Generator:
     """A linear decoder of the pooled vector against a linear critic; state: the mean picture."""
-    shape = (image_size, image_size, 3)
+    shape = codec.shape
 
     def init(key: jax.Array, images: Any, condition: Any) -> tuple[Any, Any]:
         kernel = 0.01 * jax.random.normal(key, (condition.vector.shape[-1], int(np.prod(shape))))
@@ -149,7 +150,7 @@ def build_duel(options: Any, image_size: int, dtype: str) -> Generator:
 
     def sample(params: Any, state: Any, guidance: Any, keys: Any, options: Any) -> jax.Array:
         drawn = guidance.combine(decode(params, state, guidance.condition))
-        return jnp.clip(options.gain * drawn, -1, 1)
+        return options.gain * drawn
 
     players = {"generator": ("encoders", "recovery", "generator"), "critic": ("critic",)}
     return Generator(players=players, init=init, losses=losses, sample=sample)

@@ -234,11 +234,11 @@ def test_what_is_predicted_for_sure_is_what_is_sampled(monkeypatch, solver, step
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun"])
-def test_samples_are_images_of_the_given_size_within_range(monkeypatch, solver):
+def test_samples_are_of_the_given_shape_latents_not_cut_off(monkeypatch, solver):
     generator = _build(monkeypatch, lambda x, *_: -100 * x, size=12, prediction="velocity")
     samples = _sample(generator, steps=2, solver=solver)
     assert samples.shape == (2, 12, 12, 3) and samples.dtype == jnp.float32
-    assert np.abs(samples).max() == 1
+    assert np.abs(samples).max() > 1
 
 
 def _guided(monkeypatch, **options):
