@@ -87,11 +87,10 @@ def test_recovery_is_the_gaussian_log_density_per_value(image, params):
     rng = np.random.default_rng(1)
     prediction = rng.uniform(-1, 1, (16, 16, 3))
     # The head is made to predict this picture, whatever it sees.
-    patches = prediction.reshape(2, 8, 2, 8, 3).swapaxes(1, 2).ravel()
     head = dict(params["recovery"])
     head["picture"] = {
         "kernel": jnp.zeros_like(head["picture"]["kernel"]),
-        "bias": jnp.asarray(patches, jnp.float32),
+        "bias": jnp.asarray(prediction.ravel(), jnp.float32),
     }
     offsets = np.array([0.0, 0.099, 0.101, 0.7]).reshape(-1, 1, 1, 1)
     signs = rng.choice([-1, 1], (4, 16, 16, 3))

@@ -12,7 +12,6 @@ from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
 STEPS, HALF = 4, 2
-FAMILIES = ("dalle", "flow")
 
 
 def config(family, tokenizer=""):
@@ -33,7 +32,7 @@ def tokenizer(tmp_path_factory):
     return workdir
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=["dalle", pytest.param("flow", marks=pytest.mark.slow)])
 def second(request, tokenizer, tmp_path_factory):
     """(family, the directory of a run on the tokenizer's latents)."""
     workdir = tmp_path_factory.mktemp(request.param)
