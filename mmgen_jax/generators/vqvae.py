@@ -28,7 +28,7 @@ Images = Float[Array, "batch height width 3"]
 Latents = Float[Array, "batch tokens channel"]
 Outputs = Float[Array, "batch places out"]
 
-PLACES = 8  # of an example, on which the prior learns at a step: all of them would fill the memory
+PLACES = 8  # of an example, on which the prior learns at a step
 LARGEST_WEIGHT = 1e4  # of the adversarial term (Esser et al. 2021, VQGAN)
 
 
