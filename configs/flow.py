@@ -17,6 +17,13 @@ Argument:
     python launch/train.py --config=configs/vqvae.py:quantizer=kl,size=tiny --workdir=runs/kl
     python launch/train.py --config=configs/flow.py:latents=runs/kl,size=tiny --workdir=runs/latent
 
+A published DiT's weights, as safetensors, are what a run begins with; they are for latents of 4
+channels, such as those of a tokenizer with config.generator.vqvae.latent=4 and patch=8:
+
+    python launch/train.py --config=configs/flow.py:size=dit_xl_2,latents=runs/kl,data=folder \
+        --config.data.path=PATH --config.generator.flow.learn_sigma=True \
+        --config.generator.flow.weights=DiT-XL-2.safetensors --workdir=runs/dit
+
 Expected, size=tiny on two CPU cores (README.md has the figures as measured):
   shapes, text+label+audio: 5 minutes; joint satisfaction of unseen scenes.
   emoji, text+label: 33 minutes; nearest training picture is the right one.

@@ -18,11 +18,12 @@ dimension, how well they come back, and what lies between two:
     python launch/evaluate.py --workdir=runs/vae --metrics=likelihood,reconstruction --out=vae.json
     python launch/latents.py --workdir=runs/vae --label=7 --out=between.png
 
-Expected, size=tiny on two CPU cores: 0.17 s of CPU time a step of 32 pictures, beside compiling (an
-estimate from a busy machine: some 6 minutes for 4,000 steps). As yet pictures of digits are varied
-but do not follow what they are asked for: right for 15% of 200 after 1,005 steps (chance 10%), when
-posteriors were still said relative to priors. As they are said now it has not been measured.
-The larger sizes want a GPU or a TPU.
+Expected, size=tiny on two CPU cores, 8 min 46 s with another training beside it, of digits, text +
+label + audio, by `launch/evaluate.py --metrics=satisfaction,likelihood,diversity --count=500`: a
+classifier finds the digit that was asked for in 95.2% for a label alone (93.0 - 96.8), 94.6% for a
+word in any of 79 languages (92.3 - 96.3), 95.4% for a recording (93.2 - 96.9), 99.2% for all three
+(98.0 - 99.7); recall of the test pictures 0.64 to 0.73; 1.105 bits per dimension at most (IWAE-64;
+1.117 by the evidence lower bound). The larger sizes want a GPU or a TPU.
 """
 
 from typing import NamedTuple
@@ -61,11 +62,15 @@ def get_config(argument: str | None = None) -> ConfigDict:
     vae = config.generator.vae
     vae.patch, vae.width, vae.depth, vae.heads = size.patch, size.width, size.depth, size.heads
     vae.latent, vae.latent_sides = size.latent, size.latent_sides
+    for name in config.modalities.names:
+        # Next to the rest, nats per dimension, what a class is worth is nothing: it is learned by
+        # its likelihood alone, but three times as slowly.
+        config.modalities[name].generated_weight = 0.003
     if chosen["size"] == "tiny":
         recipes.tiny_inputs(config)
         config.optimizer.generator.learning_rate = 2e-3
         vae.kl_warmup_steps = 300
-        config.train.batch_size, config.train.steps = 32, 4_000
+        config.train.batch_size, config.train.steps = 32, 2_500
         config.train.ema_decay = 0.998
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)

@@ -49,11 +49,12 @@ def main() -> None:
             f" the {len(source)} records that there are"
         )
     model = models.build(recipe, models.fit(recipe, source))
-    size = recipe.data.image_size
-    prepare = partial(prepare_example, modalities=model.modalities, image_size=size)
+    shape = model.shared.image_shape
+    prepare = partial(prepare_example, modalities=model.modalities, image_shape=shape)
     print(
-        f"{recipe.data.name}: {len(source)} records, {size}x{size}, {'+'.join(model.modalities)},"
-        f" batches of {recipe.train.batch_size}; {os.cpu_count()} cores, {platform.machine()},"
+        f"{recipe.data.name}: {len(source)} records, {shape[0]}x{shape[1]},"
+        f" {'+'.join(model.modalities)}, batches of {recipe.train.batch_size};"
+        f" {os.cpu_count()} cores, {platform.machine()},"
         f" Python {platform.python_version()}, numpy {np.__version__}"
     )
     for workers in map(int, WORKERS.value):

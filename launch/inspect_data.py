@@ -40,7 +40,7 @@ def main() -> None:
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
     model = models.build(recipe, models.fit(recipe, source))
     prepare = partial(
-        prepare_example, modalities=model.modalities, image_size=recipe.data.image_size
+        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
     )
     # The first batch of a training run with this config and this batch size.
     skip = recipe.data.on_bad_record

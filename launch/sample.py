@@ -1,6 +1,10 @@
 """Samples from a trained run; any subset of its modalities may be given, none included.
 
 python launch/sample.py --workdir=runs/flow --text="a red circle" --label="top left" --out=grid.png
+
+A part of a picture is redrawn, of families that can (flow, dalle), where a mask is white:
+
+python launch/sample.py --workdir=runs/flow --inpaint=photo.png --mask=mask.png --out=grid.png
 """
 
 from pathlib import Path
@@ -23,6 +27,8 @@ STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
 STEPS = flags.DEFINE_integer("steps", None, "Solver steps; default: the run's.", lower_bound=2)
+INPAINT = flags.DEFINE_string("inpaint", None, "Picture file of which a part is to be redrawn.")
+MASK = flags.DEFINE_string("mask", None, "Picture file that is white where; of the same form.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures drawn at once.", lower_bound=1)
 
@@ -31,7 +37,7 @@ def main() -> None:
     out = cli.writable_png("out", OUT.value)
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good
-    from mmgen_jax.sampling import Sampler, conditions, describe, parse
+    from mmgen_jax.sampling import Sampler, conditions, describe, given_part, parse
     from mmgen_jax.training import run
 
     trained = run.load(Path(WORKDIR.value), STEP.value)
@@ -43,8 +49,9 @@ def main() -> None:
     for name, weight in weights.items():
         check_guidance(f"--guidance: {name}", weight, config)
     options = run.sample_options(config, steps=STEPS.value, **variety())
+    known = given_part(model, INPAINT.value, MASK.value, COUNT.value)
     sampler = Sampler(model, options, min(COUNT.value, BATCH_SIZE.value))
-    images = sampler(trained.params, trained.state, values, has, weights, SEED.value)
+    images = sampler(trained.params, trained.state, values, has, weights, SEED.value, known)
     captions, thumbnails = describe(model, values, has)
     gallery.save_png(out, gallery.grid(images, captions, thumbnails=thumbnails))
     print(f"{out}: {COUNT.value} samples of step {trained.step}")

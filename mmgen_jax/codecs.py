@@ -14,6 +14,7 @@ class Codec(NamedTuple):
 
     Attributes:
       shape: height, width and channels of what the generator draws, its *latents*.
+      image_shape: height, width and channels of what `encode` takes.
       init: () -> parameters by group, {} or {"tokenizer": tree}; zeros, until those of a run are
         laid over them.
       encode: (params, images in [-1, 1]) -> Float[batch, *shape]; `params` holds every group.
@@ -25,6 +26,7 @@ class Codec(NamedTuple):
     """
 
     shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int]
     init: Callable[..., dict[str, Any]]
     encode: Callable[..., Any]
     decode: Callable[..., Any]
@@ -42,4 +44,10 @@ def pixels(height: int, width: int) -> Codec:
     def decode(params: Any, latents: Images) -> Images:
         return jnp.clip(latents, -1, 1)
 
-    return Codec((height, width, 3), dict, encode, decode)
+    shape = (height, width, 3)
+    return Codec(shape, shape, dict, encode, decode)
+
+
+def encoded(codec: Codec) -> Codec:
+    """The same for batches whose images are its latents already."""
+    return codec._replace(image_shape=codec.shape, encode=lambda params, latents: latents)

@@ -111,6 +111,11 @@ declare(
         "target": Key("", "feature that is the picture to generate; as data.features", ANY),
         "languages": Key((), "of captions, where there are several; empty: all", ANY),
         "image_size": Key(32, "height and width that the model draws, in pixels", at_least(8)),
+        "image_width": Key(
+            0,
+            "width where it is not the height; 0: it is",
+            Rule(lambda v: v == 0 or v >= 8, "0, or at least 8"),
+        ),
         "split": Key("train", "split to train on", ANY),
         "seed": Key(0, "of procedural data and of the order of examples", at_least(0)),
         "on_bad_record": Key("raise", "what a bad record does", one_of("raise", "skip")),
@@ -193,6 +198,9 @@ declare(
             Rule(lambda v: not v or v in LATENTS, lambda: ", ".join(["''", *sorted(LATENTS)])),
         ),
         "run": Key("", "its trained run, read when a run starts; of a resumed one it has all", ANY),
+        "latents": Key(
+            "", "folder of `launch/encode_dataset.py`; empty: every step encodes its pictures", ANY
+        ),
     },
 )
 declare(

@@ -17,6 +17,7 @@ from mmgen_jax.schema import (
     GUIDANCE,
     LATENTS,
     SIGN,
+    SQUARE,
     WIDTHS,
     Check,
     Key,
@@ -37,6 +38,7 @@ def declare_family(
     guided: bool = True,
     draws: tuple[str, ...] = ("pixels",),
     latents: Latents | None = None,
+    square: bool = False,
 ) -> None:
     """Declares a family's keys, and those of its sampling.
 
@@ -48,6 +50,7 @@ def declare_family(
       guided: one that is not takes a modality or leaves it: guidance weights 1 and 0 alone.
       draws: what it can draw: pixels, a tokenizer's continuous latents, its codes.
       latents: what its runs offer to others; None where they do not.
+      square: whether all that it draws is as wide as high.
     """
     declare(f"generator.{name}", keys, check)
     meaning = "pictures drawn for each one kept: whose inputs are recovered best; 1: no choice"
@@ -56,6 +59,8 @@ def declare_family(
     DRAWS[name] = draws
     if latents is not None:
         LATENTS[name] = latents
+    if square:
+        SQUARE.add(name)
 
 
 def declare_player(name: str) -> None:
@@ -80,6 +85,14 @@ def declare_player(name: str) -> None:
             "start": Key(0, "the player's first step", at_least(0)),
         },
     )
+
+
+def _check_flow(options: ConfigDict, image_size: int) -> None:
+    if options.weights and options.architecture != "dit":
+        raise InputError(
+            f"config.generator.flow.weights = {options.weights!r} with architecture ="
+            f" {options.architecture!r}; allowed: architecture 'dit', or no weights"
+        )
 
 
 def _check_gan(options: ConfigDict, image_size: int) -> None:
@@ -139,6 +152,9 @@ declare_family(
         "learn_sigma": Key(
             False, "twice the channels out, half of them unused, as DiT's weights have (dit)", ANY
         ),
+        "weights": Key(
+            "", "safetensors file of a published DiT, which a fresh run begins with (dit)", ANY
+        ),
         "patch": Key(8, "side of a patch in pixels, or latents", at_least(1)),
         "width": Key(128, "channels", at_least(8)),
         "depth": Key(4, "layers", at_least(1)),
@@ -157,6 +173,7 @@ declare_family(
         "guidance_from": Key(0.0, "smallest timestep that is guided", FRACTION),
         "guidance_to": Key(1.0, "largest timestep that is guided", FRACTION),
     },
+    _check_flow,
     draws=("pixels", "latents", "codes"),
 )
 declare_family(
@@ -183,6 +200,7 @@ declare_family(
     {"truncation": Key(1.0, "scale of the noise; less is less varied", FRACTION)},
     _check_gan,
     guided=False,
+    square=True,
 )
 declare_family(
     "stylegan",
@@ -224,6 +242,7 @@ declare_family(
     },
     _check_stylegan,
     guided=False,
+    square=True,
 )
 declare_family(
     "autoencoder",
@@ -241,6 +260,7 @@ declare_family(
     {"temperature": Key(1.0, "scale of a drawn code's deviation", at_least(0))},
     _check_autoencoder,
     guided=False,
+    square=True,
 )
 declare_family(
     "vqvae",
@@ -313,4 +333,5 @@ declare_family(
     {"temperature": Key(1.0, "scale of the prior's deviations", at_least(0))},
     _check_vae,
     guided=False,
+    square=True,
 )

@@ -51,6 +51,11 @@ class Condition(NamedTuple):
         """The pooled product of experts, for layers that take one vector per example."""
         return jnp.concatenate([self.mean, self.log_precision], axis=-1)
 
+    @property
+    def inputs(self) -> tuple[Array, Array, Array, Array]:
+        """What a transformer takes of it: tokens, mask, positions and vector."""
+        return self.tokens, self.mask, self.positions, self.vector
+
 
 def init(key: Key[Array, ""], names: tuple[str, ...], shared: Shared) -> dict[str, Any]:
     """Parameters of the fusion: a null token, and for each modality what marks its tokens."""

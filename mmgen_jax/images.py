@@ -70,19 +70,26 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(canvas.convert("RGB"))
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Centre-crops uint8 [height, width, 3] to a square and resizes it to `size`.
+def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Centre-crops uint8 [height, width, 3] to the proportions of `shape` and resizes it to that.
 
     Shrinking by a whole factor averages areas; anything else is bicubic with antialiasing.
+
+    Args:
+      image: the picture.
+      shape: height and width.
     """
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = image[top : top + side, left : left + side]
-    if side == size:
-        return square
-    method = Image.Resampling.BOX if side % size == 0 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(square).resize((size, size), method))
+    whole = image.shape[:2]
+    # Rounded, but never to nothing: of a long thin picture a line of pixels is left.
+    height = max(1, min(whole[0], round(whole[1] * shape[0] / shape[1])))
+    width = max(1, min(whole[1], round(whole[0] * shape[1] / shape[0])))
+    top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
+    part = image[top : top + height, left : left + width]
+    if (height, width) == shape:
+        return part
+    exact = height % shape[0] == 0 and width % shape[1] == 0
+    method = Image.Resampling.BOX if exact else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(part).resize(shape[::-1], method))
 
 
 def normalise(image: np.ndarray) -> np.ndarray:

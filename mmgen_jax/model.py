@@ -13,6 +13,7 @@ from mmgen_jax.data import Source
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.generators import GENERATORS, Generator
 from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ReaderSizes, Shared
+from mmgen_jax.schema import image_shape
 
 Assets = dict[str, dict[str, Any]]
 
@@ -22,7 +23,7 @@ class Batch(NamedTuple):
 
     Attributes:
       index: global position of each example in the endless stream of training examples.
-      images: in [-1, 1].
+      images: in [-1, 1], or a tokenizer's latents of them where the model's codec is `encoded`.
       values: by modality, what its `prepare` made.
       has: by modality, whether the record has it.
     """
@@ -82,7 +83,7 @@ def build(config: ConfigDict, assets: Assets) -> Model:
         width=config.fusion.width,
         pooled=config.fusion.pooled,
         pool_tokens=config.fusion.pool_tokens,
-        image_size=config.data.image_size,
+        image_shape=image_shape(config.data),
         drawn=codec.shape,
         dtype=config.train.dtype,
         reader=ReaderSizes(
@@ -111,11 +112,11 @@ def build(config: ConfigDict, assets: Assets) -> Model:
 
 def build_codec(config: ConfigDict) -> Codec:
     """What the config's generator draws."""
-    size, family = config.data.image_size, config.tokenizer.family
+    shape, family = image_shape(config.data), config.tokenizer.family
     if not family:
-        return codecs.pixels(size, size)
+        return codecs.pixels(*shape)
     tokenizer = GENERATORS[family].tokenizer
-    return tokenizer.codec(config.generator[family], size, size, config.train.dtype)
+    return tokenizer.codec(config.generator[family], *shape, config.train.dtype)
 
 
 def init(model: Model, key: Key[Array, ""]) -> tuple[Any, Any]:
@@ -150,7 +151,7 @@ def pretrained(model: Model) -> dict[str, Any]:
     Raises:
       InputError: if the files are not there.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = model.generator.pretrained()
     for name, modality in model.modalities.items():
         for group, tree in modality.pretrained().items():
             found.setdefault(group, {})[name] = tree
@@ -159,11 +160,10 @@ def pretrained(model: Model) -> dict[str, Any]:
 
 def blank_batch(model: Model, rows: int = 1) -> Batch:
     """A batch of nothing: black pictures, every modality absent."""
-    size = model.shared.image_size
     repeat = lambda x: jnp.repeat(jnp.asarray(x)[None], rows, axis=0)  # noqa: E731
     return Batch(
         index=jnp.arange(rows, dtype=jnp.uint32),
-        images=jnp.zeros((rows, size, size, 3)),
+        images=jnp.zeros((rows, *model.codec.image_shape)),
         values={m: jax.tree.map(repeat, v.absent) for m, v in model.modalities.items()},
         has={m: jnp.zeros(rows, bool) for m in model.modalities},
     )

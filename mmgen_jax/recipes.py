@@ -47,6 +47,7 @@ def on_tokenizer(config: ConfigDict, run: str) -> None:
     config.tokenizer.run = run
     config.generator[family].update(there.generator[family])
     config.data.image_size = there.data.image_size
+    config.data.image_width = there.data.image_width
 
 
 def tiny_inputs(config: ConfigDict) -> None:

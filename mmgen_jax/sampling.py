@@ -1,7 +1,7 @@
 """Images from a trained model, for any subset of its modalities."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,24 @@ from mmgen_jax import fusion, gallery
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.guidance import guide, passes_needed
-from mmgen_jax.images import quantise
+from mmgen_jax.images import normalise, quantise, read_image, resize
 from mmgen_jax.model import Model, encode
 from mmgen_jax.nn.layout import by_example, gathered, on_mesh
 from mmgen_jax.objective import recover
 
 Latents = Float[Array, "batch rows columns channel"]
+
+
+class Known(NamedTuple):
+    """A part of the pictures, given: the rest is to be drawn to fit.
+
+    Attributes:
+      images: in [-1, 1].
+      keep: True where they are to stay.
+    """
+
+    images: Float[Array, "batch height width 3"]
+    keep: Bool[Array, "batch height width"]
 
 
 def sample(
@@ -31,6 +43,7 @@ def sample(
     keys: Key[Array, "batch"],
     options: Any,
     passes: tuple[int, ...] | None = None,
+    known: Known | None = None,
 ) -> Float[Array, "batch height width channel"]:
     """Draws one image in [-1, 1] per row; pure.
 
@@ -44,23 +57,41 @@ def sample(
       keys: one per row.
       options: config.generator.FAMILY.sample.
       passes: see `guidance.guide`.
+      known: what is given of the images, of families that have `inpaint`; None: nothing.
     """
     params = gathered(params)
     encodings = encode(model, params, values, has)
     guidance = guide(params["encoders"]["fusion"], encodings, weights, passes)
 
     def draw(keys: Key[Array, "batch"]) -> Latents:
-        return model.generator.sample(params, state, guidance, keys, options)
+        if known is None:
+            return model.generator.sample(params, state, guidance, keys, options)
+        latents = model.codec.encode(params, known.images)
+        keep = whole(known.keep, model.codec.shape[:2])
+        return model.generator.inpaint(params, state, guidance, keys, options, latents, keep)
+
+    def finish(latents: Latents) -> Float[Array, "batch height width 3"]:
+        images = model.codec.decode(params, latents)
+        return images if known is None else jnp.where(known.keep[..., None], known.images, images)
 
     if options.candidates == 1:
-        return model.codec.decode(params, draw(keys))
+        return finish(draw(keys))
 
     def score(latents: Latents) -> Float[Array, "batch"]:
         given = {name: has[name] & (weights[name] > 0) for name in model.modalities}
         found = recover(model.modalities, params["recovery"], latents, values, encodings)
         return sum(jnp.where(given[name], found[name].ranking, 0) for name in found)
 
-    return model.codec.decode(params, best_of(draw, score, keys, options.candidates))
+    return finish(best_of(draw, score, keys, options.candidates))
+
+
+def whole(
+    keep: Bool[Array, "batch height width"], grid: tuple[int, int]
+) -> Bool[Array, "batch rows columns"]:
+    """Which latents of a grid are of pixels that are all to be kept."""
+    batch, height, width = keep.shape
+    rows, columns = grid
+    return keep.reshape(batch, rows, height // rows, columns, width // columns).all((2, 4))
 
 
 def best_of(
@@ -146,13 +177,15 @@ class Sampler:
             has: Presence,
             weights: Any,
             rows: Array,
+            known: Known | None,
             seed: Array,
             passes: tuple[int, ...],
         ) -> Array:
-            values, has, weights, rows = jax.tree.map(by_example, (values, has, weights, rows))
+            arrays = (values, has, weights, rows, known)
+            values, has, weights, rows, known = jax.tree.map(by_example, arrays)
             key = jax.random.key(seed)
             keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-            return sample(model, params, state, values, has, weights, keys, options, passes)
+            return sample(model, params, state, values, has, weights, keys, options, passes, known)
 
         if mesh is None:
             self._draw = jax.jit(draw, static_argnames="passes")
@@ -169,6 +202,7 @@ class Sampler:
         has: Mapping[str, Bool[np.ndarray, "rows"]],
         weights: Mapping[str, float],
         seed: int,
+        known: Known | None = None,
     ) -> np.ndarray:
         """uint8 [rows, height, width, 3].
 
@@ -182,7 +216,7 @@ class Sampler:
 
         full = {m: np.full(rows, weights[m], np.float32) for m in has}
         numbers = np.arange(rows, dtype=np.uint32)
-        return in_batches(draw, self._batch_size, values, dict(has), full, numbers)
+        return in_batches(draw, self._batch_size, values, dict(has), full, numbers, known)
 
 
 def parse(model: Model, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -212,6 +246,36 @@ def conditions(
         values[name] = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], rows, axis=0), value)
         has[name] = np.full(rows, name in raws)
     return values, has
+
+
+def given_part(model: Model, picture: str | None, mask: str | None, rows: int) -> Known | None:
+    """Picture files as a command line names them -> the same known part for `rows` rows.
+
+    Args:
+      model: what is to draw the rest.
+      picture: what is known; cropped and resized as pictures to train on are.
+      mask: white where the picture is to be redrawn, of the same height and width.
+      rows: pictures to draw.
+
+    Raises:
+      InputError: if one is given without the other, for files that cannot be used, and for a family
+        that does not inpaint.
+    """
+    if picture is None and mask is None:
+        return None
+    if picture is None or mask is None:
+        raise InputError("--inpaint and --mask go together; allowed: both, or neither")
+    if model.generator.inpaint is None:
+        raise InputError("--inpaint: the run's family cannot; allowed: one that --help names")
+    image, redraw = read_image(picture), read_image(mask)
+    if image.shape != redraw.shape:
+        raise InputError(
+            f"--mask={mask} is of {redraw.shape[1]} x {redraw.shape[0]} pixels; allowed:"
+            f" {image.shape[1]} x {image.shape[0]}, as --inpaint={picture}"
+        )
+    image, redraw = (resize(x, model.shared.image_shape) for x in (image, redraw))
+    known = Known(normalise(image), (redraw < 128).all(-1))
+    return Known(*(np.repeat(x[None], rows, axis=0) for x in known))
 
 
 def describe(

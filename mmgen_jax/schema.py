@@ -71,6 +71,7 @@ Check = Callable[[ConfigDict, int], None]
 CHECKS: dict[str, Check] = {}  # by group
 GUIDANCE: dict[str, Rule] = {}  # by family: which guidance weights it understands
 DRAWS: dict[str, tuple[str, ...]] = {}  # by family: pixels, a tokenizer's latents, or its codes
+SQUARE: set[str] = set()  # the families that draw pictures as wide as high
 
 
 class Latents(NamedTuple):
@@ -94,8 +95,8 @@ def declare(prefix: str, keys: Mapping[str, Key], check: Check | None = None) ->
     Args:
       prefix: the group.
       keys: by name.
-      check: (the group, data.image_size) -> raises InputError for values that cannot work
-        together; called where the modality or the family is used.
+      check: (the group, the height of what is drawn) -> raises InputError for values that cannot
+        work together; called where the modality or the family is used.
 
     Raises:
       InputError: if one of them is declared already.
@@ -130,6 +131,11 @@ def find(config: ConfigDict, group: str) -> ConfigDict:
     for part in group.split("."):
         config = config[part]
     return config
+
+
+def image_shape(options: ConfigDict) -> tuple[int, int]:
+    """Height and width of a config's pictures; `options` is its group `data`."""
+    return options.image_size, options.image_width or options.image_size
 
 
 def leaves(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

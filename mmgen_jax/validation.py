@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
-from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, leaves
+from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, SQUARE, image_shape, leaves
 
 
 def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
@@ -89,6 +89,11 @@ def _check_tokenizer(config: ConfigDict) -> None:
     family, tokenizer = config.generator.name, config.tokenizer.family
     options = config.generator[tokenizer] if tokenizer else None
     kind = LATENTS[tokenizer].kind(options) if tokenizer else "pixels"
+    if config.tokenizer.latents and not tokenizer:
+        raise InputError(
+            f"config.tokenizer.latents = {config.tokenizer.latents!r} without tokenizer.family;"
+            " allowed: '', or that of the tokenizer which has made them"
+        )
     if kind not in DRAWS[family]:
         what = f"config.tokenizer.family = {tokenizer!r} ({kind})"
         raise InputError(
@@ -97,35 +102,36 @@ def _check_tokenizer(config: ConfigDict) -> None:
 
 
 def _check_sizes(config: ConfigDict) -> None:
-    size = drawn = config.data.image_size
+    shape = drawn = image_shape(config.data)
     family, tokenizer = config.generator.name, config.tokenizer.family
     groups = {}
     if tokenizer:
-        groups[f"generator.{tokenizer}"] = config.generator[tokenizer], size
-        drawn = size // LATENTS[tokenizer].side(config.generator[tokenizer])
+        groups[f"generator.{tokenizer}"] = config.generator[tokenizer], shape
+        side = LATENTS[tokenizer].side(config.generator[tokenizer])
+        drawn = shape[0] // side, shape[1] // side
     groups[f"generator.{family}"] = config.generator[family], drawn
     groups["objective"] = config.objective, drawn
     for name in config.modalities.names:
-        groups[f"modalities.{name}"] = config.modalities[name], size
-    for group, (options, size) in groups.items():
+        groups[f"modalities.{name}"] = config.modalities[name], shape
+    if shape[0] != shape[1] and family in SQUARE:
+        oblong = ", ".join(name for name in DRAWS if name not in SQUARE)
+        raise InputError(
+            f"config.data.image_width = {shape[1]} with image_size = {shape[0]} and generator"
+            f" {family!r}, which draws squares; allowed: 0, or one of {oblong}"
+        )
+    for group, (options, (height, width)) in groups.items():
         if group in CHECKS:
-            CHECKS[group](options, size)
+            CHECKS[group](options, height)
         for name, value in options.items():
-            if name.endswith("patch") and size % value:
-                what = (
-                    "config.data.image_size =" if size == config.data.image_size else "latents of"
-                )
-                raise InputError(
-                    f"config.{group}.{name} = {value} does not divide {what} {size};"
-                    " allowed: its divisors"
-                )
+            if name.endswith("patch"):
+                _check_patch(config, f"{group}.{name}", value, (height, width))
             if name.endswith("_every"):
                 _check_period(config, f"{group}.{name}", value)
             if name.endswith("heads"):
-                width = options[name.replace("heads", "width")]
-                if width % (2 * value):
+                channels = options[name.replace("heads", "width")]
+                if channels % (2 * value):
                     raise InputError(
-                        f"config.{group}.{name} = {value} does not divide the width {width} into"
+                        f"config.{group}.{name} = {value} does not divide the width {channels} into"
                         " even parts; allowed: divisors of half the width"
                     )
     if config.train.strategy == "pmap" and (config.sharding.fsdp, config.sharding.tensor) != (1, 1):
@@ -138,6 +144,17 @@ def _check_sizes(config: ConfigDict) -> None:
             f"config.train.accumulate = {config.train.accumulate} does not divide"
             f" config.train.batch_size = {config.train.batch_size}; allowed: its divisors"
         )
+
+
+def _check_patch(config: ConfigDict, key: str, patch: int, shape: tuple[int, int]) -> None:
+    """Refuses patches that do not fill what they are of, height by width."""
+    for name, side in zip(("image_size", "image_width"), shape, strict=True):
+        if side % patch:
+            pixels = shape == image_shape(config.data)
+            what = f"config.data.{name} =" if pixels else "latents of"
+            raise InputError(
+                f"config.{key} = {patch} does not divide {what} {side}; allowed: its divisors"
+            )
 
 
 def _check_period(config: ConfigDict, key: str, period: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from mmgen_jax import fusion
 from mmgen_jax.modalities import Encoding, ReaderSizes, Shared
 
-SHARED = Shared(16, 8, False, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 TOKENS = {"text": 5, "label": 1, "audio": 3}
 ROWS = 8
 

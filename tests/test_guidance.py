@@ -10,7 +10,7 @@ from mmgen_jax.guidance import Guidance, guide, passes_needed
 from mmgen_jax.modalities import Encoding, ReaderSizes, Shared
 
 NAMES = ("text", "label", "audio", "image")
-SHARED = Shared(16, 8, False, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 ROWS = 7
 
 

@@ -61,7 +61,7 @@ def test_a_config_key_cannot_be_declared_twice(toy):
 
 def batch_of(model, source, indices):
     prepare = functools.partial(
-        prepare_example, modalities=model.modalities, image_size=model.shared.image_size
+        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
     )
     example = collate([prepare(source[i], i) for i in indices])
     arrays = jax.tree.map(jnp.asarray, example)

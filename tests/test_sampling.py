@@ -9,7 +9,7 @@ import pytest
 
 from mmgen_jax import model as models
 from mmgen_jax.objective import recover
-from mmgen_jax.sampling import best_of, sample
+from mmgen_jax.sampling import best_of, sample, whole
 from tests.tiny import random_parameters, tiny_batch, tiny_config, tiny_model
 
 ROWS, COUNT = 4, 6
@@ -26,6 +26,13 @@ def test_the_best_of_several_draws_is_kept_row_by_row():
         drawn = [jax.random.normal(jax.random.fold_in(key, k), (2, 2, 1)) for k in range(COUNT)]
         best = max(drawn, key=lambda x: float(x.sum()))
         np.testing.assert_allclose(found[row], best, rtol=1e-6)
+
+
+def test_a_latent_is_kept_whose_pixels_all_are():
+    keep = np.ones((1, 4, 6), bool)
+    keep[0, 1, 5] = keep[0, 2, 0] = False
+    found = whole(jnp.asarray(keep), (2, 3))
+    np.testing.assert_array_equal(found, [[[True, True, False], [False, True, True]]])
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.0])

@@ -76,7 +76,7 @@ def tiny_batch(names: tuple[str, ...] = ALL, rows: int = 8) -> Batch:
     """The first records of the training split, as arrays on the device."""
     model, config = tiny_model(names), tiny_config(names)
     prepare = functools.partial(
-        prepare_example, modalities=model.modalities, image_size=config.data.image_size
+        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
     )
     example = fixed_batch(open_source(config), prepare, range(rows))
     arrays = jax.tree.map(jax.numpy.asarray, example)

@@ -23,15 +23,26 @@ class Record:
         record lacks has no entry. text: a non-empty str; label: the class's name (str);
         audio: float32 [samples], mono, 16 kHz, in [-1, 1]; image: uint8 [height, width, 3].
         `OneOf` several of them, where the record has more than one.
+      latents: float32 [rows, columns, channel], a tokenizer's of the picture, which stand for it;
+        None where there are none.
     """
 
-    def __init__(self, image: np.ndarray | Callable[[], np.ndarray], values: Mapping[str, Any]):
+    def __init__(
+        self,
+        image: np.ndarray | Callable[[], np.ndarray],
+        values: Mapping[str, Any],
+        latents: Callable[[], np.ndarray] | None = None,
+    ):
         """`image` is the picture, or a function that decodes it; `values` may be `Lazy`."""
-        self._image, self.values = image, values
+        self._image, self.values, self._latents = image, values, latents
 
     @property
     def image(self) -> np.ndarray:
         return self._image() if callable(self._image) else self._image
+
+    @property
+    def latents(self) -> np.ndarray | None:
+        return self._latents() if self._latents else None
 
 
 class Lazy(Mapping[str, Any]):

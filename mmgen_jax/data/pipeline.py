@@ -35,7 +35,7 @@ class Example(TypedDict):
     Attributes:
       index: uint32 scalar, from which all of the example's randomness comes: its position in the
         endless stream of training examples (modulo 2^32), so that it differs between epochs.
-      image: float32 [size, size, 3] in [-1, 1].
+      image: float32 [height, width, 3] in [-1, 1]; or the record's latents, if it has some.
       values: for each modality the arrays of its `prepare`, or of its `absent`.
       has: for each modality a bool scalar, whether the record has it.
     """
@@ -66,25 +66,21 @@ def _drawn(value: Any, index: int, name: str) -> Any:
 
 
 def prepare_example(
-    record: Record, index: int, modalities: Mapping[str, Modality], image_size: int
+    record: Record, index: int, modalities: Mapping[str, Modality], image_shape: tuple[int, int]
 ) -> Example:
     """Turns a record into arrays of fixed shapes.
 
-    A picture that is not square is cropped to its centre; one of another size is resized
-    (`images.resize`). Of several values of a modality one is `drawn`. Parts of the record that no
-    modality asks for are not decoded.
+    A picture of other proportions than `image_shape`, height and width, is cropped to its centre;
+    one of another size is resized (`images.resize`). Of several values of a modality one is
+    `drawn`. Parts of the record that no modality asks for are not decoded.
 
     Raises:
       InputError: if the picture, or the value of a modality, cannot be used.
     """
-    picture = np.asarray(record.image)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise InputError(
-            f"image: {picture.dtype} {list(picture.shape)}; allowed: uint8 [height, width, 3]"
-        )
+    latents = record.latents
     return Example(
         index=np.uint32(index % 2**32),
-        image=normalise(resize(picture, image_size)),
+        image=_picture(record, image_shape) if latents is None else latents,
         values={
             name: modality.prepare(_drawn(record.values[name], index, name))
             if name in record.values
@@ -93,6 +89,15 @@ def prepare_example(
         },
         has={name: np.bool_(name in record.values) for name in modalities},
     )
+
+
+def _picture(record: Record, shape: tuple[int, int]) -> np.ndarray:
+    picture = np.asarray(record.image)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(
+            f"image: {picture.dtype} {list(picture.shape)}; allowed: uint8 [height, width, 3]"
+        )
+    return normalise(resize(picture, shape))
 
 
 Prepare = Callable[[Record, int], Example]  # prepare_example with its last two arguments bound

@@ -263,6 +263,11 @@ def describe(options: Any) -> SourceInfo:
             raise InputError(
                 f"config.data.{key} = {value!r}: data set 'shapes' leaves no choice; allowed: empty"
             )
+    if options.image_width not in (0, options.image_size):
+        raise InputError(
+            f"config.data.image_width = {options.image_width}: data set 'shapes' is drawn in"
+            " squares; allowed: 0"
+        )
     if options.image_size < MINIMUM_IMAGE_SIZE:
         raise InputError(
             f"data.image_size={options.image_size} is too small to tell shapes apart; "

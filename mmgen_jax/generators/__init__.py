@@ -45,6 +45,8 @@ class Generator(NamedTuple):
         log q(z | y, c) in nats, of one z that is drawn from the posterior for each image: the
         importance weight whose mean is p(y | c) (Burda et al. 2016, eq. 8); None where there is no
         posterior.
+      pretrained: () -> those parts of what `init` makes that a fresh run takes from files instead,
+        group by group, as trees of NumPy arrays. Raises InputError if the files cannot be used.
     """
 
     players: dict[str, tuple[str, ...]]
@@ -55,6 +57,7 @@ class Generator(NamedTuple):
     inpaint: Callable[..., Any] | None = None
     latents: Any = None
     log_weight: Callable[..., Any] | None = None
+    pretrained: Callable[[], dict[str, Any]] = dict
 
 
 class GeneratorSpec(NamedTuple):

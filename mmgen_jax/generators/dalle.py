@@ -45,7 +45,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 
     def init(key: Key[Array, ""], images: Latents, condition: Condition) -> tuple[Any, Any]:
         ids = jnp.zeros((images.shape[0], places), jnp.int32)
-        return {"generator": network.init(key, ids, *_inputs(condition))["params"]}, {}
+        return {"generator": network.init(key, ids, *condition.inputs)["params"]}, {}
 
     def losses(
         params: Any,
@@ -56,7 +56,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         step: Any,
     ) -> Losses:
         ids = codec.tokens(params, images)
-        logits = network.apply(variables(params), ids, *_inputs(condition))
+        logits = network.apply(variables(params), ids, *condition.inputs)
         surprise = -jnp.take_along_axis(jax.nn.log_softmax(logits), ids[..., None], axis=-1)
         nats = crossbatch.mean(surprise.mean(axis=(1, 2)))
         right = crossbatch.mean((logits.argmax(-1) == ids).astype(jnp.float32).mean(-1))
@@ -71,7 +71,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         known: Known | None = None,
     ) -> Latents:
         weights, condition = variables(params), guidance.condition
-        cache, visible = network.apply(weights, *_inputs(condition), method="read")
+        cache, visible = network.apply(weights, *condition.inputs, method="read")
 
         def advance(carry: Any, place: Int[Array, ""]) -> Any:
             cache, before = carry
@@ -133,11 +133,6 @@ def draw(
         least = jnp.where(eligible, ordered, jnp.inf).min(-1, keepdims=True)
         logits = jnp.where(logits < least, -jnp.inf, logits)
     return jax.vmap(jax.random.categorical)(keys, logits)
-
-
-def _inputs(condition: Condition) -> tuple[Array, ...]:
-    """What the network takes of a condition."""
-    return condition.tokens, condition.mask, condition.positions, condition.vector
 
 
 DALLE = GeneratorSpec(build)

@@ -10,18 +10,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from mmgen_jax.codecs import Codec
+from mmgen_jax.errors import expanded
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.guidance import Guidance
-from mmgen_jax.nn.dit import PooledDiT
+from mmgen_jax.nn import dit_weights
+from mmgen_jax.nn.dit import DiT, PooledDiT
 from mmgen_jax.nn.mmdit import MMDiT
 from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width channel"]
 Timesteps = Float[Array, "batch"]
+Step = Callable[[Images, Float[Array, ""]], Images]
 
 # An x-prediction is divided by t to give a velocity; in training by no less than this (JiT, Li & He
 # 2025, section 4.3). Samplers divide by t itself, so that the last step ends at the prediction.
@@ -38,6 +41,12 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 
     The likelihood term is the flow-matching regression of the velocity, with timesteps from a
     logit-normal (Esser et al. 2024, SD3, eq. 19), shifted with the resolution (eq. 23).
+
+    `weights` are a published DiT's; their table of labels is left aside, as what is pooled of the
+    inputs takes its place.
+
+    Inpainting replaces what is known after each step by itself and as much noise as belongs there
+    (Song et al. 2021, score SDE, appendix I.2).
     """
     network = ARCHITECTURES[options.architecture](options, jnp.dtype(dtype))
     height, width, channels = codec.shape
@@ -46,7 +55,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
     def velocity(
         params: Any, noisy: Images, timestep: Timesteps, condition: Condition, smallest: float
     ) -> Images:
-        out = network.apply({"params": params["generator"]}, noisy, timestep, *_inputs(condition))
+        out = network.apply({"params": params["generator"]}, noisy, timestep, *condition.inputs)
         out = out[..., :channels]
         if options.prediction == "velocity":
             return out
@@ -54,7 +63,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 
     def init(key: Key[Array, ""], images: Images, condition: Condition) -> tuple[Any, Any]:
         timestep = jnp.zeros(images.shape[0])
-        return {"generator": network.init(key, images, timestep, *_inputs(condition))["params"]}, {}
+        return {"generator": network.init(key, images, timestep, *condition.inputs)["params"]}, {}
 
     def losses(
         params: Any,
@@ -79,7 +88,13 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return Losses({"generator": loss}, state, {"flow": loss}, generated)
 
     def sample(
-        params: Any, state: Any, guidance: Guidance, keys: Key[Array, "batch"], options: Any
+        params: Any,
+        state: Any,
+        guidance: Guidance,
+        keys: Key[Array, "batch"],
+        options: Any,
+        images: Images | None = None,
+        keep: Bool[Array, "batch height width"] | None = None,
     ) -> Images:
         noise = jax.vmap(lambda key: jax.random.normal(key, codec.shape))(keys)
 
@@ -92,14 +107,28 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
                 inside, guidance.combine(outputs), _unguided(guidance).combine(outputs)
             )
 
+        def settle(x: Images, timestep: Float[Array, ""]) -> Images:
+            if images is None:
+                return x
+            known = (1 - timestep) * images + timestep * noise
+            return jnp.where(keep[..., None], known, x)
+
         times = shift_timestep(jnp.linspace(1.0, 0.0, options.steps + 1), shift)
-        return SOLVERS[options.solver](field, noise, times)
+        return SOLVERS[options.solver](field, settle, noise, times)
+
+    def pretrained() -> dict[str, Any]:
+        if not options.weights:
+            return {}
+        params, _ = dit_weights.load(expanded(options.weights), network.dit, channels)
+        return {"generator": {"dit": params}}
 
     return Generator(
         players={"generator": ("encoders", "recovery", "generator")},
         init=init,
         losses=losses,
         sample=sample,
+        inpaint=sample,
+        pretrained=pretrained,
     )
 
 
@@ -108,33 +137,31 @@ def shift_timestep(timestep: Float[Array, "..."], shift: float) -> Float[Array, 
     return shift * timestep / (1 + (shift - 1) * timestep)
 
 
-def euler(
-    field: Callable[[Images, Float[Array, ""]], Images],
-    x: Images,
-    times: Float[Array, "steps"],
-) -> Images:
-    """Follows dx/dt = field(x, t) along `times` by Euler's method."""
+def euler(field: Step, settle: Step, x: Images, times: Float[Array, "steps"]) -> Images:
+    """Follows dx/dt = field(x, t) along `times` by Euler's method.
+
+    Of each step's end settle(x, t) is taken, which may know better what a part of it is.
+    """
 
     def advance(x: Images, pair: Float[Array, "2"]) -> tuple[Images, None]:
-        return x + (pair[1] - pair[0]) * field(x, pair[0]), None
+        return settle(x + (pair[1] - pair[0]) * field(x, pair[0]), pair[1]), None
 
     return jax.lax.scan(advance, x, jnp.stack([times[:-1], times[1:]], axis=-1))[0]
 
 
-def heun(
-    field: Callable[[Images, Float[Array, ""]], Images],
-    x: Images,
-    times: Float[Array, "steps"],
-) -> Images:
-    """Heun's second-order method; the last step, to t = 0, is Euler's (Karras et al. 2022)."""
+def heun(field: Step, settle: Step, x: Images, times: Float[Array, "steps"]) -> Images:
+    """As `euler`, by Heun's second-order method.
+
+    The last step, to t = 0, is Euler's (Karras et al. 2022, EDM, algorithm 1).
+    """
 
     def advance(x: Images, pair: Float[Array, "2"]) -> tuple[Images, None]:
         here = field(x, pair[0])
         there = field(x + (pair[1] - pair[0]) * here, pair[1])
-        return x + (pair[1] - pair[0]) * 0.5 * (here + there), None
+        return settle(x + (pair[1] - pair[0]) * 0.5 * (here + there), pair[1]), None
 
     pairs = jnp.stack([times[:-2], times[1:-1]], axis=-1)
-    return euler(field, jax.lax.scan(advance, x, pairs)[0], times[-2:])
+    return euler(field, settle, jax.lax.scan(advance, x, pairs)[0], times[-2:])
 
 
 def _mmdit(options: Any, dtype: Any) -> MMDiT:
@@ -144,7 +171,7 @@ def _mmdit(options: Any, dtype: Any) -> MMDiT:
 
 def _dit(options: Any, dtype: Any) -> PooledDiT:
     sizes = (options.patch, options.width, options.depth, options.heads)
-    return PooledDiT(*sizes, dtype=dtype, learn_sigma=options.learn_sigma, remat=options.remat)
+    return PooledDiT(DiT(*sizes, dtype, options.learn_sigma, options.remat))
 
 
 ARCHITECTURES = {"mmdit": _mmdit, "dit": _dit}
@@ -164,11 +191,6 @@ def _unguided(guidance: Guidance) -> Guidance:
     """The same passes, of which only the last counts: the conditional model."""
     coefficients = jnp.zeros_like(guidance.coefficients).at[-1].set(1)
     return guidance._replace(coefficients=coefficients)
-
-
-def _inputs(condition: Condition) -> tuple[Array, ...]:
-    """What the network takes of a condition."""
-    return condition.tokens, condition.mask, condition.positions, condition.vector
 
 
 def _rows(x: Timesteps) -> Float[Array, "batch 1 1 1"]:

@@ -66,7 +66,7 @@ class Networks:
 
     def init_prior(self, key: Key[Array, ""], condition: Condition) -> Any:
         """Parameters of the prior."""
-        return self._prior.init(key, condition.vector)["params"]
+        return self._prior.init(key, condition.vector, self._everywhere(condition))["params"]
 
     def encode(self, params: Any, images: Images) -> Float[Array, "batch tokens vector"]:
         """What the quantizer takes."""
@@ -78,9 +78,19 @@ class Networks:
         tokens = self._decoder.apply({"params": params["decoder"]}, latents)
         return unpatchify(tokens, self._height, self._width, self._patch)
 
-    def prior(self, params: Any, condition: Condition) -> Outputs:
-        """Logits of the codes at each place; or means and log deviations of what has none."""
-        return self._prior.apply({"params": params["prior"]}, condition.vector)
+    def prior(
+        self, params: Any, condition: Condition, picked: Int[Array, "batch some"] | None = None
+    ) -> Outputs:
+        """Logits of the codes at each place; or means and log deviations of what has none.
+
+        `picked` are places, by their numbers row by row; None for all of them.
+        """
+        picked = self._everywhere(condition) if picked is None else picked
+        return self._prior.apply({"params": params["prior"]}, condition.vector, picked)
+
+    def _everywhere(self, condition: Condition) -> Int[Array, "batch places"]:
+        places = self.grid[0] * self.grid[1]
+        return jnp.broadcast_to(jnp.arange(places), (len(condition.mean), places))
 
 
 def build(options: Any, codec: Codec, dtype: str) -> Generator:
@@ -127,9 +137,10 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         again = nets.decode(own, made.vectors)
         error = crossbatch.mean(jnp.square(again - images).mean(axis=(1, 2, 3)))
         fixed = jax.lax.stop_gradient(made.vectors)
-        surprise = _surprise(
-            quantizer, state["quantizer"], nets.prior(own, condition), fixed, prior_keys
-        )
+        picked = jax.vmap(lambda k: _pick(k, fixed.shape[1]))(prior_keys)
+        there = jnp.take_along_axis(fixed, picked[..., None], axis=1)
+        outputs = nets.prior(own, condition, picked)
+        surprise = _surprise(quantizer, state["quantizer"], outputs, there)
         nats = crossbatch.mean(surprise) * fixed.shape[1] / images[0].size
         players = {"generator": error + made.loss + options.prior_weight * nats}
         metrics = {"mse": error, "psnr": decibels(error), "prior": crossbatch.mean(surprise)}
@@ -237,15 +248,15 @@ QUANTIZERS = {
 }
 
 
+def _pick(key: Key[Array, ""], places: int) -> Int[Array, "rows"]:
+    """The numbers of at most PLACES places, each at most once."""
+    return jax.random.permutation(key, places)[:PLACES]
+
+
 def _surprise(
-    quantizer: Quantizer, state: Any, outputs: Outputs, latents: Latents, keys: Key[Array, "batch"]
+    quantizer: Quantizer, state: Any, outputs: Outputs, latents: Latents
 ) -> Float[Array, "batch"]:
-    """-log p(latents) of the prior, in nats per place: a mean over some places at random."""
-    places = min(PLACES, latents.shape[1])
-    picked = jax.vmap(lambda k: jax.random.permutation(k, latents.shape[1])[:places])(keys)
-    outputs, latents = (
-        jnp.take_along_axis(x, picked[..., None], axis=1) for x in (outputs, latents)
-    )
+    """-log p(latents) of the prior, in nats per place."""
     if quantizer.codes:
         ids = quantizer.tokens(state, latents)
         chosen = jnp.take_along_axis(jax.nn.log_softmax(outputs), ids[..., None], axis=-1)
@@ -319,8 +330,9 @@ def codec(options: Any, height: int, width: int, dtype: str) -> Codec:
         return jnp.clip(nets.decode(own, found), -1, 1)
 
     if not quantizer.codes:
-        return Codec(shape, init, encode, decode)
-    return Codec(shape, init, encode, decode, quantizer.codes, tokens, embed)
+        return Codec(shape, (height, width, 3), init, encode, decode)
+    code = (quantizer.codes, tokens, embed)
+    return Codec(shape, (height, width, 3), init, encode, decode, *code)
 
 
 def freeze(params: Any, state: Any) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _prepare(record: Record, index: int, names: tuple[str, ...], size: int) -> d
     if "label" not in record.values:
         raise InputError("it has no label")
     label = names.index(record.values["label"])
-    return {"image": normalise(resize(record.image, size)), "label": np.int32(label)}
+    return {"image": normalise(resize(record.image, (size, size))), "label": np.int32(label)}
 
 
 def _training(classes: int, size: int, steps: int, seed: int) -> tuple[Any, Any]:
@@ -151,9 +151,9 @@ def read(
         logits, seen = model.apply({"params": params}, x, None, capture_intermediates=hidden)
         return nn.relu(seen["intermediates"]["hidden"]["__call__"][0]), logits
 
-    found = []
+    found, shape = [], (trained.image_size, trained.image_size)
     for start in range(0, len(images), BATCH_SIZE):
-        part = [normalise(resize(x, trained.image_size)) for x in images[start:][:BATCH_SIZE]]
+        part = [normalise(resize(x, shape)) for x in images[start:][:BATCH_SIZE]]
         blank = [np.zeros_like(part[0])] * (BATCH_SIZE - len(part))  # one shape to compile
         out = apply(trained.params, np.stack(part + blank))
         found.append([np.asarray(x)[: len(part)] for x in out])

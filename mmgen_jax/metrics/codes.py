@@ -26,8 +26,8 @@ def codes(trained: Trained, count: int, seed: int) -> Evaluation:
     """
     config, family = trained.config, trained.config.generator.name
     tokenizer = GENERATORS[family].tokenizer
-    options, size = config.generator[family], config.data.image_size
-    codec = tokenizer and tokenizer.codec(options, size, size, config.train.dtype)
+    options, shape = config.generator[family], trained.model.shared.image_shape
+    codec = tokenizer and tokenizer.codec(options, *shape, config.train.dtype)
     if codec is None or not codec.codes:
         raise InputError(f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}")
     params = tokenizer.freeze(trained.params, trained.state)

@@ -244,7 +244,7 @@ class Drawing:
         self._sampler = Sampler(model, sample_options(config), batch_size=BATCH)
         self._weights = {name: config.modalities[name].guidance for name in model.modalities}
         self.prepare = partial(
-            prepare_example, modalities=model.modalities, image_size=config.data.image_size
+            prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
         )
 
     def open(self, split: str, languages: tuple[str, ...] | None = None) -> Source:
@@ -277,7 +277,7 @@ class Drawing:
 
     def picture(self, record: Record) -> UInt8[np.ndarray, "height width 3"]:
         """A record's own picture, in the model's size."""
-        return resize(record.image, self._trained.config.data.image_size)
+        return resize(record.image, self._trained.model.shared.image_shape)
 
     def conditions(self, source: Source, indices: Sequence[int]) -> tuple[list[Record], Any]:
         """Records as they are drawn for, and as a batch; all must be usable."""

@@ -119,7 +119,7 @@ class Shared(NamedTuple):
       pooled: channels of an expert.
       pool_tokens: True if each modality hands one pooled token to the generator's attention,
         False if it hands all of its tokens.
-      image_size: height and width of pictures that condition.
+      image_shape: height and width of pictures.
       drawn: height, width and channels of what is drawn, and read: pixels or latents.
       dtype: compute dtype, "float32" or "bfloat16"; parameters are float32.
       reader: sizes of the networks that recover values from images.
@@ -128,7 +128,7 @@ class Shared(NamedTuple):
     width: int
     pooled: int
     pool_tokens: bool
-    image_size: int
+    image_shape: tuple[int, int]
     drawn: tuple[int, int, int]
     dtype: str
     reader: ReaderSizes

@@ -71,7 +71,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     (Barber & Agakov 2003, eq. 3) divided by the number of values. `correct` says that the
     root-mean-square error is below one deviation.
     """
-    size = shared.image_size
+    shape = (*shared.image_shape, 3)
     encoder = ImageEncoder(options.patch, options.width, options.depth, options.heads, shared)
     reader = PictureReader(shared)
 
@@ -81,11 +81,11 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
                 f"picture of type {raw.dtype} and shape {raw.shape} is unusable; it must be"
                 " uint8 [height, width, 3]"
             )
-        return {"picture": normalise(resize(raw, size))}
+        return {"picture": normalise(resize(raw, shared.image_shape))}
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
-        picture, drawn = jnp.zeros((1, size, size, 3)), jnp.zeros((1, *shared.drawn))
+        picture, drawn = jnp.zeros((1, *shape)), jnp.zeros((1, *shared.drawn))
         return {
             "encoders": encoder.init(encoder_key, picture)["params"],
             "recovery": reader.init(reader_key, drawn, picture)["params"],
@@ -93,7 +93,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
 
     return Modality(
         prepare=prepare,
-        absent={"picture": np.zeros((size, size, 3), np.float32)},
+        absent={"picture": np.zeros(shape, np.float32)},
         init=init,
         encode=lambda params, value: encoder.apply({"params": params}, value["picture"]),
         recover=lambda params, images, value, encoding: reader.apply(

@@ -116,17 +116,13 @@ class DiT(nn.Module):
 class PooledDiT(nn.Module):
     """A DiT whose vector is read off a pooled condition, whatever that is made of.
 
-    Attributes: those of `DiT`, which it holds under the name "dit". The call takes what
-    `mmdit.MMDiT`'s does; of the condition's tokens it makes nothing.
+    The call takes what `mmdit.MMDiT`'s does; of the condition's tokens it makes nothing.
+
+    Attributes:
+      dit: the network.
     """
 
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    dtype: jnp.dtype
-    learn_sigma: bool = False
-    remat: bool = False
+    dit: DiT
 
     @nn.compact
     def __call__(
@@ -138,9 +134,7 @@ class PooledDiT(nn.Module):
         positions: Float[Array, "condition axes"],
         vector: Float[Array, "batch pooled"],
     ) -> Float[Array, "batch height image_width out"]:
-        sizes = (self.patch, self.width, self.depth, self.heads, self.dtype)
-        network = DiT(*sizes, self.learn_sigma, self.remat, name="dit")
-        return network(noisy, timestep, nn.Dense(self.width, name="pooled")(vector))
+        return self.dit(noisy, timestep, nn.Dense(self.dit.width, name="pooled")(vector))
 
 
 def sincos_positions(rows: int, columns: int, width: int) -> Float[np.ndarray, "tokens width"]:

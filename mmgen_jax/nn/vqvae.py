@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from mmgen_jax.nn.conv import Conv
 from mmgen_jax.nn.layout import by_example
@@ -56,10 +56,13 @@ class FactorisedPrior(nn.Module):
     out: int
 
     @nn.compact
-    def __call__(self, vector: Float[Array, "batch pooled"]) -> Tokens:
+    def __call__(
+        self, vector: Float[Array, "batch pooled"], picked: Int[Array, "batch some"]
+    ) -> Float[Array, "batch some out"]:
+        """What the places say that are picked, by their numbers row by row."""
         x = nn.Dense(self.width, name="hidden")(vector)[:, None]
         place = self.param("places", nn.initializers.normal(1.0), (self.places, self.width))
-        x = nn.RMSNorm(name="norm")(nn.silu(x + place[None]))
+        x = nn.RMSNorm(name="norm")(nn.silu(x + place[picked]))
         return nn.Dense(self.out, name="out")(by_example(x))
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from mmgen_jax import codecs, gallery, precomputing
 from mmgen_jax import config as configs
-from mmgen_jax import gallery
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
@@ -59,6 +59,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
     frozen = transfer.tokenizer(config) if last is None else {}
+    source = precomputing.opened(config, frozen, source)
     with ExitStack() as stack:
         saver = stack.enter_context(_saver(config, workdir))
         before = start.assets if start else None
@@ -105,7 +106,7 @@ def _saver(config: ConfigDict, workdir: Path) -> Checkpoints:
 
 def _batches(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> TrainingBatches:
     prepare = partial(
-        prepare_example, modalities=model.modalities, image_size=config.data.image_size
+        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
     )
     return training_batches(
         source,
@@ -135,8 +136,11 @@ class Loop:
         self._batches, self._saver = batches, saver
         self._shapes = run.state_shapes(config, model)
         self._shardings = sharding.shard(mesh, self._shapes)
-        step = steps.build(config, model, run.players(config, model))
-        self._check_metric(step)
+        of_step = model
+        if config.tokenizer.latents:
+            of_step = model._replace(codec=codecs.encoded(model.codec))
+        step = steps.build(config, of_step, run.players(config, model))
+        self._check_metric(step, of_step)
         strategy = STRATEGIES[config.train.strategy]
         self._place, self._step = strategy(step, mesh, self._shardings, config.train.batch_size)
         self._preview = Preview(config, model, mesh) if config.train.sample_every else None
@@ -238,12 +242,12 @@ class Loop:
                 gallery.save_png(path, picture)
         logbook.image(step, "samples", picture)
 
-    def _check_metric(self, step: steps.Step) -> None:
+    def _check_metric(self, step: steps.Step, model: Model) -> None:
         """Refuses a metric that is not there, before an hour has gone into a run."""
         keep = self._config.checkpoint
         if not keep.keep_best:
             return
-        batch = models.blank_batch(self._model, self._config.train.batch_size)
+        batch = models.blank_batch(model, self._config.train.batch_size)
         _, metrics = jax.eval_shape(step, self._shapes, batch)
         if keep.best_metric not in metrics:
             raise InputError(

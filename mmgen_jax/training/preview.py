@@ -28,7 +28,7 @@ class Preview:
         source = SOURCES[config.data.name].open(config.data, config.eval.split)
         indices = spread(source, config.eval.count)
         prepare = partial(
-            prepare_example, modalities=model.modalities, image_size=config.data.image_size
+            prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
         )
         self._batch = fixed_batch(source, prepare, indices, config.data.on_bad_record)
         self._captions, self._thumbnails = describe(

@@ -115,7 +115,7 @@ def tokenizer(config: ConfigDict) -> dict[str, Any]:
 def _what_is_tokenized(config: ConfigDict, family: str) -> dict[str, Any]:
     """What must be the same where a tokenizer is trained and where it serves."""
     own = {f"generator.{family}.{key}": v for key, v in leaves(config.generator[family])}
-    own["data.image_size"] = config.data.image_size
+    own |= {f"data.{key}": config.data[key] for key in ("image_size", "image_width")}
     return own | {"generator.name": config.generator.name}
 
 

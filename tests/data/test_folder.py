@@ -222,7 +222,7 @@ def test_a_batch_holds_what_the_files_say(folder):
     configs.validate(config)
     source = open_folder(folder)
     model = models.build(config, models.fit(config, source))
-    prepare = functools.partial(prepare_example, modalities=model.modalities, image_size=8)
+    prepare = functools.partial(prepare_example, modalities=model.modalities, image_shape=(8, 8))
     batch = fixed_batch(source, prepare, [0, 1])
     np.testing.assert_array_equal(batch["image"][1], normalise(source[1].image))
     assert {name: has.tolist() for name, has in batch["has"].items()} == {

@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(folder):
     folder.chmod(0o755)
 
 
-PREPARE = functools.partial(prepare_example, modalities={}, image_size=8)
+PREPARE = functools.partial(prepare_example, modalities={}, image_shape=(8, 8))
 DAMAGES = {
     "deleted": (Path.unlink, "file_name 'b.png': No such file or directory"),
     "emptied": (lambda path: path.write_bytes(b""), "file_name 'b.png': the file is empty"),

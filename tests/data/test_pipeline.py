@@ -34,7 +34,7 @@ NUMBER = Modality(
     parse=int,
     show=str,
 )
-PREPARE = functools.partial(prepare_example, modalities={"number": NUMBER}, image_size=2)
+PREPARE = functools.partial(prepare_example, modalities={"number": NUMBER}, image_shape=(2, 2))
 
 
 class Numbers:
@@ -190,7 +190,7 @@ def test_a_bad_record_is_named_every_time_it_is_asked_for(threads):
 
 @pytest.mark.parametrize("image_size", [2, 80], ids=["by pipe", "in shared memory"])
 def test_other_processes_prepare_the_same_batches(image_size):
-    prepare = functools.partial(PREPARE, image_size=image_size)
+    prepare = functools.partial(PREPARE, image_shape=(image_size, image_size))
     alone, helped = (
         training_batches(Numbers(11), prepare, 4, 7, workers=workers) for workers in (0, 2)
     )

@@ -132,7 +132,7 @@ EXPECTED = {
 
 
 def square(pixels):
-    return resize(pixels, 16).tobytes()
+    return resize(pixels, (16, 16)).tobytes()
 
 
 def recipe(name, modalities):
@@ -150,10 +150,12 @@ def test_a_standard_data_set_feeds_a_batch(prepared, name):
     source = SOURCES[name].open(config.data, "train")
     assert set(source.info.modalities) == EXPECTED[name].keys()
     model = models.build(config, models.fit(config, source))
-    prepare_it = functools.partial(prepare_example, modalities=model.modalities, image_size=16)
+    prepare_it = functools.partial(
+        prepare_example, modalities=model.modalities, image_shape=(16, 16)
+    )
     records = prepared[1][name]
     batch = fixed_batch(source, prepare_it, range(TRAIN))
-    pictures = np.stack([normalise(resize(record["image"], 16)) for record in records])
+    pictures = np.stack([normalise(resize(record["image"], (16, 16))) for record in records])
     np.testing.assert_array_equal(batch["image"], pictures)
     for modality, expected in EXPECTED[name].items():
         show = model.modalities[modality].show
@@ -332,7 +334,9 @@ def test_a_damaged_record_is_named_or_skipped(tmp_path, damage):
     config.data.path = str(folder)
     source = SOURCES["tfds"].open(config.data, "train")
     model = models.build(config, models.fit(config, source))
-    prepare_it = functools.partial(prepare_example, modalities=model.modalities, image_size=16)
+    prepare_it = functools.partial(
+        prepare_example, modalities=model.modalities, image_shape=(16, 16)
+    )
     stream = functools.partial(training_batches, source, prepare_it, 3, 0, shuffle=False)
     place = f"{folder}/torn-train.array_record-00000, record 1"
     with pytest.raises(BadRecord) as bad:
@@ -360,7 +364,7 @@ from mmgen_jax.data.pipeline import prepare_example, training_batches
 
 source = SOURCES[config.data.name].open(config.data, "train")
 model = models.build(config, models.fit(config, source))
-prepare = functools.partial(prepare_example, modalities=model.modalities, image_size=16)
+prepare = functools.partial(prepare_example, modalities=model.modalities, image_shape=(16, 16))
 batch = next(training_batches(source, prepare, 4, 0))
 print(batch["image"].shape, "tensorflow" in sys.modules)
 """

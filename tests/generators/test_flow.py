@@ -67,10 +67,9 @@ def _losses(generator, images, keys, params=None):
     return generator.losses(params, {}, images, _condition(len(images)), keys, 0)
 
 
-def _sample(generator, rows=2, seed=0, **options):
-    guidance = _one_pass(_condition(rows))
-    params = {"generator": {}}
-    return generator.sample(params, {}, guidance, _keys(rows, seed), _sampling(**options))
+def _sample(generator, rows=2, seed=0, known=(), **options):
+    guidance, keys = _one_pass(_condition(rows)), _keys(rows, seed)
+    return generator.sample({"generator": {}}, {}, guidance, keys, _sampling(**options), *known)
 
 
 def _recorded(monkeypatch, images, **changes):
@@ -179,7 +178,7 @@ def _order(solver):
     errors = []
     for steps in (64, 128, 256):
         times = jnp.linspace(1, 0, steps + 1)
-        end = solver(lambda x, t: jnp.cos(3 * t) * x, start, times)
+        end = solver(lambda x, t: jnp.cos(3 * t) * x, lambda x, t: x, start, times)
         errors.append(np.abs(end - exact).max())
     return np.log2(np.array(errors[:-1]) / errors[1:])
 
@@ -200,7 +199,8 @@ def test_heun_ends_with_a_step_of_euler():
     here = 2.0 * 1.0
     there = (2.0 - 0.4 * here) * 0.6
     middle = 2.0 - 0.4 * (here + there) / 2
-    np.testing.assert_allclose(flow.heun(field, x, times).item(), middle * (1 - 0.6 * 0.6), 1e-6)
+    end = flow.heun(field, lambda x, t: x, x, times).item()
+    np.testing.assert_allclose(end, middle * (1 - 0.6 * 0.6), 1e-6)
 
 
 # Sampling.
@@ -231,6 +231,26 @@ def test_what_is_predicted_for_sure_is_what_is_sampled(monkeypatch, solver, step
     generator = _build(monkeypatch, lambda x, *_: jnp.broadcast_to(image, x.shape), prediction="x")
     samples = _sample(generator, steps=steps, solver=solver)
     np.testing.assert_allclose(samples, np.broadcast_to(image, samples.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_what_is_known_stays_and_the_rest_goes_with_it(monkeypatch, solver):
+    """Each value is predicted as the mean of its row, known ones included."""
+
+    def predicted(x, *_):
+        return jnp.broadcast_to(x.mean(axis=2, keepdims=True), x.shape)
+
+    generator = _build(monkeypatch, predicted, prediction="x")
+    images = jnp.full((2, SIZE, SIZE, 3), 0.75)
+    left = jnp.zeros((2, SIZE, SIZE), bool).at[:, :, : SIZE // 2].set(True)
+    free, half, none = (
+        _sample(generator, solver=solver, steps=20, known=known)
+        for known in ((), (images, left), (images, jnp.zeros_like(left)))
+    )
+    np.testing.assert_allclose(half[:, :, : SIZE // 2], 0.75, atol=1e-6)
+    right = half[:, :, SIZE // 2 :]
+    assert abs(right.mean() - 0.75) < 0.5 * abs(free[:, :, SIZE // 2 :].mean() - 0.75)
+    np.testing.assert_array_equal(none, free)
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun"])

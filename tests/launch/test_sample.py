@@ -54,7 +54,7 @@ def sheet_size(workdir, given):
     model = run.load(workdir).model
     raws = {name: model.modalities[name].parse(value) for name, value in given.items()}
     captions, thumbnails = describe(model, *conditions(model, raws, COUNT))
-    blank = np.zeros((COUNT, model.shared.image_size, model.shared.image_size, 3), np.uint8)
+    blank = np.zeros((COUNT, *model.shared.image_shape, 3), np.uint8)
     return gallery.grid(blank, captions, thumbnails=thumbnails).shape
 
 
@@ -99,6 +99,23 @@ def test_guidance_and_steps_change_the_picture(trained, inputs, tmp_path):
     assert len(drawn) == 3
 
 
+def test_a_part_of_a_picture_is_redrawn(trained, inputs, tmp_path):
+    pictures = {name: tmp_path / f"{name}.png" for name in ("all", "half", "drawn")}
+    Image.new("L", (40, 30), 255).save(tmp_path / "white.png")
+    half = Image.new("L", (40, 30))
+    half.paste(255, (20, 0, 40, 30))
+    half.save(tmp_path / "right.png")
+    for name, mask in (("all", "white"), ("half", "right")):
+        more = (f"--inpaint={inputs['image']}", f"--mask={tmp_path / mask}.png")
+        assert sample(trained, pictures[name], {}, *more).code == 0
+    assert sample(trained, pictures["drawn"], {}).code == 0
+    whole, half, drawn = (np.asarray(Image.open(picture), int) for picture in pictures.values())
+    np.testing.assert_array_equal(whole, drawn)
+    red = (half == (255, 0, 0)).all(-1)
+    drawn_red = (drawn == (255, 0, 0)).all(-1)
+    assert red.sum() > 3 * 16 * 8 > 3 * drawn_red.sum()
+
+
 def test_a_modality_without_a_flag_of_its_own(trained, tmp_path):
     assert sample(trained, tmp_path / "flag.png", {"label": "top"}).code == 0
     assert sample(trained, tmp_path / "condition.png", {}, "--condition=label=top").code == 0
@@ -117,6 +134,10 @@ def test_a_modality_without_a_flag_of_its_own(trained, tmp_path):
         (("--image=missing.png",), ("picture", "missing.png")),
         (("--condition=smell=sweet",), ("'smell'", "text, label, audio, image")),
         (("--condition=sweet",), ("--condition=sweet", "MODALITY=VALUE")),
+        (("--inpaint=text.txt", "--mask=wide.png"), ("text.txt", "no picture")),
+        (("--inpaint=wide.png",), ("--inpaint and --mask", "both")),
+        (("--mask=wide.png",), ("--inpaint and --mask", "both")),
+        (("--inpaint=wide.png", "--mask=high.png"), ("--mask=high.png", "4 x 9", "9 x 4")),
         (("--guidance=text=much",), ("--guidance", "'much'", "number")),
         (("--guidance=text",), ("--guidance", "number")),
         (("--guidance=text=-1",), ("--guidance", "-1")),
@@ -134,6 +155,8 @@ def test_a_modality_without_a_flag_of_its_own(trained, tmp_path):
 def test_bad_input(trained, tmp_path, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("no sound, no picture")
+    Image.new("RGB", (9, 4)).save("wide.png")
+    Image.new("RGB", (4, 9)).save("high.png")
     done = launch("launch/sample.py", f"--workdir={trained}", "--out=picture.png", *flags)
     assert_bad_input(done, *words)
     assert not (tmp_path / "picture.png").exists()

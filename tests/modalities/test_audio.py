@@ -12,7 +12,7 @@ from mmgen_jax.modalities import ReaderSizes, Shared
 from mmgen_jax.modalities.audio import AUDIO, identity
 from tests.tiny import open_source, random_parameters, tiny_config
 
-SHARED = Shared(16, 8, False, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 SECONDS, TOTAL = 0.25, 4000
 
 

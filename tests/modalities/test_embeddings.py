@@ -18,7 +18,7 @@ from mmgen_jax.training import loop, run
 from tests import t5_files, toys
 from tests.tiny import open_source, tiny_config
 
-SHARED = Shared(16, 8, False, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 
 # A file's words, the most frequent first; "a red circle" is a caption of `shapes`.
 WORDS = ["the", "a", "red", "Circle", "dog", "circle", "square", "zebra", "blue"]

@@ -15,7 +15,7 @@ MASK = np.array([[1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
 
 
 def shared(pool_tokens):
-    return Shared(16, 8, pool_tokens, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+    return Shared(16, 8, pool_tokens, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 
 
 def features(seed=0, scale=1.0):

@@ -11,7 +11,7 @@ from mmgen_jax.modalities.label import LABEL
 from mmgen_jax.modalities.reader import ImageReader
 from tests.tiny import open_source, random_parameters, tiny_config
 
-SHARED = Shared(16, 8, False, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 NAMES = ["cat", "dog", "fish", "bird", "cow"]
 
 

@@ -8,7 +8,7 @@ from mmgen_jax.modalities import Encoding, ReaderSizes, Shared
 from mmgen_jax.modalities.reader import ContrastiveReader, ImageReader, info_nce
 from tests.tiny import random_parameters
 
-SHARED = Shared(16, 8, False, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 ROWS = 7
 
 run = jax.jit(info_nce)

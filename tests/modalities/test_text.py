@@ -15,7 +15,7 @@ from mmgen_jax.modalities.text import TEXT
 from tests.tiny import open_source, random_parameters, tiny_config
 
 CAPTIONS = ["a red circle", "ein grüner Kreis", "the square is blue", "hier ist ein rotes Quadrat"]
-SHARED = Shared(16, 8, False, 16, (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
+SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 
 
 def text(max_tokens=12, shared=SHARED):

@@ -41,7 +41,7 @@ def toy_model(config):
 
 
 def toy_batch(model, start=0, rows=8):
-    prepare = partial(prepare_example, modalities=model.modalities, image_size=8)
+    prepare = partial(prepare_example, modalities=model.modalities, image_shape=(8, 8))
     example = fixed_batch(toys.Greys(), prepare, range(start, start + rows))
     return Batch(example["index"], example["image"], example["values"], example["has"])
 

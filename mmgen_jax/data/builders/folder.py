@@ -151,6 +151,6 @@ def _listed(record: Record, name: str) -> list[Any]:
 
 def _png(picture: np.ndarray, size: int | None) -> io.BytesIO:
     file = io.BytesIO()
-    Image.fromarray(picture if size is None else resize(picture, size)).save(file, "png")
+    Image.fromarray(picture if size is None else resize(picture, (size, size))).save(file, "png")
     file.seek(0)
     return file

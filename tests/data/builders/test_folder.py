@@ -40,7 +40,7 @@ def test_all_is_there(raw, tmp_path, size):
     folder, pictures, sound = raw
     summary = build(tmp_path / "packed", raw=str(folder), image_size=size)
     assert summary["records"] == 3 and summary["skipped"] == []
-    drawn = [p if size is None else resize(p, size) for p in pictures]
+    drawn = [p if size is None else resize(p, (size, size)) for p in pictures]
     records = in_order(tmp_path / "packed")
     first, second, third = (records[picture.tobytes()].values for picture in drawn)
     assert first["text"] == OneOf(("one", "two")) and first["label"] == "cat"

@@ -1,0 +1,141 @@
+"""A tokenizer's latents of a whole data set, written once, so that no training step makes them."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mmgen_jax.codecs import Codec
+from mmgen_jax.data import SOURCES, Source
+from mmgen_jax.data.builders.staging import SUMMARY, staged
+from mmgen_jax.data.builders.writer import Card, write
+from mmgen_jax.data.latents import FEATURE, SPLIT, LatentSource, features
+from mmgen_jax.data.pipeline import spread
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import normalise, resize
+from mmgen_jax.model import build_codec
+from mmgen_jax.training import transfer
+
+VERSION = "1.0.0"
+PER_DEVICE = 64  # pictures that each device encodes at once
+COMPARED = 8  # of a split, when its latents are opened
+# Of the mean difference, where latents have deviation 1: what halves and other batches change.
+TOLERANCE = 0.02
+_DESCRIPTION = """\
+Latents of the pictures of a data set, by a trained tokenizer; record by record in its order."""
+
+Latents = Float[np.ndarray, "rows height width channel"]
+
+
+def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Writes the latents of the split that a config trains on, in TFDS format (array_record).
+
+    The folder appears whole or not at all. Of a record that is bad, and may be skipped, they are
+    not numbers.
+
+    Args:
+      config: validated; of a generator in a tokenizer's latents.
+      out: the folder, for `config.tokenizer.latents`.
+      overwrite: whether to replace latents that are there.
+
+    Returns:
+      What is in `summary.json`: dataset, records, shape, tokenizer, seconds and so on.
+
+    Raises:
+      InputError: if the config has no tokenizer, or its run does not match, a record is bad and not
+        to be skipped, or `out` must not be replaced.
+    """
+    start, frozen = time.perf_counter(), transfer.tokenizer(config)
+    if not frozen:
+        raise InputError(
+            "config.tokenizer.family = ''; allowed: that of a tokenizer (latents= or tokenizer=)"
+        )
+    split, codec = config.data.split, build_codec(config)
+    source = SOURCES[config.data.name].open(config.data, split)
+    read = partial(_pictures, source, codec, config.data.on_bad_record == "skip")
+    with staged(out, overwrite) as folder:
+        card = Card("latents", VERSION, _DESCRIPTION, "That of the pictures.")
+        with tqdm(total=len(source), desc="encoding", unit="record", disable=None) as progress:
+            records = _records(codec, frozen, len(source), read, progress)
+            write(folder, card, features(codec.shape), {SPLIT: records})
+        summary = {
+            "dataset": config.data.name,
+            "split": split,
+            "records": len(source),
+            "shape": list(codec.shape),
+            "tokenizer": config.tokenizer.run,
+            "seconds": round(time.perf_counter() - start, 2),
+        }
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    return summary
+
+
+def opened(config: ConfigDict, frozen: Any, source: Source) -> Source:
+    """The source with the latents that the config names; as it is where it names none.
+
+    Args:
+      config: the run's.
+      frozen: the tokenizer's parameters, to compare what the folder holds for some records with
+        what the tokenizer makes of their pictures; empty for a run that resumes.
+      source: of the split to train on.
+
+    Raises:
+      InputError: if they are not there, or not of this tokenizer and data.
+    """
+    place = config.tokenizer.latents
+    if not place:
+        return source
+    codec = build_codec(config)
+    found = LatentSource(source, place, codec.shape)
+    if frozen:
+        numbers = spread(source, COMPARED)
+        pictures = _pictures(source, codec, config.data.on_bad_record == "skip", numbers)
+        made = np.asarray(jax.jit(codec.encode)(frozen, pictures))
+        good = [row for row in range(len(numbers)) if np.isfinite(pictures[row]).all()]
+        kept = [found[numbers[row]].latents for row in good]
+        if good and np.abs(made[good] - kept).mean() > TOLERANCE:
+            raise InputError(
+                f"config.tokenizer.latents = {place!r} holds others than config.tokenizer.run ="
+                f" {config.tokenizer.run!r} makes of these pictures; make them anew: python"
+                f" launch/encode_dataset.py --out={place} --overwrite"
+            )
+    return found
+
+
+def _pictures(source: Source, codec: Codec, skip: bool, numbers: Sequence[int]) -> Latents:
+    """The pictures of these records, as a codec takes them; not numbers where they are bad."""
+    found = np.full((len(numbers), *codec.image_shape), np.nan, np.float32)
+    for row, number in enumerate(numbers):
+        try:
+            found[row] = normalise(resize(source[number].image, codec.image_shape[:2]))
+        except InputError:
+            if not skip:
+                raise
+    return found
+
+
+def _records(
+    codec: Codec, frozen: Any, count: int, read: Callable[[Sequence[int]], Latents], progress: tqdm
+) -> Iterator[dict[str, Any]]:
+    """All records' latents, a batch after another, on all devices of this machine."""
+    mesh = Mesh(np.array(jax.local_devices()), ("data",))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    params = jax.device_put(frozen, NamedSharding(mesh, PartitionSpec()))
+    encode, size = jax.jit(codec.encode), PER_DEVICE * mesh.size
+    for start in range(0, count, size):
+        numbers = [min(i, count - 1) for i in range(start, start + size)]  # the last one is filled
+        pictures = read(numbers)
+        made = np.array(encode(params, jax.device_put(pictures, rows)), np.float16)
+        made[np.isnan(pictures).any(axis=(1, 2, 3))] = np.nan  # codes are numbers even so
+        for latents in made[: count - start]:
+            yield {FEATURE: latents}
+            progress.update()
