@@ -9,6 +9,7 @@ import pytest
 from mmgen_jax import config as configs
 from mmgen_jax.errors import InputError
 from mmgen_jax.schema import at_least, leaves
+from tests.folders import paint, write
 from tests.launching import ROOT
 
 
@@ -203,6 +204,36 @@ def test_lazy_terms_and_players_that_rest_must_meet():
     config.optimizer.discriminator.every = 2
     words = ("stylegan.r1_every = 16", "config.optimizer.discriminator.every = 2", "no common")
     assert_refused(config, *words)
+
+
+def test_pictures_may_be_oblong_where_data_and_family_allow_it(tmp_path):
+    paint(tmp_path / "a.png")
+    write(tmp_path, {"file_name": "a.png", "label": "a", "text": "a"})
+    config = changed(data__image_width=48)
+    assert_refused(config, "config.data.image_width = 48", "'shapes' is drawn in squares")
+    config.data.name, config.data.path = "folder", str(tmp_path)
+    configs.validate(config)
+    config.generator.flow.patch = config.objective.reader_patch = 32
+    assert_refused(config, "flow.patch = 32", "config.data.image_width = 48", "divisors")
+    for family in ("gan", "stylegan", "autoencoder", "vae"):
+        config.generator.name = family
+        allowed = "one of flow, vqvae, dalle"
+        assert_refused(config, "image_width = 48 with image_size = 32", f"'{family}'", allowed)
+    config.data.image_width = 4
+    assert_refused(config, "config.data.image_width = 4", "0, or at least 8")
+
+
+def test_a_tokenizers_latents_need_a_tokenizer():
+    config = changed(tokenizer__latents="somewhere")
+    assert_refused(config, "config.tokenizer.latents = 'somewhere'", "allowed: ''")
+
+
+def test_weights_are_a_dits():
+    config = changed(generator__flow__weights="dit.safetensors")
+    words = ("flow.weights = 'dit.safetensors'", "architecture = 'mmdit'", "allowed: architecture")
+    assert_refused(config, *words)
+    config.generator.flow.architecture = "dit"
+    configs.validate(config)
 
 
 def test_stylegan_wants_powers_of_two_patches():

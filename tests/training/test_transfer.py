@@ -1,15 +1,21 @@
 """A run that starts from another one's parameters: what fits is taken, the rest is named."""
 
+import functools
 import shutil
 
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.nn import dit_weights
+from mmgen_jax.nn.dit import DiT
 from mmgen_jax.training import loop, run
 from tests import folders, toys
+from tests.nn import dit_recipe
 from tests.runs import everything
+from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,3 +146,24 @@ def test_what_is_no_run_is_refused_before_anything_is_written(before, tmp_path):
         with pytest.raises(InputError, match=rf"config\.train\.init_from = .*{words}"):
             loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_begins_with_a_published_dits_weights(tmp_path):
+    sizes = dict(patch=4, width=16, depth=2)
+    file = tmp_path / "dit.safetensors"
+    safetensors.numpy.save_file(dit_recipe.state_dict(**sizes, channel=3, learn_sigma=True), file)
+    config = tiny_config(("label",))
+    flow = config.generator.flow
+    flow.update(architecture="dit", learn_sigma=True, weights=str(file), heads=2, **sizes)
+    config.train.batch_size, config.train.steps = 4, 1
+    config.optimizer.generator.learning_rate = 1e-30  # nothing moves
+    loop.train(config, tmp_path / "run")
+    network = DiT(**sizes, heads=2, dtype=np.dtype("float32"), learn_sigma=True)
+    expected, _ = dit_weights.load(file, network, 3)
+    found = run.load(tmp_path / "run").params["generator"]
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # the average is computed
+    jax.tree.map(close, found["dit"], expected)
+    assert found["pooled"]["kernel"].any()
+    flow.depth = 3
+    with pytest.raises(InputError, match="keys are not those that a DiT of patch 4"):
+        loop.train(config, tmp_path / "deeper")
