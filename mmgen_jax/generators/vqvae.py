@@ -26,6 +26,7 @@ from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width 3"]
 Latents = Float[Array, "batch tokens channel"]
+Features = Float[Array, "batch tokens width"]
 Outputs = Float[Array, "batch places out"]
 
 PLACES = 8  # of an example, on which the prior learns at a step
@@ -75,7 +76,15 @@ class Networks:
 
     def decode(self, params: Any, latents: Latents) -> Images:
         """Images, of about [-1, 1]."""
-        tokens = self._decoder.apply({"params": params["decoder"]}, latents)
+        return self.draw(params, self.read(params, latents))
+
+    def read(self, params: Any, latents: Latents) -> Features:
+        """What the decoder's last layer sees."""
+        return self._decoder.apply({"params": params["decoder"]}, latents, method="read")
+
+    def draw(self, params: Any, features: Features) -> Images:
+        """What it makes of that."""
+        tokens = self._decoder.apply({"params": params["decoder"]}, features, method="say")
         return unpatchify(tokens, self._height, self._width, self._patch)
 
     def prior(
@@ -134,7 +143,8 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         own, count = params["generator"], state["count"]
         vectors = nets.encode(own, images)
         made = quantizer.quantise(state["quantizer"], vectors, quantiser_keys, count)
-        again = nets.decode(own, made.vectors)
+        features = nets.read(own, made.vectors)
+        again = nets.draw(own, features)
         error = crossbatch.mean(jnp.square(again - images).mean(axis=(1, 2, 3)))
         fixed = jax.lax.stop_gradient(made.vectors)
         picked = jax.vmap(lambda k: _pick(k, fixed.shape[1]))(prior_keys)
@@ -145,7 +155,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         players = {"generator": error + made.loss + options.prior_weight * nats}
         metrics = {"mse": error, "psnr": decibels(error), "prior": crossbatch.mean(surprise)}
         if opponent:
-            pleasing, game, more = opponent.play(params, made.vectors, images, again, step)
+            pleasing, game, more = opponent.play(params, features, images, again, step)
             players = {"generator": players["generator"] + pleasing, "discriminator": game}
             metrics |= more
         moments = {"latents": _moments(fixed)}
@@ -190,7 +200,7 @@ class Opponent:
         return self._network.init(key, images)["params"]
 
     def play(
-        self, params: Any, latents: Latents, images: Images, again: Images, step: Any
+        self, params: Any, features: Features, images: Images, again: Images, step: Any
     ) -> tuple[Any, Any, dict[str, Any]]:
         """(what the generator pays, what the discriminator pays, metrics).
 
@@ -215,7 +225,7 @@ class Opponent:
             def last(kernel: Any) -> Any:
                 out = own["decoder"]["out"] | {"kernel": kernel}
                 changed = own | {"decoder": own["decoder"] | {"out": out}}
-                return loss(self._nets.decode(changed, stop(latents)))
+                return loss(self._nets.draw(changed, stop(features)))
 
             gradient = jax.grad(last)(own["decoder"]["out"]["kernel"])
             return jnp.linalg.norm(crossbatch.average(gradient))

@@ -32,14 +32,26 @@ class PatchTransformer(nn.Module):
     dtype: jnp.dtype
     remat: bool = False
 
-    @nn.compact
+    def setup(self):
+        shape = (self.grid[0] * self.grid[1], self.width)
+        self.embed = nn.Dense(self.width, dtype=self.dtype)
+        self.positions = self.param("positions", nn.initializers.normal(0.02), shape)
+        self.transformer = Transformer(self.depth, self.heads, self.dtype, self.remat)
+        self.out_layer = nn.Dense(self.out, name="out")
+
     def __call__(self, x: Tokens) -> Float[Array, "batch tokens out"]:
-        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(x)
-        x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])[None]
+        return self.say(self.read(x))
+
+    def read(self, x: Tokens) -> Float[Array, "batch tokens width"]:
+        """What the last layer sees."""
+        x = self.embed(x) + self.positions[None]
         mask = jnp.ones(x.shape[:2], bool)
-        layers = Transformer(self.depth, self.heads, self.dtype, self.remat, name="transformer")
-        x = layers(x.astype(self.dtype), mask, patch_positions(*self.grid, 1))
-        return nn.Dense(self.out, name="out")(x.astype(jnp.float32))
+        x = self.transformer(x.astype(self.dtype), mask, patch_positions(*self.grid, 1))
+        return x.astype(jnp.float32)
+
+    def say(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens out"]:
+        """What the last layer makes of it."""
+        return self.out_layer(x)
 
 
 class FactorisedPrior(nn.Module):
