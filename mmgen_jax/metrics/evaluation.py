@@ -230,6 +230,7 @@ EVALUATIONS = Registry(
         "reconstruction": "mmgen_jax.metrics.evaluation:reconstruction",
         "diversity": "mmgen_jax.metrics.diversity:diversity",
         "codes": "mmgen_jax.metrics.codes:codes",
+        "contradictions": "mmgen_jax.metrics.contradictions:contradictions",
         "likelihood": "mmgen_jax.metrics.likelihood:likelihood",
     },
 )
@@ -340,6 +341,9 @@ COLUMNS = {
     "rarest": ("rarest class", "{:.2f}"),
     "usage": ("codes used", "{:.1%}"),
     "perplexity": ("perplexity", "{:.0f}"),
+    "first": ("the first", "{:.1%}"),
+    "second": ("the second", "{:.1%}"),
+    "neither": ("neither", "{:.1%}"),
     "count": ("count", "{:d}"),
 }
 

@@ -1,0 +1,55 @@
+"""Which of two inputs wins where they ask for different things?"""
+
+import itertools
+
+import numpy as np
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics.evaluation import Drawing, Evaluation
+from mmgen_jax.metrics.nearest import nearest
+from mmgen_jax.training.run import Trained
+
+
+def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
+    """For each two modalities, whose class is drawn: the first one's or the second one's?
+
+    `count` training records at random; the first modality has a record's own value, the second one
+    that of another record at random, of another class (`label`). What is drawn has the class of the
+    training picture that is nearest to it (L2 at the model's size). "first" and "second" are how
+    often it is that of the one and of the other, "neither" the rest.
+
+    Raises:
+      InputError: if the run has one modality alone, or its data set no two classes.
+    """
+    names, config = tuple(trained.model.modalities), trained.config
+    if len(names) < 2:
+        raise InputError(f"metric 'contradictions' needs two modalities, not {names[0]!r} alone")
+    draw, rng = Drawing(trained, seed), np.random.default_rng(seed)
+    source = draw.open(config.data.split)
+    usable = [i for i in draw.usable(source, range(len(source))) if "label" in source[i].values]
+    labels = np.array([source[i].values["label"] for i in usable])
+    if len(set(labels)) < 2:
+        raise InputError("metric 'contradictions' needs a data set with labels of two classes")
+    pictures = np.stack([draw.picture(source[i]) for i in usable])
+    chosen = rng.choice(len(usable), min(count, len(usable)), replace=False)
+    others = np.array([rng.choice(np.flatnonzero(labels != labels[row])) for row in chosen])
+    batches = [draw.conditions(source, [usable[k] for k in rows])[1] for rows in (chosen, others)]
+    numbers, sections = {}, []
+    for first, second in itertools.combinations(names, 2):
+        values = batches[0]["values"] | {second: batches[1]["values"][second]}
+        both = batches[0]["has"][first] & batches[1]["has"][second]
+        has = {name: both & (name in (first, second)) for name in names}
+        images = draw(values, has)
+        found = labels[nearest(images, pictures)][both]
+        shares = [float((found == labels[rows][both]).mean()) for rows in (chosen, others)]
+        title = f"{first} against {second}"
+        numbers[title] = {
+            "first": shares[0],
+            "second": shares[1],
+            "neither": 1 - sum(shares),
+            "count": int(both.sum()),
+        }
+        heading = f"{title}: {shares[0]:.1%} as {first} says, {shares[1]:.1%} as {second} does"
+        print(heading, flush=True)
+        sections.append((heading, draw.grid(images, values, has)))
+    return Evaluation(numbers, sections)

@@ -1,0 +1,60 @@
+"""Which of two inputs wins, with drawing replaced by what obeys one of them."""
+
+import numpy as np
+import pytest
+
+from mmgen_jax import model as models
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import evaluation
+from mmgen_jax.metrics.contradictions import contradictions
+from mmgen_jax.training.run import Trained
+from tests import folders
+from tests.tiny import open_source, tiny_config
+
+COLOURS = {"dark": 10, "grey": 120, "light": 240}
+
+
+@pytest.fixture
+def trained(tmp_path):
+    lines = []
+    for number in range(12):
+        name, shade = list(COLOURS.items())[number % 3]
+        folders.paint(tmp_path / f"{number}.png", colour=shade + number % 4, size=(16, 16))
+        lines.append({"file_name": f"{number}.png", "text": f"{name} {number}", "label": name})
+    del lines[5]["text"]
+    folders.write(tmp_path, *lines)
+    config = tiny_config(("text", "label"))
+    config.data = folders.options(tmp_path, image_size=16, split="all")
+    model = models.build(config, models.fit(config, open_source(config, "all")))
+    return Trained(config, model, {}, {}, 0)
+
+
+def test_the_one_that_is_obeyed_wins(trained, monkeypatch):
+    """All pictures have the shade of the label; one record has no text."""
+    label = trained.model.modalities["label"]
+    classes = {int(label.prepare(name)["label"]): shade for name, shade in COLOURS.items()}
+    seen = []
+
+    def obey(self, values, has):
+        seen.append(has)
+        shades = np.array([classes[int(i)] for i in values["label"]["label"]])
+        return np.broadcast_to(shades[:, None, None, None], (len(shades), 16, 16, 3)).astype(
+            "uint8"
+        )
+
+    monkeypatch.setattr(evaluation.Drawing, "__call__", obey)
+    found = contradictions(trained, count=12, seed=0)
+    (title, row), *none = found.numbers.items()
+    assert (title, none, len(found.sections)) == ("text against label", [], 1)
+    assert row == {"first": 0.0, "second": 1.0, "neither": 0.0, "count": 11}
+    (has,) = seen
+    assert has["text"].sum() == has["label"].sum() == 11
+    assert "the second" in evaluation.table(found.numbers, "contradictions")
+
+
+def test_two_modalities_and_two_classes_are_needed(trained):
+    alone = tiny_config(("label",))
+    alone.data = trained.config.data
+    model = models.build(alone, models.fit(alone, open_source(alone, "all")))
+    with pytest.raises(InputError, match="needs two modalities, not 'label' alone"):
+        contradictions(Trained(alone, model, {}, {}, 0), 4, 0)
