@@ -8,7 +8,8 @@ Argument:
   modalities: any of text, label, audio, image, joined by +, that the data set has; they condition
     the simple prior that its own samples are drawn from, not the tokenizer.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
-  size: tiny | small | base, at 32, 64 and 256 pixels, on a grid of 8, 16 and 16 latents a side.
+  size: tiny | small | base, at 32, 64 and 256 pixels, on a grid of 8 (of shapes and digits 4), 16
+    and 16 latents a side.
   quantizer: fsq (1,000 codes; 15,360 of size base), ema (a learned codebook of 1,024;
     16,384), kl (continuous latents).
 
@@ -53,7 +54,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
         recipes.tiny_inputs(config)
         optimizer.name, optimizer.learning_rate = "muon", 0.01
         optimizer.adamw_learning_rate = 0.003
-        config.train.steps = 2_000
+        config.train.steps = 3_000
+        if config.data.name in ("digits", "shapes"):  # which take few words
+            family.patch = 8
+            config.train.steps = 1_000
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)
         optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
