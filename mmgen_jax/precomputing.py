@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ TOLERANCE = 0.02
 _DESCRIPTION = """\
 Latents of the pictures of a data set, by a trained tokenizer; record by record in its order."""
 
+Picture = Float[np.ndarray, "height width 3"]
 Latents = Float[np.ndarray, "rows height width channel"]
 
 
@@ -61,7 +63,7 @@ def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[s
         )
     split, codec = config.data.split, build_codec(config)
     source = SOURCES[config.data.name].open(config.data, split)
-    read = partial(_pictures, source, codec, config.data.on_bad_record == "skip")
+    read = partial(_pictures, config, source, codec)
     with staged(out, overwrite) as folder:
         card = Card("latents", VERSION, _DESCRIPTION, "That of the pictures.")
         with tqdm(total=len(source), desc="encoding", unit="record", disable=None) as progress:
@@ -80,7 +82,7 @@ def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[s
 
 
 def opened(config: ConfigDict, frozen: Any, source: Source) -> Source:
-    """The source with the latents that the config names; as it is where it names none.
+    """The source with the latents that the config names.
 
     Args:
       config: the run's.
@@ -91,14 +93,11 @@ def opened(config: ConfigDict, frozen: Any, source: Source) -> Source:
     Raises:
       InputError: if they are not there, or not of this tokenizer and data.
     """
-    place = config.tokenizer.latents
-    if not place:
-        return source
-    codec = build_codec(config)
+    place, codec = config.tokenizer.latents, build_codec(config)
     found = LatentSource(source, place, codec.shape)
     if frozen:
         numbers = spread(source, COMPARED)
-        pictures = _pictures(source, codec, config.data.on_bad_record == "skip", numbers)
+        pictures = _pictures(config, source, codec, numbers)
         made = np.asarray(jax.jit(codec.encode)(frozen, pictures))
         good = [row for row in range(len(numbers)) if np.isfinite(pictures[row]).all()]
         kept = [found[numbers[row]].latents for row in good]
@@ -111,16 +110,19 @@ def opened(config: ConfigDict, frozen: Any, source: Source) -> Source:
     return found
 
 
-def _pictures(source: Source, codec: Codec, skip: bool, numbers: Sequence[int]) -> Latents:
+def _pictures(config: ConfigDict, source: Source, codec: Codec, numbers: Sequence[int]) -> Latents:
     """The pictures of these records, as a codec takes them; not numbers where they are bad."""
-    found = np.full((len(numbers), *codec.image_shape), np.nan, np.float32)
-    for row, number in enumerate(numbers):
+
+    def read(number: int) -> Picture:
         try:
-            found[row] = normalise(resize(source[number].image, codec.image_shape[:2]))
+            return normalise(resize(source[number].image, codec.image_shape[:2]))
         except InputError:
-            if not skip:
+            if config.data.on_bad_record == "raise":
                 raise
-    return found
+            return np.full(codec.image_shape, np.nan, np.float32)
+
+    with ThreadPoolExecutor(config.data.threads or 1) as pool:
+        return np.stack(list(pool.map(read, numbers)))
 
 
 def _records(

@@ -26,7 +26,7 @@ from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width 3"]
 Latents = Float[Array, "batch tokens channel"]
-Features = Float[Array, "batch tokens width"]
+Features = Float[Array, "batch tokens features"]
 Outputs = Float[Array, "batch places out"]
 
 PLACES = 8  # of an example, on which the prior learns at a step

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgen_jax import codecs, gallery, precomputing
+from mmgen_jax import codecs, gallery
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
@@ -59,7 +59,10 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
     frozen = transfer.tokenizer(config) if last is None else {}
-    source = precomputing.opened(config, frozen, source)
+    if config.tokenizer.latents:
+        from mmgen_jax import precomputing  # by way of TFDS, which takes seconds to import
+
+        source = precomputing.opened(config, frozen, source)
     with ExitStack() as stack:
         saver = stack.enter_context(_saver(config, workdir))
         before = start.assets if start else None
