@@ -117,7 +117,12 @@ def toy_config(encoder, path, finetune):
 
 @pytest.mark.parametrize(
     ("name", "finetune"),
-    [("word2vec.bin", False), ("glove.txt", True), ("t5", False), ("t5", True)],
+    [
+        ("glove.txt", True),
+        ("t5", False),
+        pytest.param("word2vec.bin", False, marks=pytest.mark.slow),
+        pytest.param("t5", True, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_trains_with_it_and_needs_the_file_no_more(tmp_path, name, finetune):
     (encoder, make), path = FILES[name], tmp_path / name
