@@ -51,7 +51,11 @@ EXTRAS = {
         "uv>=0.8",  # installs and regenerates the lock files
     ],
     "reference": [  # live comparisons with PyTorch; not locked, for its builds differ by machine
+        "clean-fid==0.1.35; python_version < '3.12'",
+        "prdc==0.2; python_version < '3.12'",
+        "scipy<1.18; python_version < '3.12'",  # clean-fid asks what 1.18 has no more
         "torch==2.13.0; python_version < '3.12'",
+        "torch-fidelity==0.4.0; python_version < '3.12'",
         "transformers>=5; python_version < '3.12'",
     ],
     "cuda": ["jax[cuda12]"],

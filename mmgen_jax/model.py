@@ -9,11 +9,10 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import codecs, fusion
 from mmgen_jax.codecs import Codec
-from mmgen_jax.data import Source
+from mmgen_jax.data import Source, image_shape
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.generators import GENERATORS, Generator
 from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ReaderSizes, Shared
-from mmgen_jax.schema import image_shape
 
 Assets = dict[str, dict[str, Any]]
 

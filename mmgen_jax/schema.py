@@ -133,11 +133,6 @@ def find(config: ConfigDict, group: str) -> ConfigDict:
     return config
 
 
-def image_shape(options: ConfigDict) -> tuple[int, int]:
-    """Height and width of a config's pictures; `options` is its group `data`."""
-    return options.image_size, options.image_width or options.image_size
-
-
 def leaves(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted paths and values of a nested config."""
     for name, value in config.items():

@@ -7,10 +7,10 @@ import math
 
 from ml_collections import ConfigDict
 
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import SOURCES, image_shape
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
-from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, SQUARE, image_shape, leaves
+from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, SQUARE, leaves
 
 
 def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:

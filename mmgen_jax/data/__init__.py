@@ -168,6 +168,11 @@ def values_of(source: Source, modality: str, records: int) -> Iterator[Any]:
             yield from value if isinstance(value, OneOf) else (value,)
 
 
+def image_shape(options: Any) -> tuple[int, int]:
+    """Height and width that pictures are brought to; `options` is the config's group `data`."""
+    return options.image_size, options.image_width or options.image_size
+
+
 class SourceSpec(NamedTuple):
     """What the registry holds for one kind of data set.
 

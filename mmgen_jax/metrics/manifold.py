@@ -1,4 +1,4 @@
-"""Precision and recall of generated pictures, by the neighbourhoods of their features."""
+"""Precision, recall, density and coverage: by the neighbourhoods of pictures' features."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,9 +25,25 @@ def _within(
     points: Features, references: Float[np.ndarray, "m feature"], k: int
 ) -> Bool[np.ndarray, "batch"]:
     """Whether each point is within the reach of any reference."""
-    # The nearest of a reference's neighbours is itself.
-    reach = np.partition(squared_distances(references, references), k, axis=1)[:, k]
-    return (squared_distances(points, references) <= reach[None]).any(axis=1)
+    return (squared_distances(points, references) <= _reach(references, k)[None]).any(axis=1)
+
+
+def density_coverage(
+    real: Features, generated: Float[np.ndarray, "m feature"], k: int = 5
+) -> tuple[float, float]:
+    """(density, coverage) (Naeem et al. 2020, "Reliable fidelity and diversity metrics", eq. 3, 4).
+
+    Density is how many real pictures have a generated one within their reach, of k, on average;
+    coverage the share of real pictures that have any. Reaches are open here, as in the authors'
+    code, while those of precision and recall are closed.
+    """
+    near = squared_distances(generated, real) < _reach(real, k)[None]
+    return float(near.sum(axis=1).mean() / k), float(near.any(axis=0).mean())
+
+
+def _reach(points: Features, k: int) -> Float[np.ndarray, "batch"]:
+    """The squared distance of each point's k-th neighbour; the nearest of all is itself."""
+    return np.partition(squared_distances(points, points), k, axis=1)[:, k]
 
 
 def squared_distances(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmgen_jax.metrics.manifold import precision_recall, squared_distances
+from mmgen_jax.metrics.manifold import density_coverage, precision_recall, squared_distances
 
 
 def brute_force(points, references, k):
@@ -47,3 +47,12 @@ def test_the_same_pictures_have_both_and_others_neither():
 def test_equal_points_are_at_distance_zero():
     points = 1e3 * np.random.default_rng(3).normal(size=(20, 64)).astype(np.float32)
     assert (np.diag(squared_distances(points, points)) == 0).all()
+
+
+def test_density_and_coverage_are_counted():
+    """Reaches, of k = 1, are 1, 1, 2 and 4; what lies on the edge of one is not within it."""
+    real = np.array([[0.0], [1.0], [3.0], [7.0]])
+    generated = np.array([[0.5], [0.0], [2.0], [11.0], [30.0]])
+    # 0.5 is within two reaches, 0 within one (its own), 2 within one, 11 and 30 within none.
+    assert density_coverage(real, generated, k=1) == (pytest.approx(4 / 5), 3 / 4)
+    assert density_coverage(real, real, k=2)[1] == 1
