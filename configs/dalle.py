@@ -13,13 +13,13 @@ Argument:
   size: tiny | b | l | xl; the last three have LlamaGen's 111, 343 and 775 million parameters.
 
 Expected, size=tiny on two CPU cores with other work beside it, text+label+audio, both stages
-together, by `launch/evaluate.py --metrics=satisfaction,diversity,contradictions`:
-  digits: 13 minutes. Of 500 pictures a classifier finds 98.8% right for a label alone (97.4 -
-    99.4), 99.4% for a word in any of 79 languages (98.3 - 99.8), 98.0% for a recording (96.4 -
-    98.9); recall 0.74 to 0.80. Where they contradict each other, the label wins over the text in
-    81% (13% as the text says), the sound over the text in 67% (25%), the label over the sound in
-    65% (28%).
-  shapes: 15 minutes (the tokenizer for 1,200 steps); joint satisfaction 97.7% of 256 (95.0 - 98.9),
+together:
+  digits: 13 minutes; by `launch/evaluate.py --metrics=satisfaction,diversity,contradictions` of 500
+    pictures a classifier finds 98.8% right for a label alone (97.4 - 99.4), 99.4% for a word in any
+    of 79 languages (98.3 - 99.8), 98.0% for a recording (96.4 - 98.9); recall 0.74 to 0.80. Where
+    they contradict each other, the label wins over the text in 81% (13% as the text says), the
+    sound over the text in 67% (25%), the label over the sound in 65% (28%).
+  shapes: 15 minutes; joint satisfaction 97.7% of 256 (95.0 - 98.9),
     of combinations that were held out 87.5% (82.9 - 91.0).
 The larger sizes want a GPU or a TPU.
 """

@@ -22,8 +22,8 @@ Expected, size=tiny on two CPU cores, 8 min 46 s with another training beside it
 label + audio, by `launch/evaluate.py --metrics=satisfaction,likelihood,diversity --count=500`: a
 classifier finds the digit that was asked for in 95.2% for a label alone (93.0 - 96.8), 94.6% for a
 word in any of 79 languages (92.3 - 96.3), 95.4% for a recording (93.2 - 96.9), 99.2% for all three
-(98.0 - 99.7); recall of the test pictures 0.64 to 0.73; 1.105 bits per dimension at most (IWAE-64;
-1.117 by the evidence lower bound). The larger sizes want a GPU or a TPU.
+(98.0 - 99.7); recall of the test pictures 0.64 to 0.73; 1.1054 bits per dimension at most (IWAE-64;
+1.1165 by the evidence lower bound). The larger sizes want a GPU or a TPU.
 """
 
 from typing import NamedTuple

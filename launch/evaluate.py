@@ -21,9 +21,11 @@ METRICS = flags.DEFINE_list(
     " reconstruction: how well does the family's own code give pictures back;"
     " diversity: do pictures vary as real ones do (precision, recall, classes shown);"
     " likelihood: how probable are unseen pictures (ELBO and IWAE, bits per dimension);"
-    " codes: how much of its vocabulary does a tokenizer use."
+    " codes: how much of its vocabulary does a tokenizer use;"
+    " contradictions: which of two inputs wins where they name different classes."
     " satisfaction judges shapes and digits, diversity digits (after launch/train_judge.py);"
-    " fitting needs labels, reconstruction an autoencoder, VAE or VQ-VAE, likelihood a VAE.",
+    " fitting and contradictions need labels, reconstruction an autoencoder, VAE or VQ-VAE,"
+    " likelihood a VAE.",
 )
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0

@@ -24,6 +24,7 @@ from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import normalise, resize
 from mmgen_jax.model import build_codec
+from mmgen_jax.nn.layout import gathered, on_mesh
 from mmgen_jax.training import transfer
 
 VERSION = "1.0.0"
@@ -35,7 +36,7 @@ _DESCRIPTION = """\
 Latents of the pictures of a data set, by a trained tokenizer; record by record in its order."""
 
 Picture = Float[np.ndarray, "height width 3"]
-Latents = Float[np.ndarray, "rows height width channel"]
+Pictures = Float[np.ndarray, "rows height width 3"]
 
 
 def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -63,8 +64,8 @@ def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[s
         )
     split, codec = config.data.split, build_codec(config)
     source = SOURCES[config.data.name].open(config.data, split)
-    read = partial(_pictures, config, source, codec)
-    with staged(out, overwrite) as folder:
+    with staged(out, overwrite) as folder, _pool(config) as pool:
+        read = partial(_read, config, source, codec, pool)
         card = Card("latents", VERSION, _DESCRIPTION, "That of the pictures.")
         with tqdm(total=len(source), desc="encoding", unit="record", disable=None) as progress:
             records = _records(codec, frozen, len(source), read, progress)
@@ -81,36 +82,63 @@ def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[s
     return summary
 
 
-def opened(config: ConfigDict, frozen: Any, source: Source) -> Source:
-    """The source with the latents that the config names.
+def opened(config: ConfigDict, source: Source) -> LatentSource:
+    """The source with the latents that the config names; see `compare`.
+
+    Raises:
+      InputError: if they are not there, or too few, or of another shape.
+    """
+    return LatentSource(source, config.tokenizer.latents, build_codec(config).shape)
+
+
+def compare(
+    config: ConfigDict, source: LatentSource, params: Any, mesh: Mesh | None = None
+) -> None:
+    """Compares the latents of some records with what a tokenizer makes of their pictures.
 
     Args:
       config: the run's.
-      frozen: the tokenizer's parameters, to compare what the folder holds for some records with
-        what the tokenizer makes of their pictures; empty for a run that resumes.
-      source: of the split to train on.
+      source: from `opened`.
+      params: with the tokenizer's group.
+      mesh: where they lie; None for arrays of the host.
 
     Raises:
-      InputError: if they are not there, or not of this tokenizer and data.
+      InputError: if they are others: of another tokenizer, or of other data.
     """
-    place, codec = config.tokenizer.latents, build_codec(config)
-    found = LatentSource(source, place, codec.shape)
-    if frozen:
-        numbers = spread(source, COMPARED)
-        pictures = _pictures(config, source, codec, numbers)
-        made = np.asarray(jax.jit(codec.encode)(frozen, pictures))
-        good = [row for row in range(len(numbers)) if np.isfinite(pictures[row]).all()]
-        kept = [found[numbers[row]].latents for row in good]
-        if good and np.abs(made[good] - kept).mean() > TOLERANCE:
-            raise InputError(
-                f"config.tokenizer.latents = {place!r} holds others than config.tokenizer.run ="
-                f" {config.tokenizer.run!r} makes of these pictures; make them anew: python"
-                f" launch/encode_dataset.py --out={place} --overwrite"
-            )
-    return found
+    codec, numbers = build_codec(config), spread(source, COMPARED)
+    with _pool(config) as pool:
+        pictures = _read(config, source, codec, pool, numbers)
+    good = [row for row in range(len(numbers)) if np.isfinite(pictures[row]).all()]
+    kept = {row: source.latents(numbers[row]) for row in good}
+    good = [row for row in good if np.isfinite(kept[row]).all()]  # what was bad may be good now
+    encode = jax.jit(codec.encode)
+    if mesh is not None:
+        encode = jax.jit(
+            on_mesh(mesh, lambda params, x: codec.encode(gathered(params), x)),
+            out_shardings=NamedSharding(mesh, PartitionSpec()),
+        )
+    made = np.asarray(encode(params, pictures))
+    if good and np.abs(made[good] - np.stack([kept[row] for row in good])).mean() > TOLERANCE:
+        place = config.tokenizer.latents
+        raise InputError(
+            f"config.tokenizer.latents = {place!r} holds others than the tokenizer of this run,"
+            f" {config.tokenizer.run!r}, makes of these pictures; make them anew: python"
+            f" launch/encode_dataset.py --out={place} --overwrite"
+        )
 
 
-def _pictures(config: ConfigDict, source: Source, codec: Codec, numbers: Sequence[int]) -> Latents:
+def _pool(config: ConfigDict) -> ThreadPoolExecutor:
+    """Threads that decode: as many as the config has for it, or processes."""
+    return ThreadPoolExecutor(max(config.data.threads, config.data.workers, 1))
+
+
+def _read(
+    config: ConfigDict,
+    source: Source,
+    codec: Codec,
+    pool: ThreadPoolExecutor,
+    numbers: Sequence[int],
+) -> Pictures:
     """The pictures of these records, as a codec takes them; not numbers where they are bad."""
 
     def read(number: int) -> Picture:
@@ -121,12 +149,11 @@ def _pictures(config: ConfigDict, source: Source, codec: Codec, numbers: Sequenc
                 raise
             return np.full(codec.image_shape, np.nan, np.float32)
 
-    with ThreadPoolExecutor(config.data.threads or 1) as pool:
-        return np.stack(list(pool.map(read, numbers)))
+    return np.stack(list(pool.map(read, numbers)))
 
 
 def _records(
-    codec: Codec, frozen: Any, count: int, read: Callable[[Sequence[int]], Latents], progress: tqdm
+    codec: Codec, frozen: Any, count: int, read: Callable[[Sequence[int]], Pictures], progress: tqdm
 ) -> Iterator[dict[str, Any]]:
     """All records' latents, a batch after another, on all devices of this machine."""
     mesh = Mesh(np.array(jax.local_devices()), ("data",))

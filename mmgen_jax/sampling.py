@@ -63,11 +63,15 @@ def sample(
     encodings = encode(model, params, values, has)
     guidance = guide(params["encoders"]["fusion"], encodings, weights, passes)
 
+    if known is not None:
+        # Grey where it is to be redrawn: an encoder tells of each place what lies around it.
+        shown = jnp.where(known.keep[..., None], known.images, 0)
+        latents = model.codec.encode(params, shown)
+        keep = kept_whole(known.keep, model.codec.shape[:2])
+
     def draw(keys: Key[Array, "batch"]) -> Latents:
         if known is None:
             return model.generator.sample(params, state, guidance, keys, options)
-        latents = model.codec.encode(params, known.images)
-        keep = whole(known.keep, model.codec.shape[:2])
         return model.generator.inpaint(params, state, guidance, keys, options, latents, keep)
 
     def finish(latents: Latents) -> Float[Array, "batch height width 3"]:
@@ -85,7 +89,7 @@ def sample(
     return finish(best_of(draw, score, keys, options.candidates))
 
 
-def whole(
+def kept_whole(
     keep: Bool[Array, "batch height width"], grid: tuple[int, int]
 ) -> Bool[Array, "batch rows columns"]:
     """Which latents of a grid are of pixels that are all to be kept."""

@@ -29,11 +29,12 @@ gc.set_threshold(50_000, 20, 50)
 
 @pytest.fixture
 def tokenizers(tmp_path, monkeypatch):
-    """The configs of tokenizers' runs, where documents have them: runs/vqvae and runs/kl."""
+    """The configs of tokenizers' runs, where documents have them: runs/vqvae and others."""
     from mmgen_jax import config as configs
     from tests.launching import recipe
 
-    for name, argument in (("vqvae", ""), ("kl", "quantizer=kl")):
+    of_emoji = "data=emoji,modalities=label,quantizer=kl"
+    for name, argument in (("vqvae", ""), ("kl", "quantizer=kl"), ("kl_emoji", of_emoji)):
         (tmp_path / "runs" / name).mkdir(parents=True)
         config = recipe("vqvae").get_config(argument)
         configs.save(config, tmp_path / "runs" / name / "config.json")

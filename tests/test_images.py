@@ -37,6 +37,16 @@ def test_shrinking_by_a_whole_factor_averages_the_centre(shape):
     assert np.abs(resize(image, (16, 16)) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(64, 128), (80, 128), (64, 150)])
+def test_oblong_pictures_are_cropped_on_the_axis_that_is_too_long(shape):
+    image = noise(*shape, 3)
+    top, left = (shape[0] - 64) // 2, (shape[1] - 128) // 2
+    centre = image[top : top + 64, left : left + 128].astype(np.float64)
+    expected = centre.reshape(16, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert np.abs(resize(image, (16, 32)) - expected).max() <= 1
+    np.testing.assert_array_equal(resize(image, (64, 128)), centre)
+
+
 def test_a_picture_of_the_right_size_is_left_as_it_is():
     image = noise(32, 32, 3)
     np.testing.assert_array_equal(resize(image, (32, 32)), image)

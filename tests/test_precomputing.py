@@ -1,6 +1,8 @@
 """Latents that were made before: what a training makes of them, and whose they must be."""
 
 import os
+import pickle
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from mmgen_jax.data import BadRecord
 from mmgen_jax.data.latents import LatentSource
 from mmgen_jax.errors import InputError
 from mmgen_jax.model import build_codec
-from mmgen_jax.precomputing import opened, precompute
+from mmgen_jax.precomputing import compare, opened, precompute
 from mmgen_jax.training import loop, transfer
 from tests.folders import open_folder, options, paint, write
 from tests.launching import assert_bad_input, launch
@@ -65,7 +67,8 @@ def test_they_are_the_codecs_record_by_record(pictures, tokenizers, made):
     own.tokenizer.latents = str(made[0])
     frozen, codec = transfer.tokenizer(own), build_codec(own)
     source = open_folder(pictures)
-    found = opened(own, frozen, source)
+    found = opened(own, source)
+    compare(own, found, frozen)
     assert (len(found), made[1]["records"], made[1]["shape"]) == (RECORDS, RECORDS, [4, 6, 4])
     for number in range(RECORDS):
         image = source[number].image.astype(np.float32) / 127.5 - 1
@@ -73,6 +76,8 @@ def test_they_are_the_codecs_record_by_record(pictures, tokenizers, made):
         np.testing.assert_allclose(found[number].latents, expected, atol=4e-3)
         assert found[number].values["label"] == source[number].values["label"]
         np.testing.assert_array_equal(found[number].image, source[number].image)
+    there = pickle.loads(pickle.dumps(found))  # as other processes get it
+    np.testing.assert_array_equal(there[3].latents, found[3].latents)
 
 
 def test_a_run_on_them_is_the_run_that_makes_them_itself(pictures, tokenizers, made, tmp_path):
@@ -97,9 +102,25 @@ def test_latents_of_another_tokenizer_or_of_other_data_are_refused(
     for data, run in ((pictures, tokenizers[1]), (tmp_path, tokenizers[0])):
         own = config(data, "flow", run)
         own.tokenizer.latents = str(made[0])
-        with pytest.raises(InputError, match="holds others than .* makes of these pictures"):
+        with pytest.raises(InputError, match="holds others than the tokenizer of this run"):
             loop.train(own, tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_other_latents(pictures, tokenizers, made, tmp_path):
+    shutil.copytree(made[0], tmp_path / "latents")
+    own = config(pictures, "flow", tokenizers[0])
+    own.tokenizer.latents, own.train.steps = str(tmp_path / "latents"), 1
+    loop.train(own, tmp_path / "run")
+    other = config(pictures, "flow", tokenizers[1])
+    precompute(other, tmp_path / "latents", overwrite=True)
+    own.train.steps = 2
+    with pytest.raises(InputError, match="holds others than the tokenizer of this run"):
+        loop.train(own, tmp_path / "run", accept_config_change=True)
+    assert logged(tmp_path / "run")[-1]["step"] == 1
+    shutil.rmtree(tmp_path / "latents")
+    shutil.copytree(made[0], tmp_path / "latents")
+    loop.train(own, tmp_path / "run", accept_config_change=True)
 
 
 def test_latents_of_other_sizes_are_refused(pictures, tokenizers, made):
@@ -107,7 +128,7 @@ def test_latents_of_other_sizes_are_refused(pictures, tokenizers, made):
     own.tokenizer.latents = str(made[0])
     own.data.image_width = 32
     with pytest.raises(InputError, match=r"10 latents of shape \(4, 6, 4\); allowed: 10 of shape"):
-        opened(own, {}, open_folder(pictures))
+        opened(own, open_folder(pictures))
 
 
 @pytest.mark.parametrize("skip", [True, False])

@@ -9,8 +9,8 @@ import pytest
 
 from mmgen_jax import model as models
 from mmgen_jax.objective import recover
-from mmgen_jax.sampling import best_of, sample, whole
-from tests.tiny import random_parameters, tiny_batch, tiny_config, tiny_model
+from mmgen_jax.sampling import Known, best_of, kept_whole, sample
+from tests.tiny import open_source, random_parameters, tiny_batch, tiny_config, tiny_model
 
 ROWS, COUNT = 4, 6
 
@@ -31,8 +31,31 @@ def test_the_best_of_several_draws_is_kept_row_by_row():
 def test_a_latent_is_kept_whose_pixels_all_are():
     keep = np.ones((1, 4, 6), bool)
     keep[0, 1, 5] = keep[0, 2, 0] = False
-    found = whole(jnp.asarray(keep), (2, 3))
+    found = kept_whole(jnp.asarray(keep), (2, 3))
     np.testing.assert_array_equal(found, [[[True, True, False], [False, True, True]]])
+
+
+def test_what_lies_under_the_mask_does_not_matter_and_the_rest_stays():
+    """In latents, whose encoder looks at all of a picture."""
+    config = tiny_config(("label",))
+    config.tokenizer.family, config.generator.vqvae.quantizer = "vqvae", "kl"
+    config.objective.reader_patch, config.generator.flow.patch = 2, 2
+    model = models.build(config, models.fit(config, open_source(config)))
+    params, state = random_parameters(functools.partial(models.init, model))
+    batch, rows = tiny_batch(("label",)), 8
+    keep = jnp.zeros((rows, 16, 16), bool).at[:, :, :8].set(True)
+    weights, options = {"label": jnp.ones(rows)}, config.generator.flow.sample
+    own = jax.random.split(jax.random.key(0), rows)
+
+    @jax.jit
+    def draw(images):
+        given = (batch.values, batch.has, weights, own, options)
+        return sample(model, params, state, *given, known=Known(images, keep))
+
+    found, other = draw(batch.images), draw(jnp.where(keep[..., None], batch.images, 0.9))
+    np.testing.assert_array_equal(found, other)
+    np.testing.assert_array_equal(found[:, :, :8], batch.images[:, :, :8])
+    assert (found != draw(batch.images.at[:, 0, 0].add(0.5)))[:, :, 8:].any()
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.0])

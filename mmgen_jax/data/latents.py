@@ -5,7 +5,6 @@ The folder holds array_record files in TFDS's format, for the records of one spl
 """
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -56,14 +55,18 @@ class LatentSource:
     def __getitem__(self, index: int) -> Record:
         """Record `index`, as the source raises for it."""
         record = self._source[index]
-        return Record(lambda: record.image, record.values, partial(self._latents, index))
+        return Record(lambda: record.image, record.values, partial(self._usable, index))
 
     def where(self, index: int) -> str:
         """The record's place in the data set itself."""
         return self._source.where(index)
 
-    def _latents(self, index: int) -> Float[np.ndarray, "rows columns channel"]:
-        latents: Any = self._records[index][FEATURE]
-        if not np.isfinite(latents).all():  # so a bad record is written
+    def latents(self, index: int) -> Float[np.ndarray, "rows columns channel"]:
+        """Those of record `index`; not numbers where the record was bad."""
+        return self._records[index][FEATURE].astype(np.float32)
+
+    def _usable(self, index: int) -> Float[np.ndarray, "rows columns channel"]:
+        latents = self.latents(index)
+        if not np.isfinite(latents).all():
             raise BadRecord(self.where(index), "there are no latents of it: it was bad")
-        return latents.astype(np.float32)
+        return latents

@@ -4,10 +4,13 @@ import itertools
 
 import numpy as np
 
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics.evaluation import Drawing, Evaluation
 from mmgen_jax.metrics.nearest import nearest
 from mmgen_jax.training.run import Trained
+
+MOST = 20_000  # training pictures
 
 
 def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
@@ -15,22 +18,29 @@ def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
 
     `count` training records at random; the first modality has a record's own value, the second one
     that of another record at random, of another class (`label`). What is drawn has the class of the
-    training picture that is nearest to it (L2 at the model's size). "first" and "second" are how
-    often it is that of the one and of the other, "neither" the rest.
+    training picture that is nearest to it (L2 at the model's size), of at most `MOST`. "first" and
+    "second" are how often it is that of the one and of the other, "neither" the rest. Two
+    modalities that no record has both are left out.
+
+    It says something where all inputs name the class; a label that is but one of several facts, as
+    the position is in `shapes`, contradicts nothing.
 
     Raises:
-      InputError: if the run has one modality alone, or its data set no two classes.
+      InputError: if the run has one modality alone, its data set no two classes, or no record two
+        of the modalities.
     """
     names, config = tuple(trained.model.modalities), trained.config
     if len(names) < 2:
         raise InputError(f"metric 'contradictions' needs two modalities, not {names[0]!r} alone")
     draw, rng = Drawing(trained, seed), np.random.default_rng(seed)
     source = draw.open(config.data.split)
-    usable = [i for i in draw.usable(source, range(len(source))) if "label" in source[i].values]
-    labels = np.array([source[i].values["label"] for i in usable])
+    read = {i: source[i] for i in draw.usable(source, spread(source, MOST))}
+    read = {i: record for i, record in read.items() if "label" in record.values}
+    usable = list(read)
+    labels = np.array([record.values["label"] for record in read.values()])
     if len(set(labels)) < 2:
         raise InputError("metric 'contradictions' needs a data set with labels of two classes")
-    pictures = np.stack([draw.picture(source[i]) for i in usable])
+    pictures = np.stack([draw.picture(record) for record in read.values()])
     chosen = rng.choice(len(usable), min(count, len(usable)), replace=False)
     others = np.array([rng.choice(np.flatnonzero(labels != labels[row])) for row in chosen])
     batches = [draw.conditions(source, [usable[k] for k in rows])[1] for rows in (chosen, others)]
@@ -38,6 +48,8 @@ def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
     for first, second in itertools.combinations(names, 2):
         values = batches[0]["values"] | {second: batches[1]["values"][second]}
         both = batches[0]["has"][first] & batches[1]["has"][second]
+        if not both.any():
+            continue
         has = {name: both & (name in (first, second)) for name in names}
         images = draw(values, has)
         found = labels[nearest(images, pictures)][both]
@@ -52,4 +64,6 @@ def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
         heading = f"{title}: {shares[0]:.1%} as {first} says, {shares[1]:.1%} as {second} does"
         print(heading, flush=True)
         sections.append((heading, draw.grid(images, values, has)))
+    if not numbers:
+        raise InputError("metric 'contradictions' needs records that have two of the modalities")
     return Evaluation(numbers, sections)

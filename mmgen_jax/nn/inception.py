@@ -21,7 +21,6 @@ from mmgen_jax.nn.weight_files import Place
 
 SIDE, CLASSES = 299, 1_008
 EPSILON = 1e-3  # of the batch norms
-MAPS = {"64": 64, "192": 192, "768": 768, "2048": 2_048}  # by name, features of a map's mean
 Maps = Float[Array, "batch rows columns features"]
 Changed = Float[Array, "batch _ _ _"]
 

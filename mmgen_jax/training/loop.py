@@ -62,7 +62,9 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
     if config.tokenizer.latents:
         from mmgen_jax import precomputing  # by way of TFDS, which takes seconds to import
 
-        source = precomputing.opened(config, frozen, source)
+        source = precomputing.opened(config, source)
+        if last is None:  # before anything is written
+            precomputing.compare(config, source, frozen)
     with ExitStack() as stack:
         saver = stack.enter_context(_saver(config, workdir))
         before = start.assets if start else None
@@ -73,6 +75,8 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         stack.callback(batches.close)
         trainer = Loop(config, workdir, model, mesh, batches, saver)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
+        if config.tokenizer.latents and last is not None:
+            precomputing.compare(config, source, state.params, mesh)
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
         stack.enter_context(logbook)
         if start:

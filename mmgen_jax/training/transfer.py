@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
+from mmgen_jax.data import image_shape
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
@@ -115,7 +116,7 @@ def tokenizer(config: ConfigDict) -> dict[str, Any]:
 def _what_is_tokenized(config: ConfigDict, family: str) -> dict[str, Any]:
     """What must be the same where a tokenizer is trained and where it serves."""
     own = {f"generator.{family}.{key}": v for key, v in leaves(config.generator[family])}
-    own |= {f"data.{key}": config.data[key] for key in ("image_size", "image_width")}
+    own["data.image_size"], own["data.image_width"] = image_shape(config.data)
     return own | {"generator.name": config.generator.name}
 
 

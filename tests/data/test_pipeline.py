@@ -99,13 +99,13 @@ def test_a_picture_is_cropped_to_its_centre_and_averaged():
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[:2, 1:3] = [[[0], [100]], [[100], [200]]]
     picture[:, [0, 5]] = 255  # outside the crop
-    image = prepare_example(Record(picture, {}), 0, {}, 2)["image"]
+    image = prepare_example(Record(picture, {}), 0, {}, (2, 2))["image"]
     np.testing.assert_allclose((image[..., 0] + 1) * 127.5, [[100, 0], [0, 0]], atol=1e-4)
 
 
 def test_refuses_a_picture_without_three_channels():
     with pytest.raises(InputError, match=r"image: uint8 \[4, 4\]; allowed"):
-        prepare_example(Record(np.zeros((4, 4), np.uint8), {}), 0, {}, 2)
+        prepare_example(Record(np.zeros((4, 4), np.uint8), {}), 0, {}, (2, 2))
 
 
 def test_every_epoch_holds_every_record_once_in_another_order():

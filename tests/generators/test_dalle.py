@@ -17,7 +17,8 @@ from mmgen_jax.nn.patches import sequence_positions
 from mmgen_jax.nn.prefix_transformer import PrefixTransformer
 from tests.tiny import random_parameters, tiny_config
 
-SIZE, ROWS = 16, 3
+SHAPE, GRID, ROWS = (16, 24), (4, 6), 3
+PLACES, UPPER = 24, 12  # codes of a picture, and of its upper half
 
 
 def options(**changes):
@@ -46,7 +47,7 @@ def guidance():
 def built():
     """(codec, generator, parameters without a zero)."""
     config = tiny_config()
-    codec = vqvae.codec(config.generator.vqvae, SIZE, SIZE, "float32")
+    codec = vqvae.codec(config.generator.vqvae, *SHAPE, "float32")
     generator = dalle.build(config.generator.dalle, codec, "float32")
 
     def init(key):
@@ -64,13 +65,13 @@ def built():
 
 def some_latents(seed=0):
     codec, _, params = built()
-    ids = np.random.default_rng(seed).integers(0, codec.codes, (ROWS, 16))
+    ids = np.random.default_rng(seed).integers(0, codec.codes, (ROWS, PLACES))
     return jnp.asarray(ids), codec.embed(params, jnp.asarray(ids))
 
 
 def all_at_once(params, ids):
     """Logits of the network of `tiny_config`."""
-    net, given = PrefixTransformer(32, (4, 4), 32, 2, 2, jnp.dtype("float32")), condition()
+    net, given = PrefixTransformer(32, GRID, 32, 2, 2, jnp.dtype("float32")), condition()
     inputs = given.tokens, given.mask, given.positions, given.vector
     return net.apply({"params": params["generator"]}, ids, *inputs)
 
@@ -102,12 +103,14 @@ def test_the_likeliest_codes_follow_from_those_before_them():
 def test_what_is_to_be_kept_is_kept_and_the_rest_goes_with_it():
     codec, generator, params = built()
     ids, latents = some_latents()
-    keep = jnp.zeros((ROWS, 4, 4), bool).at[:, :2].set(True)
+    keep = jnp.zeros((ROWS, *GRID), bool).at[:, :2].set(True)
     inpaint = jax.jit(lambda *a: generator.inpaint(params, {}, guidance(), keys(), options(), *a))
     found = np.asarray(codec.tokens(params, inpaint(latents, keep)))
-    np.testing.assert_array_equal(found[:, :8], ids[:, :8])
+    np.testing.assert_array_equal(found[:, :UPPER], ids[:, :UPPER])
     free = jax.jit(lambda: generator.sample(params, {}, guidance(), keys(), options()))()
-    assert (found[:, 8:] != np.asarray(codec.tokens(params, free))[:, 8:]).any(), "as if alone"
+    assert (found[:, UPPER:] != np.asarray(codec.tokens(params, free))[:, UPPER:]).any(), (
+        "as if alone"
+    )
     nothing = inpaint(latents, jnp.zeros_like(keep))
     np.testing.assert_array_equal(nothing, free)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
+from mmgen_jax.data import Record
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import evaluation
 from mmgen_jax.metrics.contradictions import contradictions
@@ -52,9 +53,38 @@ def test_the_one_that_is_obeyed_wins(trained, monkeypatch):
     assert "the second" in evaluation.table(found.numbers, "contradictions")
 
 
-def test_two_modalities_and_two_classes_are_needed(trained):
+class Listed:
+    """Some records as a source."""
+
+    bad = ()
+
+    def __init__(self, source, records):
+        self.info, self.where, self._records = source.info, source.where, records
+
+    def __len__(self):
+        return len(self._records)
+
+    def __getitem__(self, index):
+        return self._records[index]
+
+
+def test_two_modalities_and_two_classes_are_needed(trained, monkeypatch):
     alone = tiny_config(("label",))
     alone.data = trained.config.data
     model = models.build(alone, models.fit(alone, open_source(alone, "all")))
     with pytest.raises(InputError, match="needs two modalities, not 'label' alone"):
         contradictions(Trained(alone, model, {}, {}, 0), 4, 0)
+    source = open_source(trained.config, "all")
+    dark = Listed(source, [source[i] for i in (0, 3, 6)])
+    monkeypatch.setattr(evaluation.Drawing, "open", lambda self, split: dark)
+    with pytest.raises(InputError, match="needs a data set with labels of two classes"):
+        contradictions(trained, 4, 0)
+
+
+def test_records_without_two_of_the_modalities_are_refused(trained, monkeypatch):
+    source = open_source(trained.config, "all")
+    records = [source[i] for i in range(len(source))]
+    mute = Listed(source, [Record(r.image, {"label": r.values["label"]}) for r in records])
+    monkeypatch.setattr(evaluation.Drawing, "open", lambda self, split: mute)
+    with pytest.raises(InputError, match="needs records that have two of the modalities"):
+        contradictions(trained, 4, 0)

@@ -43,8 +43,8 @@ def build(
       out: the data set's folder.
       overwrite: whether to replace a data set that is there.
       raw: the folder of files, see `mmgen_jax.data.folder`.
-      image_size: pictures are cropped to their centre and resized to so many pixels a side, as
-        training would do; None keeps them as they are.
+      image_size: pictures are cropped to their central square and resized to so many pixels a
+        side, as training on squares would do; None keeps them as they are.
       on_bad_record: "raise", or "skip" to leave bad records out.
 
     Returns:
