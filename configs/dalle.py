@@ -21,6 +21,10 @@ together:
     sound over the text in 67% (25%), the label over the sound in 65% (28%).
   shapes: 15 minutes; joint satisfaction 97.7% of 256 (95.0 - 98.9),
     of combinations that were held out 87.5% (82.9 - 91.0).
+  emoji, text+label, with a tokenizer of 1,500 steps (`--metrics=fitting,contradictions
+    --count=300`): 31 minutes after it; the nearest of all training pictures is the right one for
+    56.3% given both (50.7 - 61.8), 41.7% given the name (36.2 - 47.3). Where the group contradicts
+    the name, the picture is of the name's group in 74%, of the other in 10%.
 The larger sizes want a GPU or a TPU.
 """
 
@@ -62,6 +66,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.train.steps = 2_000
         for name in config.modalities.names:
             config.modalities[name].guidance = 2.0
+        if config.data.name == "emoji":
+            config.modalities.label.guidance = 1.0  # the name says more than its group
+            family.sample.temperature = 0.7
+            config.train.steps = 2_400
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)
         config.fusion.pool_tokens = False  # every token of a caption is in the prefix
