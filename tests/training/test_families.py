@@ -21,7 +21,7 @@ FAMILIES = {
 }
 
 # Batch norms after few layers: rounding that Adam makes whole steps of grows fast.
-RATES = {"autoencoder": 2e-4, "gan": 2e-3, "stylegan": 2e-3, "vae": 2e-3, "vqvae": 2e-4}
+RATES = {"autoencoder": 5e-5, "gan": 2e-3, "stylegan": 2e-3, "vae": 2e-3, "vqvae": 2e-4}
 
 
 def config(family):
