@@ -1,8 +1,8 @@
 """Writes a tokenizer's latents of a data set, once, so that no training step makes them.
 
-    python launch/encode_dataset.py --config=configs/flow.py:data=emoji,latents=runs/kl \
+    python launch/encode_dataset.py --config=configs/flow.py:data=emoji,latents=runs/kl_emoji \
         --out=data/latents
-    python launch/train.py --config=configs/flow.py:data=emoji,latents=runs/kl \
+    python launch/train.py --config=configs/flow.py:data=emoji,latents=runs/kl_emoji \
         --config.tokenizer.latents=data/latents --workdir=runs/flow
 
 It takes the recipe, and the overrides, of the run that is to train on them. They are array_record

@@ -28,7 +28,9 @@ STEP = flags.DEFINE_integer(
 )
 STEPS = flags.DEFINE_integer("steps", None, "Solver steps; default: the run's.", lower_bound=2)
 INPAINT = flags.DEFINE_string("inpaint", None, "Picture file of which a part is to be redrawn.")
-MASK = flags.DEFINE_string("mask", None, "Picture file that is white where; of the same form.")
+MASK = flags.DEFINE_string(
+    "mask", None, "Picture file of the same size, white where it is redrawn."
+)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures drawn at once.", lower_bound=1)
 
