@@ -16,6 +16,7 @@ CORE = [
     "importlib_resources>=6",  # tensorflow-datasets imports it and does not declare it
     "jax>=0.10.2",
     "jaxtyping>=0.3",
+    "matplotlib>=3.9",
     "ml_collections>=1.1",
     "numpy>=2.0",
     "optax>=0.2.8",
@@ -36,10 +37,7 @@ EXTRAS = {
         "resvg-py>=0.5",
     ],
     "words": ["gensim>=4.4"],  # word vectors
-    "demo": [  # notebooks
-        "ipykernel>=6.29",
-        "matplotlib>=3.9",
-    ],
+    "demo": ["ipykernel>=6.29"],  # notebooks
     "test": [
         "beartype>=0.20",
         "librosa>=0.11",  # oracle of the log-mel spectrogram

@@ -1,9 +1,15 @@
-"""Evaluates a trained run: a table, a JSON file and a picture report.
+"""Evaluates a trained run, or a folder of pictures: a table, a JSON file and a picture report.
 
 python launch/evaluate.py --workdir=runs/flow --metrics=satisfaction --out=report.json
+
+Pictures of any origin, here by the FID; docs/scores.md says where its weights come from:
+
+python launch/evaluate.py --images=samples --reference=photos --metrics=fid,kid \
+    --weights=inception.safetensors --out=report.json
+
+An interrupted evaluation goes on where it was, if it is started again with the same flags.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
@@ -11,51 +17,88 @@ from absl import flags
 from mmgen_jax import cli
 from mmgen_jax.errors import InputError
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-METRICS = flags.DEFINE_list(
-    "metrics",
-    ["satisfaction"],
-    "satisfaction: do pictures say all they were asked for, for every subset of inputs;"
-    " fitting: is the nearest training picture the right one;"
-    " languages: does a caption give the same picture in every one of data.languages;"
-    " reconstruction: how well does the family's own code give pictures back;"
-    " diversity: do pictures vary as real ones do (precision, recall, classes shown);"
-    " likelihood: how probable are unseen pictures (ELBO and IWAE, bits per dimension);"
-    " codes: how much of its vocabulary does a tokenizer use;"
-    " contradictions: which of two inputs wins where they name different classes."
-    " satisfaction judges shapes and digits, diversity digits (after launch/train_judge.py);"
-    " fitting and contradictions need labels, reconstruction an autoencoder, VAE or VQ-VAE,"
-    " likelihood a VAE.",
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+IMAGES = flags.DEFINE_string("images", None, "Folder of pictures to score, instead of a run's.")
+REFERENCE = flags.DEFINE_string(
+    "reference", None, "With --images: folder of real pictures, or a file in --references."
 )
+METRICS = cli.define_metrics()
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
+ALL_CHECKPOINTS = flags.DEFINE_bool(
+    "all_checkpoints", False, "Evaluate every checkpoint that the run keeps, with curves over them."
+)
 COUNT = flags.DEFINE_integer("count", 512, "Pictures per row of the table.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise and of what is drawn.", lower_bound=0)
+GIVEN = flags.DEFINE_list(
+    "given", None, "Subsets of inputs to draw from, as text+label,audio; default: the metric's."
+)
+EXTRACTOR = flags.DEFINE_string(
+    "extractor", None, "inception (default where --weights is given) or classifier: of features."
+)
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Safetensors file of the extractor; of a classifier, default the data set's."
+)
+RESIZE = flags.DEFINE_string(
+    "resize", "clean", "How Inception's pictures are resized: clean, legacy_pytorch or"
+    " legacy_tensorflow.",
+)  # fmt: skip
+REFERENCES = flags.DEFINE_string(
+    "references", ".cache/references", "Folder where features of real pictures are kept."
+)
 OUT = flags.DEFINE_string("out", None, "JSON file to write; pictures go beside it.", required=True)
 
 
 def main() -> None:
-    out = Path(OUT.value)
-    if out.suffix != ".json" or not out.parent.is_dir():
-        raise InputError(f"--out={out} must be a .json file in a folder that is there")
+    out = cli.writable("out", OUT.value, ".json")
+    if (WORKDIR.value is None) == (IMAGES.value is None):
+        raise InputError("--workdir or --images: one of them must be given; allowed: not both")
+    if ALL_CHECKPOINTS.value and (STEP.value is not None or IMAGES.value):
+        raise InputError("--all_checkpoints goes with neither --step nor --images")
+    given = [tuple(subset.split("+")) for subset in GIVEN.value] if GIVEN.value else None
 
-    from mmgen_jax import gallery  # imports jax: after the flags are known to be good
-    from mmgen_jax.metrics.evaluation import EVALUATIONS, table
-    from mmgen_jax.training import run
+    # Imports jax: after the flags are known to be good.
+    from mmgen_jax.metrics import report, scores
+    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, table
+    from mmgen_jax.metrics.extractors import EXTRACTORS, Extraction, build
+    from mmgen_jax.metrics.memo import Memo
+    from mmgen_jax.training import checkpoints, run
 
     for name in METRICS.value:
         EVALUATIONS.check(name)
-    trained = run.load(Path(WORKDIR.value), STEP.value)
-    report, sections = {"step": trained.step, "seed": SEED.value}, []
-    for name in METRICS.value:
-        found = EVALUATIONS[name](trained, COUNT.value, SEED.value)
-        report[name] = found.numbers
-        sections += found.sections
-        print(table(found.numbers, name))
-    out.write_text(json.dumps(report, indent=2) + "\n")
-    gallery.save_png(out.with_suffix(".png"), gallery.stack(sections))
-    print(f"{out}, {out.with_suffix('.png')}")
+    weights = Path(WEIGHTS.value) if WEIGHTS.value else None
+    extraction = Extraction(EXTRACTOR.value, weights, RESIZE.value)
+    if EXTRACTOR.value:
+        EXTRACTORS.check(EXTRACTOR.value)
+    kept, memo = Path(REFERENCES.value), Memo(out.with_suffix(".parts"))
+
+    def of_run(step: int | None) -> tuple[int, report.Numbers, list[report.Section]]:
+        trained = run.load(Path(WORKDIR.value), step)
+        asked = Asked(trained, COUNT.value, SEED.value, given, extraction, kept, memo)
+        return trained.step, *report.evaluate(asked, METRICS.value)
+
+    if IMAGES.value:
+        extractor = build(extraction, None)
+        reference = Path(REFERENCE.value) if REFERENCE.value else None
+        numbers, sections = {"images": IMAGES.value}, []
+        for name in METRICS.value:
+            found = scores.of_folder(name, Path(IMAGES.value), reference, extractor, kept)
+            numbers[found.title.lower()] = found.numbers
+            print(table(found.numbers, found.title))
+    elif ALL_CHECKPOINTS.value:
+        found, sections = {}, []
+        for step in checkpoints.steps(WORKDIR.value) or [None]:
+            print(f"checkpoint {step}", flush=True)
+            _, found[step], sections = of_run(step)
+        numbers = {"step": max(found), "seed": SEED.value} | found[max(found)]
+        numbers["checkpoints"] = found
+        sections = report.curves(found) + sections
+    else:
+        step, found, sections = of_run(STEP.value)
+        numbers = {"step": step, "seed": SEED.value} | found
+    report.write(out, numbers, sections)
+    memo.clear()
 
 
 if __name__ == "__main__":

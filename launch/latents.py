@@ -31,7 +31,7 @@ variety = cli.define_variety()
 
 
 def main() -> None:
-    out = cli.writable_png("out", OUT.value)
+    out = cli.writable("out", OUT.value, ".png")
     layers = parse_layers(LAYERS.value)
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good

@@ -23,13 +23,14 @@ def main() -> None:
     workdir = Path(WORKDIR.value)
 
     from mmgen_jax import gallery  # imports jax: after the config is known to be good
-    from mmgen_jax.metrics.evaluation import satisfaction, table
+    from mmgen_jax.metrics.evaluation import Asked, table
+    from mmgen_jax.metrics.satisfaction import satisfaction
     from mmgen_jax.training import loop, run
 
     begin = time.monotonic()
     loop.train(CONFIG.value, workdir)
     seconds = time.monotonic() - begin
-    found = satisfaction(run.load(workdir), COUNT.value, seed=0)
+    found = satisfaction(Asked(run.load(workdir), COUNT.value, seed=0))
     report = {"satisfaction": found.numbers, "train_seconds": seconds}
     (workdir / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     gallery.save_png(workdir / "samples.png", gallery.stack(found.sections))

@@ -36,7 +36,7 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures drawn at once.", l
 
 
 def main() -> None:
-    out = cli.writable_png("out", OUT.value)
+    out = cli.writable("out", OUT.value, ".png")
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good
     from mmgen_jax.sampling import Sampler, conditions, describe, given_part, parse
@@ -52,7 +52,7 @@ def main() -> None:
         check_guidance(f"--guidance: {name}", weight, config)
     options = run.sample_options(config, steps=STEPS.value, **variety())
     known = given_part(model, INPAINT.value, MASK.value, COUNT.value)
-    sampler = Sampler(model, options, min(COUNT.value, BATCH_SIZE.value))
+    sampler = Sampler(model, options, min(COUNT.value, BATCH_SIZE.value), trained.mesh)
     images = sampler(trained.params, trained.state, values, has, weights, SEED.value, known)
     captions, thumbnails = describe(model, values, has)
     gallery.save_png(out, gallery.grid(images, captions, thumbnails=thumbnails))

@@ -92,15 +92,37 @@ def define_variety() -> Callable[[], dict[str, float | None]]:
     return lambda: {flag.name: flag.value for flag in chosen}
 
 
-def writable_png(flag: str, value: str) -> Path:
+def define_metrics() -> flags.FlagHolder:
+    """The flag --metrics, of what evaluates runs."""
+    return flags.DEFINE_list(
+        "metrics",
+        ["satisfaction"],
+        "satisfaction: do pictures say all they were asked for, for every subset of inputs;"
+        " contradictions: which of two inputs wins where they name different classes;"
+        " diversity: do pictures vary as real ones do (precision, recall, classes shown);"
+        " fid, kid, is, prdc: how far are they from real ones, as a whole, by an extractor's"
+        " features (with --weights of Inception-v3 the FID, Inception score and so on);"
+        " memorisation: are they copies of training pictures;"
+        " fitting: is the nearest training picture the right one;"
+        " languages: does a caption give the same picture in every one of data.languages;"
+        " reconstruction: how well does the family's own code give pictures back;"
+        " likelihood: how probable are unseen pictures (ELBO and IWAE, bits per dimension);"
+        " codes: how much of its vocabulary does a tokenizer use."
+        " satisfaction judges shapes, emoji and digits, diversity digits (after"
+        " launch/train_judge.py); fitting and contradictions need labels, reconstruction an"
+        " autoencoder, VAE or VQ-VAE, likelihood a VAE.",
+    )
+
+
+def writable(flag: str, value: str, suffix: str) -> Path:
     """The path that a flag names.
 
     Raises:
-      InputError: if it is no .png file, or its folder is not there or cannot be written.
+      InputError: if it is no file of that kind, or its folder is not there or cannot be written.
     """
     path = Path(value)
-    if path.suffix != ".png":
-        raise InputError(f"--{flag}={path} is no .png file")
+    if path.suffix != suffix:
+        raise InputError(f"--{flag}={path} is no {suffix} file")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"--{flag}={path}: folder {path.parent} is not there or cannot be written")
     return path
@@ -132,8 +154,10 @@ def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; whatever a recipe or an override refuses is the user's to mend."""
+    # --batch-size is as good as --batch_size.
+    argv = [re.sub(r"^--[a-z][\w-]*", lambda name: _underscored(name[0]), word) for word in argv]
     try:
-        rest = flags.FLAGS(list(argv))
+        rest = flags.FLAGS(argv)
         _check_recipe()
     except SystemExit:  # absl has shown the help, which for it is a failure
         raise SystemExit(0) from None
@@ -142,6 +166,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; flags are written --name=value")
     return rest
+
+
+def _underscored(flag: str) -> str:
+    return "--" + flag[2:].replace("-", "_")
 
 
 def _check_recipe() -> None:

@@ -161,6 +161,20 @@ def in_batches(
     return np.concatenate(pictures)
 
 
+def pictures(images: np.ndarray) -> np.ndarray:
+    """What a run drew, in [-1, 1], as uint8.
+
+    Raises:
+      InputError: if it is no number.
+    """
+    if not np.isfinite(images).all():
+        raise InputError(
+            "the run draws NaN or infinite values: its parameters have diverged; allowed: an"
+            " earlier checkpoint, by --step"
+        )
+    return quantise(images)
+
+
 class Sampler:
     """A compiled `sample` for conditions from the host, in batches of one size.
 
@@ -169,10 +183,18 @@ class Sampler:
       options: config.generator.FAMILY.sample.
       batch_size: pictures drawn at once.
       mesh: where the parameters lie, and the pictures are drawn; None where that is one device.
+      finish: makes uint8 of what is drawn.
     """
 
-    def __init__(self, model: Model, options: Any, batch_size: int, mesh: Mesh | None = None):
-        self._batch_size = batch_size
+    def __init__(
+        self,
+        model: Model,
+        options: Any,
+        batch_size: int,
+        mesh: Mesh | None = None,
+        finish: Callable[[np.ndarray], np.ndarray] = pictures,
+    ):
+        self._batch_size, self._finish = batch_size, finish
 
         def draw(
             params: Any,
@@ -207,10 +229,14 @@ class Sampler:
         weights: Mapping[str, float],
         seed: int,
         known: Known | None = None,
+        first: int = 0,
     ) -> np.ndarray:
         """uint8 [rows, height, width, 3].
 
-        Row i is drawn from seed and i alone, whatever the batch size.
+        Row i is drawn from seed and first + i alone, whatever the batch size.
+
+        Raises:
+          InputError: if what is drawn is no number.
         """
         rows = len(next(iter(has.values())))
         passes = passes_needed(list(weights.values()))
@@ -219,8 +245,9 @@ class Sampler:
             return self._draw(params, state, *arrays, np.uint32(seed), passes=passes)
 
         full = {m: np.full(rows, weights[m], np.float32) for m in has}
-        numbers = np.arange(rows, dtype=np.uint32)
-        return in_batches(draw, self._batch_size, values, dict(has), full, numbers, known)
+        numbers = np.arange(first, first + rows, dtype=np.uint32)
+        inputs = values, dict(has), full, numbers, known
+        return in_batches(draw, self._batch_size, *inputs, finish=self._finish)
 
 
 def parse(model: Model, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from absl import flags
 ROOT = Path(__file__).parents[1]
 OF_CLI = (
     *("config", "text", "label", "audio", "image", "condition"),
-    *("truncation", "temperature", "top_k", "top_p", "candidates"),
+    *("truncation", "temperature", "top_k", "top_p", "candidates", "metrics"),
 )
 
 

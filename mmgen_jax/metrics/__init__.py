@@ -19,18 +19,22 @@ class Judge(NamedTuple):
       chance: (modalities, split) -> the probability that the image of a random training example
         satisfies these inputs of a random example of the split.
       accuracy: how often the judge itself is right, on the data set's own pictures.
+      misbound: (as `satisfied`) -> bool [n], whether the image shows all that was asked for, but
+        not on one object; None: this judge sees no objects.
     """
 
     satisfied: Callable[[np.ndarray, Sequence[Record], Sequence[str]], dict[str, np.ndarray]]
     chance: Callable[[Sequence[str], str], float]
     accuracy: float
+    misbound: Callable[[np.ndarray, Sequence[Record], Sequence[str]], np.ndarray] | None = None
 
 
 JUDGES = Registry(
     "judge",
     {
-        "shapes": "mmgen_jax.metrics.satisfaction:shapes_judge",
+        "shapes": "mmgen_jax.metrics.shapes_judge:shapes_judge",
         "digits": "mmgen_jax.metrics.classifier:class_judge",
+        "emoji": "mmgen_jax.metrics.retrieval:retrieval_judge",
     },
 )
 """By data set: (config.data) -> its Judge."""

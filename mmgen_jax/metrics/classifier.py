@@ -5,7 +5,7 @@ It is trained on real pictures by `launch/train_judge.py`, apart from every mode
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +26,11 @@ from mmgen_jax.data.pipeline import fixed_batch, training_batches
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.images import normalise, quantise, resize
 from mmgen_jax.metrics import JUDGES, Judge
+from mmgen_jax.sampling import in_batches
 
 FILE = "judge.safetensors"
 BATCH_SIZE = 128
+FEATURES = 128  # of the last hidden layer
 SHIFT = 2  # pixels: how far pictures are moved, at most, in training
 
 
@@ -45,7 +47,7 @@ class Classifier(nn.Module):
         for i, (channels, stride) in enumerate([(32, 2), (48, 1), (64, 2)]):
             x = nn.Conv(channels, (3, 3), strides=stride, use_bias=False, name=f"conv{i}")(x)
             x = nn.relu(nn.GroupNorm(8, name=f"norm{i}")(x))
-        x = nn.relu(nn.Dense(128, name="hidden")(x.reshape(x.shape[0], -1)))
+        x = nn.relu(nn.Dense(FEATURES, name="hidden")(x.reshape(x.shape[0], -1)))
         x = nn.Dropout(0.3, deterministic=dropout is None)(x, rng=dropout)
         return nn.Dense(self.classes, name="logits")(x)
 
@@ -134,31 +136,30 @@ def shifted(
     return jax.vmap(cut)(padded, offsets)
 
 
-def predict(trained: Trained, images: np.ndarray) -> Int[np.ndarray, "batch"]:
-    """The class of each picture, uint8 [n, height, width, 3] of any size."""
-    return read(trained, images)[1]
+def predict(trained: Trained, images: Iterable[np.ndarray]) -> Int[np.ndarray, "batch"]:
+    """The class of each picture, uint8 [height, width, 3] of any size."""
+    return read(trained, images)[1].argmax(-1)
 
 
 def read(
-    trained: Trained, images: np.ndarray
-) -> tuple[Float[np.ndarray, "batch feature"], Int[np.ndarray, "batch"]]:
-    """(what the last hidden layer says, class) of each picture, uint8 [n, height, width, 3]."""
-    model = Classifier(len(trained.names))
+    trained: Trained, images: Iterable[np.ndarray]
+) -> tuple[Float[np.ndarray, "batch feature"], Float[np.ndarray, "batch classes"]]:
+    """(what the last hidden layer says, logits) of pictures, uint8 [height, width, 3] each."""
+    shape = (trained.image_size, trained.image_size)
+    rows = np.stack([normalise(resize(image, shape)) for image in images])
+    apply = partial(_read, len(trained.names), trained.params)
+    found = in_batches(apply, BATCH_SIZE, rows, finish=np.asarray)
+    return found[:, :FEATURES], found[:, FEATURES:]
 
-    @jax.jit
-    def apply(params: Any, x: Any) -> tuple[Any, Any]:
-        hidden = lambda module, method: module.name == "hidden"  # noqa: E731
-        logits, seen = model.apply({"params": params}, x, None, capture_intermediates=hidden)
-        return nn.relu(seen["intermediates"]["hidden"]["__call__"][0]), logits
 
-    found, shape = [], (trained.image_size, trained.image_size)
-    for start in range(0, len(images), BATCH_SIZE):
-        part = [normalise(resize(x, shape)) for x in images[start:][:BATCH_SIZE]]
-        blank = [np.zeros_like(part[0])] * (BATCH_SIZE - len(part))  # one shape to compile
-        out = apply(trained.params, np.stack(part + blank))
-        found.append([np.asarray(x)[: len(part)] for x in out])
-    hidden, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return hidden, logits.argmax(-1)
+@partial(jax.jit, static_argnums=0)
+def _read(classes: int, params: Any, images: Any) -> Any:
+    hidden = lambda module, method: module.name == "hidden"  # noqa: E731
+    logits, seen = Classifier(classes).apply(
+        {"params": params}, images, None, capture_intermediates=hidden
+    )
+    features = nn.relu(seen["intermediates"]["hidden"]["__call__"][0])
+    return jnp.concatenate([features, logits], axis=1)
 
 
 def _accuracy(trained: Trained, source: Source, prepare: Any) -> float:

@@ -6,15 +6,13 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.images import quantise
-from mmgen_jax.metrics.evaluation import BATCH, Drawing, Evaluation
-from mmgen_jax.training.run import Trained
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
 
 
-def codes(trained: Trained, count: int, seed: int) -> Evaluation:
+def codes(asked: Asked) -> Evaluation:
     """Which of its codes a tokenizer uses for pictures that it was trained on, and others.
 
     For splits `data.split` and `eval.split` one pass over `count` pictures spread over the split:
@@ -24,7 +22,8 @@ def codes(trained: Trained, count: int, seed: int) -> Evaluation:
     Raises:
       InputError: if the run's family makes no codes.
     """
-    config, family = trained.config, trained.config.generator.name
+    trained, config = asked.trained, asked.trained.config
+    family = config.generator.name
     tokenizer = GENERATORS[family].tokenizer
     options, shape = config.generator[family], trained.model.shared.image_shape
     codec = tokenizer and tokenizer.codec(options, *shape, config.train.dtype)
@@ -32,17 +31,16 @@ def codes(trained: Trained, count: int, seed: int) -> Evaluation:
         raise InputError(f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}")
     params = tokenizer.freeze(trained.params, trained.state)
     read = jax.jit(lambda images: codec.tokens(params, codec.encode(params, images)))
-    draw, numbers, sections = Drawing(trained, seed), {}, []
+    draw, numbers, sections = asked.drawing(), {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
-        source = draw.open(split)
-        _, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
-        images = batch["image"]
-        parts = [read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-        found = np.concatenate([np.asarray(part) for part in parts])
+        part = draw.spread(draw.open(split), asked.count)
+        images = part.images
+        starts = range(0, len(images), draw.size)
+        found = np.concatenate([np.asarray(read(images[s : s + draw.size])) for s in starts])
         numbers[split] = use(found, codec.codes)
         heading = f"{split}: {numbers[split]['usage']:.1%} of {codec.codes} codes"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(quantise(images), batch["values"], batch["has"])))
+        sections.append((heading, draw.grid(quantise(images), part)))
     return Evaluation(numbers, sections)
 
 

@@ -6,14 +6,13 @@ import numpy as np
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics.evaluation import Drawing, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
 from mmgen_jax.metrics.nearest import nearest
-from mmgen_jax.training.run import Trained
 
 MOST = 20_000  # training pictures
 
 
-def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
+def contradictions(asked: Asked) -> Evaluation:
     """For each two modalities, whose class is drawn: the first one's or the second one's?
 
     `count` training records at random; the first modality has a record's own value, the second one
@@ -29,10 +28,10 @@ def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
       InputError: if the run has one modality alone, its data set no two classes, or no record two
         of the modalities.
     """
-    names, config = tuple(trained.model.modalities), trained.config
+    names, config = tuple(asked.trained.model.modalities), asked.trained.config
     if len(names) < 2:
         raise InputError(f"metric 'contradictions' needs two modalities, not {names[0]!r} alone")
-    draw, rng = Drawing(trained, seed), np.random.default_rng(seed)
+    draw, rng = asked.drawing(), np.random.default_rng(asked.seed)
     source = draw.open(config.data.split)
     read = {i: source[i] for i in draw.usable(source, spread(source, MOST))}
     read = {i: record for i, record in read.items() if "label" in record.values}
@@ -41,17 +40,18 @@ def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
     if len(set(labels)) < 2:
         raise InputError("metric 'contradictions' needs a data set with labels of two classes")
     pictures = np.stack([draw.picture(record) for record in read.values()])
-    chosen = rng.choice(len(usable), min(count, len(usable)), replace=False)
+    chosen = rng.choice(len(usable), min(asked.count, len(usable)), replace=False)
     others = np.array([rng.choice(np.flatnonzero(labels != labels[row])) for row in chosen])
-    batches = [draw.conditions(source, [usable[k] for k in rows])[1] for rows in (chosen, others)]
+    one, other = (draw.whole(source, [usable[k] for k in rows]) for rows in (chosen, others))
     numbers, sections = {}, []
     for first, second in itertools.combinations(names, 2):
-        values = batches[0]["values"] | {second: batches[1]["values"][second]}
-        both = batches[0]["has"][first] & batches[1]["has"][second]
+        values = one.values | {second: other.values[second]}
+        both = one.has[first] & other.has[second]
         if not both.any():
             continue
         has = {name: both & (name in (first, second)) for name in names}
-        images = draw(values, has)
+        part = one._replace(values=values, has=has)
+        images = draw(part)
         found = labels[nearest(images, pictures)][both]
         shares = [float((found == labels[rows][both]).mean()) for rows in (chosen, others)]
         title = f"{first} against {second}"
@@ -63,7 +63,7 @@ def contradictions(trained: Trained, count: int, seed: int) -> Evaluation:
         }
         heading = f"{title}: {shares[0]:.1%} as {first} says, {shares[1]:.1%} as {second} does"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(images, values, has)))
+        sections.append((heading, draw.grid(images, part)))
     if not numbers:
         raise InputError("metric 'contradictions' needs records that have two of the modalities")
     return Evaluation(numbers, sections)

@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from mmgen_jax.data.pipeline import spread
 from mmgen_jax.metrics import classifier
-from mmgen_jax.metrics.evaluation import Drawing, Evaluation, all_and_each
+from mmgen_jax.metrics.drawing import all_and_each
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
 from mmgen_jax.metrics.manifold import precision_recall
-from mmgen_jax.training.run import Trained
 
 K = 3  # neighbours
 
 
-def diversity(trained: Trained, count: int, seed: int) -> Evaluation:
+def diversity(asked: Asked) -> Evaluation:
     """Precision and recall against real pictures, and which classes the pictures show.
 
     `count` records spread over the split `eval.split` are drawn from all of their inputs, and from
@@ -22,19 +21,17 @@ def diversity(trained: Trained, count: int, seed: int) -> Evaluation:
     Raises:
       InputError: if the data set has no judge by class.
     """
-    options = trained.config.data
-    judge = classifier.of_data(options)
-    draw = Drawing(trained, seed)
-    source = draw.open(trained.config.eval.split)
-    records, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
-    real, _ = classifier.read(judge, np.stack([draw.picture(record) for record in records]))
+    config, draw = asked.trained.config, asked.drawing()
+    judge = classifier.of_data(config.data)
+    whole = draw.spread(draw.open(config.eval.split), asked.count)
+    real, _ = classifier.read(judge, np.stack([draw.picture(record) for record in whole.records]))
     numbers, sections = {}, []
-    for given in all_and_each(tuple(trained.model.modalities)):
-        has = {m: there & (m in given) for m, there in batch["has"].items()}
-        images = draw(batch["values"], has)
-        features, classes = classifier.read(judge, images)
+    for given in asked.subsets(all_and_each):
+        part = whole.given(given)
+        images = draw(part)
+        features, logits = classifier.read(judge, images)
         precision, recall = precision_recall(real, features, K)
-        shown = np.bincount(classes, minlength=len(judge.names))
+        shown = np.bincount(logits.argmax(-1), minlength=len(judge.names))
         title = "+".join(given)
         numbers[title] = {
             "precision": precision,
@@ -45,5 +42,5 @@ def diversity(trained: Trained, count: int, seed: int) -> Evaluation:
         }
         heading = f"given {title}: precision {precision:.3f}, recall {recall:.3f}"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(images, batch["values"], has)))
+        sections.append((heading, draw.grid(images, part)))
     return Evaluation(numbers, sections)

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt32
 
 from mmgen_jax import fusion
-from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.images import quantise
-from mmgen_jax.metrics.evaluation import BATCH, Drawing, Evaluation
+from mmgen_jax.metrics.drawing import BATCH
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
 from mmgen_jax.model import Model, encode
 from mmgen_jax.nn.layout import gathered
 from mmgen_jax.sampling import in_batches
@@ -24,7 +24,7 @@ SAMPLES = 64  # of the posterior, for each picture
 NOTHING = "nothing"
 
 
-def likelihood(trained: Trained, count: int, seed: int) -> Evaluation:
+def likelihood(asked: Asked) -> Evaluation:
     """Bounds on the log likelihood of unseen pictures, given all their inputs and given nothing.
 
     `count` records spread over the split `eval.split`. "elbo" is the evidence lower bound, "iwae"
@@ -35,24 +35,23 @@ def likelihood(trained: Trained, count: int, seed: int) -> Evaluation:
     Raises:
       InputError: if the run's family has no importance weights.
     """
-    model = trained.model
+    trained, model = asked.trained, asked.trained.model
     if model.generator.log_weight is None:
         raise InputError(
             f"metric 'likelihood' needs a family with a posterior over latents;"
             f" {trained.config.generator.name!r} has none"
         )
-    draw = Drawing(trained, seed)
-    source = draw.open(trained.config.eval.split)
-    _, batch = draw.conditions(source, draw.usable(source, spread(source, count)))
-    images, numbers, sections = batch["image"], {}, []
+    draw, numbers, sections = asked.drawing(), {}, []
+    whole = draw.spread(draw.open(trained.config.eval.split), asked.count)
+    images = whole.images
     for given in (tuple(model.modalities), ()):
-        has = {m: there & (m in given) for m, there in batch["has"].items()}
-        weights = log_weights(trained, images, batch["values"], has, seed)
+        part = whole.given(given)
+        weights = log_weights(trained, images, part.values, part.has, asked.seed)
         title = "+".join(given) or NOTHING
         numbers[title] = bounds(weights, images[0].size)
         heading = f"given {title}: {numbers[title]['iwae']:.4f} bits per dimension at most"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(quantise(images), batch["values"], has)))
+        sections.append((heading, draw.grid(quantise(images), part)))
     return Evaluation(numbers, sections)
 
 

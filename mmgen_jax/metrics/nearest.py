@@ -1,22 +1,50 @@
 """Nearest pictures: has a model drawn, or copied, one that it was trained on?"""
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 Pictures = UInt8[np.ndarray, "batch height width 3"]
+References = UInt8[np.ndarray, "m height width 3"]
+
+CHUNK = 4_096  # references at a time: bounds memory
 
 
 def nearest(
-    images: Pictures, references: UInt8[np.ndarray, "m height width 3"]
+    images: Pictures, references: References, apart: bool = False
 ) -> Int[np.ndarray, "batch"]:
     """For each image the index of the reference at the smallest L2 distance, exactly.
 
-    Distances are sums of squares of integers, computed in float64, where they are exact; of equal
-    ones the first wins.
+    Of equal ones the first wins. `apart` as in `neighbours`.
     """
-    flat = [x.reshape(len(x), -1).astype(np.float64) for x in (images, references)]
-    squares = (flat[1] ** 2).sum(axis=1)
-    return (squares[None] - 2 * flat[0] @ flat[1].T).argmin(axis=1)
+    return neighbours(images, references, 1, apart)[1][:, 0]
+
+
+def neighbours(
+    images: Pictures, references: References, k: int, apart: bool = False
+) -> tuple[Float[np.ndarray, "batch k"], Int[np.ndarray, "batch k"]]:
+    """(L2 distances, indices) of the k nearest references of each image, the nearest first.
+
+    Distances are sums of squares of integers, computed in float64, where they are exact.
+
+    Args:
+      images: whose neighbours.
+      references: among which; at least k, or k + 1 if they are apart.
+      k: how many.
+      apart: the images are the references, and none is a neighbour of its own.
+    """
+    own = images.reshape(len(images), -1).astype(np.float64)
+    best = np.full((len(images), 0), np.inf), np.zeros((len(images), 0), np.int64)
+    for start in range(0, len(references), CHUNK):
+        part = references[start : start + CHUNK].reshape(-1, own.shape[1]).astype(np.float64)
+        squares = (own**2).sum(1)[:, None] - 2 * own @ part.T + (part**2).sum(1)[None]
+        numbers = np.arange(start, start + len(part))
+        if apart:
+            squares[numbers[None] == np.arange(len(images))[:, None]] = np.inf
+        all_squares = np.concatenate([best[0], squares], axis=1)
+        indices = np.concatenate([best[1], np.broadcast_to(numbers, squares.shape)], axis=1)
+        order = np.argsort(all_squares, axis=1, kind="stable")[:, :k]
+        best = tuple(np.take_along_axis(x, order, axis=1) for x in (all_squares, indices))
+    return np.sqrt(best[0]), best[1]
 
 
 def distinct(pictures: Pictures) -> Int[np.ndarray, "batch"]:

@@ -1,159 +1,108 @@
-"""Does an image satisfy all its inputs? The judge of `shapes`, and joint satisfaction rates.
+"""Does a picture say all that it was asked for?
 
-The joint satisfaction rate of a set S of modalities is the share of images that satisfy every input
-in S at once. `report` sets it beside chance and beside the product of the single rates, which it
+The joint satisfaction rate of a set S of modalities is the share of pictures that satisfy every
+input in S at once. It stands beside chance and beside the product of the single rates, which it
 equals when inputs are satisfied independently. A data set brings a `metrics.Judge` of its own.
-
-The judge of `shapes` is not learned. It quantises an image to the palette, finds the object, fits
-every shape in every size to it at sub-pixel positions, and rejects the image if what is drawn is
-not that one object.
 """
 
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Bool, Int
 
-from mmgen_jax.data import Record, shapes
-from mmgen_jax.data.drawing import DISTANCES, fill, stroke
-from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import Judge
-
-TOLERANCE = 0.4
-"""How far from the fitted drawing a pixel may be, as a share of the contrast between an object and
-the background; less than half of it, so that no other colour is within it."""
-
-MISFIT_LIMIT = 0.2
-"""An image is accepted if its misfit is at most this. Misfit is the number of pixels beyond
-TOLERANCE relative to the area of the fitted object. Measured from 16 to 64 pixels a side: 0 on true
-scenes, at least 0.2001 (at 16 pixels; 0.27 at 32) with a second object in another cell, whose area
-is a third of the first one's or more; over 1 on blank pictures, over 20 on uniform noise."""
-
-ATTRIBUTES = {
-    "text": ("shape", "colour"),
-    "label": ("position",),
-    "audio": ("size",),
-    "image": ("shape", "size", "position"),
-}
-"""What each modality says of a scene of `shapes`."""
+from mmgen_jax.data import SOURCES
+from mmgen_jax.metrics import JUDGES, Judge
+from mmgen_jax.metrics.drawing import SHOWN, Drawing, Part, subsets
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.rates import rate
 
 
-class Judgement(NamedTuple):
-    """What images show, all arrays [n].
+def satisfaction(asked: Asked) -> Evaluation:
+    """Joint satisfaction of every subset of the inputs, on unseen scenes.
 
-    Attributes:
-      shape, colour, size, position: integers, as in `shapes.Scene`; meaningless unless accepted.
-      misfit: float, see MISFIT_LIMIT.
-    """
-
-    shape: np.ndarray
-    colour: np.ndarray
-    size: np.ndarray
-    position: np.ndarray
-    misfit: np.ndarray
-
-    @property
-    def accepted(self) -> np.ndarray:
-        """Whether each image shows one whole object and nothing else: bool [n]."""
-        return self.misfit <= MISFIT_LIMIT
-
-
-def judge(images: np.ndarray) -> Judgement:
-    """Reads scenes back from pictures.
-
-    Args:
-      images: uint8 [n, size, size, 3].
+    For each non-empty subset (or those that are asked for) `count` records spread over split `test`
+    are drawn from that subset alone and judged on all of it; the same for split `heldout`,
+    combinations never trained on, under keys "heldout:...". See `report` for the numbers; with a
+    judge that finds them, "binding_errors" is the share of pictures that show everything, but on
+    several objects. Pictures are shown with failures first, the worst of all before the others.
 
     Raises:
-      InputError: for an array of another shape or dtype.
+      InputError: if nobody judges this data set.
     """
-    _check_images(images)
-    chunks = [_judge_chunk(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK)]
-    return Judgement(*map(np.concatenate, zip(*chunks, strict=True)))
+    data = asked.trained.config.data
+    JUDGES.check(data.name)
+    judge, draw = JUDGES[data.name](data), asked.drawing()
+    print(f"judge: {judge.accuracy:.2%} right on the data set's own pictures", flush=True)
+    numbers, sections = {}, []
+    chosen = asked.subsets(subsets)
+    for split in SOURCES[data.name].describe(data).splits:
+        if split == data.split:
+            continue
+        source = draw.open(split)
+        found = {subset: _Found() for subset in chosen}
+        for part in draw.parts(source, min(asked.count, len(source))):
+            for subset in chosen:
+                images = draw(part.given(subset))
+                found[subset].add(judge, images, part.given(subset), subset)
+        for subset in chosen:
+            name = "+".join(subset)
+            title = ("" if split == "test" else f"{split}:") + name
+            numbers[title] = found[subset].numbers(partial(judge.chance, split=split))[name]
+            heading = f"given {title}: {numbers[title]['rate']:.1%} satisfied"
+            print(heading, flush=True)
+            sections.append((heading, found[subset].grid(draw)))
+    return Evaluation(numbers, sections)
 
 
-def read(values: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
-    """What each input asks for: modality -> attribute -> integers [n].
+class _Found:
+    """What the judge found of one subset's pictures, part by part."""
 
-    Raises:
-      InputError: if there are no records, if they differ in their modalities, or if a value says
-        nothing.
-    """
-    if not values:
-        raise InputError("no records to judge images by")
-    modalities = tuple(values[0])
-    _check_modalities(modalities)
-    for index, value in enumerate(values):
-        if set(value) != set(modalities):
-            raise InputError(f"record {index} has {sorted(value)}, not {sorted(modalities)}")
-    wanted = {}
-    for modality in modalities:
-        columns = _READERS[modality]([value[modality] for value in values])
-        wanted[modality] = dict(zip(ATTRIBUTES[modality], columns, strict=True))
-    return wanted
+    def __init__(self) -> None:
+        self._hits: list[dict[str, Bool[np.ndarray, "rows"]]] = []
+        self._misbound: list[Bool[np.ndarray, "rows"]] = []
+        self._worst: list[_Row] = []
 
+    def add(self, judge: Judge, images: np.ndarray, part: Part, subset: Sequence[str]) -> None:
+        hits = judge.satisfied(images, part.records, subset)
+        self._hits.append(hits)
+        misses: Int[np.ndarray, "rows"] = sum((~right).astype(int) for right in hits.values())
+        if judge.misbound is not None:
+            self._misbound.append(judge.misbound(images, part.records, subset))
+        for row in np.argsort(-misses, kind="stable")[: 2 * SHOWN]:
+            missed = [name for name in subset if not hits[name][row]]
+            own = jax.tree.map(lambda x, row=row: x[row], (part.values, part.has))
+            self._worst.append(_Row(missed, images[row], *own))
+        # The worst of all parts, and as many of the others: there may be no failure.
+        self._worst.sort(key=lambda row: -len(row.missed))
+        del self._worst[2 * SHOWN :]
 
-def compare(
-    judgement: Judgement, wanted: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Whether each image is accepted and shows what each input asks for: modality -> bool [n]."""
-    return {
-        modality: judgement.accepted
-        & np.all([getattr(judgement, name) == attributes[name] for name in attributes], axis=0)
-        for modality, attributes in wanted.items()
-    }
+    def numbers(self, chance: Callable[[Sequence[str]], float]) -> dict[str, dict[str, Any]]:
+        hits = {m: np.concatenate([part[m] for part in self._hits]) for m in self._hits[0]}
+        found = report(hits, chance)
+        if self._misbound:
+            share = float(np.concatenate(self._misbound).mean())
+            for row in found.values():
+                row["binding_errors"] = share
+        return found
 
-
-def satisfied(images: np.ndarray, values: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Which of the inputs in `values` each image satisfies: modality -> bool [n].
-
-    A caption is satisfied by its shape and its colour, a label by the cell in which the object is,
-    a tone by the object's size, a sketch by shape, size and cell of the outline in it.
-
-    Raises:
-      InputError: as `judge` and `read` do, or unless each image has its record.
-    """
-    if len(images) != len(values):
-        raise InputError(f"{len(images)} images cannot be judged by {len(values)} records")
-    return compare(judge(images), read(values))
+    def grid(self, draw: Drawing) -> Any:
+        joined = jax.tree.map(
+            lambda *rows: np.stack(rows), *[(row.image, row.values, row.has) for row in self._worst]
+        )
+        part = Part(0, [], joined[0], *joined[1:])
+        notes = [f"wrong: {', '.join(row.missed)}" if row.missed else "" for row in self._worst]
+        return draw.grid(joined[0], part, rows=range(2 * SHOWN), notes=notes)
 
 
-def chance(modalities: Sequence[str], split: str = "test") -> float:
-    """Exact chance of joint satisfaction on `shapes`, from its tables; see `Judge.chance`.
-
-    Raises:
-      InputError: for a modality or a split that is not there.
-    """
-    _check_modalities(modalities)
-    said = {name for modality in modalities for name in ATTRIBUTES[modality]}
-    columns = [column for column, name in enumerate(_COLUMNS) if name in said]
-    drawn, wanted = (shapes.combinations(name)[:, columns] for name in ("train", split))
-    matches = (drawn[:, None] == wanted[None]).all(axis=-1)
-    return int(matches.sum()) / matches.size
-
-
-def shapes_judge(options: Any) -> Judge:
-    """The exact judge of data set `shapes`."""
-
-    def of_records(
-        images: np.ndarray, records: Sequence[Record], modalities: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        return satisfied(images, [{m: record.values[m] for m in modalities} for record in records])
-
-    return Judge(of_records, chance, accuracy=1.0)
-
-
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a rate, at 95% confidence by default.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
-    """
-    rate, shrink = successes / n, 1 + z**2 / n
-    centre = (rate + z**2 / (2 * n)) / shrink
-    half = z / shrink * (rate * (1 - rate) / n + z**2 / (4 * n**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+class _Row(NamedTuple):
+    missed: list[str]
+    image: np.ndarray
+    values: Any
+    has: Any
 
 
 def report(
@@ -176,175 +125,8 @@ def report(
     table = {}
     for subset in subsets:
         hits = np.all([results[modality] for modality in subset], axis=0)
-        table["+".join(subset)] = {
-            "rate": float(hits.mean()),
-            "count": len(hits),
-            "chance": chance(subset),
-            "interval": list(wilson(int(hits.sum()), len(hits))),
+        table["+".join(subset)] = rate(hits, chance(subset)) | {
             "marginals": {modality: marginals[modality] for modality in subset},
             "product_of_marginals": float(np.prod([marginals[m] for m in subset])),
         }
     return table
-
-
-_COLUMNS = ("shape", "colour", "size", "position")
-_CHUNK = 500  # images at a time: bounds memory
-
-
-class _Bank(NamedTuple):
-    """One kind of drawing of every shape, size and sub-pixel offset, in a small window.
-
-    Attributes:
-      coverage: float32 [templates, window * window].
-      shape, size: int [templates].
-      x, y: float32 [templates], offset in pixels from the centre of the window's middle pixel.
-      reach: pixels from the window's middle to its border.
-    """
-
-    coverage: np.ndarray
-    shape: np.ndarray
-    size: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    reach: int
-
-
-@functools.lru_cache(maxsize=4)
-def _bank(image_size: int, outline: bool) -> _Bank:
-    scale = image_size / shapes.FRAME
-    # The mask's centre is off by at most half a pixel of rounding and half a pixel of blemishes.
-    offsets = np.linspace(-1, 1, 17, dtype=np.float32) * np.float32(max(scale, 1.0))
-    reach = int(np.ceil(1.3 * shapes.RADII[-1] * scale + 2))
-    pixels = np.arange(-reach, reach + 1, dtype=np.float32)
-    y, x = (grid.reshape(-1, 1, 1) for grid in np.meshgrid(offsets, offsets, indexing="ij"))
-    width = max(shapes.STROKE * scale, 1.0)
-    coverages = []
-    kinds = list(itertools.product(range(len(DISTANCES)), range(len(shapes.RADII))))
-    for shape, size in kinds:
-        distance = DISTANCES[shapes.SHAPE_NAMES[shape]](
-            pixels - x, pixels[:, None] - y, scale * shapes.RADII[size]
-        )
-        coverages.append(stroke(distance, width) if outline else fill(distance))
-    coverage = np.concatenate(coverages).reshape(len(kinds) * x.size, -1)
-    shape, size = np.repeat(kinds, x.size, axis=0).T
-    x, y = (np.tile(offset.ravel(), len(kinds)) for offset in (x, y))
-    return _Bank(coverage, shape, size, x, y, reach)
-
-
-class _Fit(NamedTuple):
-    shape: np.ndarray
-    size: np.ndarray
-    position: np.ndarray
-    misfit: np.ndarray
-
-
-def _fit(shade: np.ndarray, power: np.ndarray, bank: _Bank) -> _Fit:
-    """Least-squares fit of one template to each picture.
-
-    Args:
-      shade: float32 [n, size, size], a pixel's projection on the object's colour: 0 is background,
-        1 the colour itself.
-      power: float32 [n, size, size], a pixel's squared distance from the background, in contrasts.
-      bank: what to fit.
-    """
-    n, image_size = len(shade), shade.shape[1]
-    row, column = (_centroid(shade > 0.5, axis) for axis in (1, 2))
-    pad = [(0, 0), (bank.reach, bank.reach), (bank.reach, bank.reach)]
-    side = (2 * bank.reach + 1,) * 2
-
-    def crop(pictures: np.ndarray) -> np.ndarray:
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(pictures, pad), side, (1, 2))
-        return windows[np.arange(n), row, column].reshape(n, -1)
-
-    near, energy = crop(shade), crop(power)
-    scores = np.clip(near, 0, 1) @ bank.coverage.T - 0.5 * (bank.coverage**2).sum(axis=1)
-    best = scores.argmax(axis=1)
-    fitted = bank.coverage[best]
-    wrong = (energy - 2 * fitted * near + fitted**2 > TOLERANCE**2).sum(axis=1)
-    outside = (power > TOLERANCE**2).sum(axis=(1, 2)) - (energy > TOLERANCE**2).sum(axis=1)
-    scale = image_size / shapes.FRAME
-    cell = [
-        np.abs((centre[:, None] + 0.5) / scale - shapes.CENTRES).argmin(axis=1)
-        for centre in (row + bank.y[best], column + bank.x[best])
-    ]
-    misfit = (wrong + outside) / fitted.sum(axis=1)
-    return _Fit(bank.shape[best], bank.size[best], 3 * cell[0] + cell[1], misfit)
-
-
-def _centroid(mask: np.ndarray, axis: int) -> np.ndarray:
-    """Index, along an axis of the picture, of the pixel nearest to each mask's centre of mass."""
-    mass = mask.sum(axis=3 - axis)
-    moments = mass @ np.arange(mask.shape[axis])
-    return np.rint(moments / np.maximum(mass.sum(axis=1), 1)).astype(int)
-
-
-def _judge_chunk(images: np.ndarray) -> Judgement:
-    background = shapes.BACKGROUND.astype(np.float32)
-    contrasts = np.stack(list(shapes.COLOURS.values())) - background
-    squared = (contrasts**2).sum(axis=1, keepdims=True)
-    pixels = images - background
-    # [colour, n, size, size]. All contrasts have one length: the nearest colour projects furthest.
-    shades = np.moveaxis(pixels @ (contrasts / squared).T, -1, 0)
-    nearest = (shades == shades.max(axis=0)) & (shades > 0.5)
-    colour = nearest.sum(axis=(2, 3)).argmax(axis=0)
-    shade = shades[colour, np.arange(len(images))]
-    power = np.einsum("nhwc,nhwc->nhw", pixels, pixels) / squared[0]
-    fit = _fit(shade, power, _bank(images.shape[1], outline=False))
-    return Judgement(fit.shape, colour, fit.size, fit.position, fit.misfit)
-
-
-def _read_sketches(sketches: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Shape, size and position of the outline in each sketch, white on black."""
-    if len({sketch.shape for sketch in sketches}) > 1:
-        raise InputError("sketches judged together must all have one size")
-    images = np.stack(sketches)
-    _check_images(images)
-    bank = _bank(images.shape[1], outline=True)
-    fits = []
-    for start in range(0, len(images), _CHUNK):
-        shade = images[start : start + _CHUNK].mean(axis=-1, dtype=np.float32) / 255
-        fits.append(_fit(shade, shade**2, bank))
-    fit = _Fit(*map(np.concatenate, zip(*fits, strict=True)))
-    if (fit.misfit > MISFIT_LIMIT).any():
-        raise InputError(f"the sketch of record {fit.misfit.argmax()} shows no single known shape")
-    return fit.shape, fit.size, fit.position
-
-
-def _read_captions(captions: Sequence[str]) -> np.ndarray:
-    return np.array([shapes.parse_caption(caption) for caption in captions]).T
-
-
-def _read_labels(labels: Sequence[str]) -> tuple[np.ndarray]:
-    unknown = set(labels) - set(shapes.POSITION_NAMES)
-    if unknown:
-        allowed = ", ".join(shapes.POSITION_NAMES)
-        raise InputError(f"unknown label {min(unknown)!r}; allowed: {allowed}")
-    return (np.array([shapes.POSITION_NAMES.index(label) for label in labels]),)
-
-
-def _read_tones(tones: Sequence[np.ndarray]) -> tuple[np.ndarray]:
-    return (np.array([shapes.parse_tone(tone) for tone in tones]),)
-
-
-_READERS = {
-    "text": _read_captions,
-    "label": _read_labels,
-    "audio": _read_tones,
-    "image": _read_sketches,
-}
-
-
-def _check_modalities(modalities: Sequence[str]) -> None:
-    unknown = sorted(set(modalities) - set(ATTRIBUTES))
-    if unknown:
-        allowed = ", ".join(ATTRIBUTES)
-        raise InputError(f"cannot judge modality {unknown[0]!r} of shapes; allowed: {allowed}")
-
-
-def _check_images(images: np.ndarray) -> None:
-    n, height, width, channels = images.shape if images.ndim == 4 else (0, 0, 0, 0)
-    if images.dtype != np.uint8 or not n or height != width or channels != 3:
-        raise InputError(
-            f"images must be uint8 [n, size, size, 3] with n > 0, not {images.dtype} "
-            f"{list(images.shape)}"
-        )

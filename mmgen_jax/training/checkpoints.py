@@ -48,6 +48,11 @@ class Restored(NamedTuple):
     log: dict[str, Any]
 
 
+def steps(workdir: str | Path) -> list[int]:
+    """The steps of all checkpoints in `workdir`, the oldest first, whole or not."""
+    return _steps(_directory(workdir))
+
+
 def latest(workdir: str | Path) -> int | None:
     """Returns the newest step in `workdir` that is whole, None if there is none.
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from mmgen_jax import gallery
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import fixed_batch, prepare_example, spread
+from mmgen_jax.images import quantise
 from mmgen_jax.model import Model
 from mmgen_jax.sampling import Sampler, describe
 
@@ -37,7 +38,8 @@ class Preview:
         self._weights = {m: config.modalities[m].guidance for m in model.modalities}
         self._seed = config.train.seed
         options = config.generator[config.generator.name].sample
-        self._sampler = Sampler(model, options, len(indices), mesh)
+        # A run that diverges is told so by its losses, not here.
+        self._sampler = Sampler(model, options, len(indices), mesh, finish=quantise)
 
     def __call__(self, params: Any, state: Any) -> UInt8[np.ndarray, "height width 3"]:
         """A captioned grid from these (averaged) parameters."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
@@ -27,17 +28,22 @@ from mmgen_jax.training.state import TrainState, create
 
 
 class Trained(NamedTuple):
-    """A model with its averaged parameters, as samples are drawn with."""
+    """A model with its averaged parameters, as samples are drawn with.
+
+    Attributes:
+      mesh: the devices that each hold all parameters, and share what is drawn; None for one.
+    """
 
     config: ConfigDict
     model: Model
     params: Any
     state: Any
     step: int
+    mesh: Mesh | None = None
 
 
 def load(workdir: Path, step: int | None = None) -> Trained:
-    """Reads a checkpoint of a run onto one device.
+    """Reads a checkpoint of a run onto every device of this process.
 
     Args:
       workdir: the run's directory.
@@ -56,11 +62,11 @@ def load(workdir: Path, step: int | None = None) -> Trained:
         step = checkpoints.latest(workdir)
         if step is None:
             raise InputError(f"{workdir} has no whole checkpoint yet")
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    mesh = sharding.mesh_of((jax.local_device_count(), 1, 1), jax.local_devices())
     shapes = state_shapes(config, model)
-    like = sharding.placed(shapes, jax.tree.map(lambda _: device, shapes))
+    like = sharding.placed(shapes, jax.tree.map(lambda _: sharding.replicated(mesh), shapes))
     restored = checkpoints.restore(workdir, step, like, checked=newest).state
-    return Trained(config, model, restored.averaged, restored.state, step)
+    return Trained(config, model, restored.averaged, restored.state, step, mesh)
 
 
 def players(config: ConfigDict, model: Model) -> dict[str, optax.GradientTransformation]:

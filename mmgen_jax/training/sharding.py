@@ -1,5 +1,6 @@
 """Where arrays lie: the mesh of devices, and what is split over which of its axes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,7 +26,11 @@ def make_mesh(options: ConfigDict) -> Mesh:
       options: config.sharding; `data` = -1 takes what the others leave of the devices.
     """
     shape = configs.mesh_shape(options, jax.device_count())
-    devices = jax.devices()[: int(np.prod(shape))]
+    return mesh_of(shape, jax.devices()[: int(np.prod(shape))])
+
+
+def mesh_of(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
+    """These devices as a mesh of `AXES`."""
     return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
-from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import vqvae
 from mmgen_jax.metrics.codes import codes, use
-from mmgen_jax.metrics.evaluation import Drawing
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.evaluation import Asked
 from mmgen_jax.training.run import Trained
 from tests.tiny import open_source, tiny_config
 
@@ -37,13 +37,11 @@ def test_numbers_are_those_of_one_pass():
 
 def test_every_picture_is_read_once():
     run, count = trained(), 5
-    found = codes(run, count, seed=0)
+    found = codes(Asked(run, count, 0))
     draw, codec = Drawing(run, 0), vqvae.codec(run.config.generator.vqvae, 16, 16, "float32")
     params = vqvae.freeze(run.params, run.state)
     for split in ("train", "test"):
-        source = draw.open(split)
-        _, batch = draw.conditions(source, spread(source, count))
-        images = jnp.asarray(batch["image"])
+        images = jnp.asarray(draw.spread(draw.open(split), count).images)
         ids = np.asarray(codec.tokens(params, codec.encode(params, images)))
         assert found.numbers[split] == use(ids, codec.codes)
     assert [heading.partition(":")[0] for heading, _ in found.sections] == ["train", "test"]
@@ -55,4 +53,4 @@ def test_what_has_no_codes_is_refused(changes):
     if not changes:
         run.config.generator.name = "flow"
     with pytest.raises(InputError, match="metric 'codes' needs a run of a tokenizer with codes"):
-        codes(run, 2, seed=0)
+        codes(Asked(run, 2, 0))

@@ -6,8 +6,9 @@ import pytest
 from mmgen_jax import model as models
 from mmgen_jax.data import Record
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import evaluation
 from mmgen_jax.metrics.contradictions import contradictions
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.evaluation import Asked, table
 from mmgen_jax.training.run import Trained
 from tests import folders
 from tests.tiny import open_source, tiny_config
@@ -36,21 +37,21 @@ def test_the_one_that_is_obeyed_wins(trained, monkeypatch):
     classes = {int(label.prepare(name)["label"]): shade for name, shade in COLOURS.items()}
     seen = []
 
-    def obey(self, values, has):
-        seen.append(has)
-        shades = np.array([classes[int(i)] for i in values["label"]["label"]])
+    def obey(self, part):
+        seen.append(part.has)
+        shades = np.array([classes[int(i)] for i in part.values["label"]["label"]])
         return np.broadcast_to(shades[:, None, None, None], (len(shades), 16, 16, 3)).astype(
             "uint8"
         )
 
-    monkeypatch.setattr(evaluation.Drawing, "__call__", obey)
-    found = contradictions(trained, count=12, seed=0)
+    monkeypatch.setattr(Drawing, "__call__", obey)
+    found = contradictions(Asked(trained, 12, 0))
     (title, row), *none = found.numbers.items()
     assert (title, none, len(found.sections)) == ("text against label", [], 1)
     assert row == {"first": 0.0, "second": 1.0, "neither": 0.0, "count": 11}
     (has,) = seen
     assert has["text"].sum() == has["label"].sum() == 11
-    assert "the second" in evaluation.table(found.numbers, "contradictions")
+    assert "the second" in table(found.numbers, "contradictions")
 
 
 class Listed:
@@ -73,18 +74,18 @@ def test_two_modalities_and_two_classes_are_needed(trained, monkeypatch):
     alone.data = trained.config.data
     model = models.build(alone, models.fit(alone, open_source(alone, "all")))
     with pytest.raises(InputError, match="needs two modalities, not 'label' alone"):
-        contradictions(Trained(alone, model, {}, {}, 0), 4, 0)
+        contradictions(Asked(Trained(alone, model, {}, {}, 0), 4, 0))
     source = open_source(trained.config, "all")
     dark = Listed(source, [source[i] for i in (0, 3, 6)])
-    monkeypatch.setattr(evaluation.Drawing, "open", lambda self, split: dark)
+    monkeypatch.setattr(Drawing, "open", lambda self, split: dark)
     with pytest.raises(InputError, match="needs a data set with labels of two classes"):
-        contradictions(trained, 4, 0)
+        contradictions(Asked(trained, 4, 0))
 
 
 def test_records_without_two_of_the_modalities_are_refused(trained, monkeypatch):
     source = open_source(trained.config, "all")
     records = [source[i] for i in range(len(source))]
     mute = Listed(source, [Record(r.image, {"label": r.values["label"]}) for r in records])
-    monkeypatch.setattr(evaluation.Drawing, "open", lambda self, split: mute)
+    monkeypatch.setattr(Drawing, "open", lambda self, split: mute)
     with pytest.raises(InputError, match="needs records that have two of the modalities"):
-        contradictions(trained, 4, 0)
+        contradictions(Asked(trained, 4, 0))

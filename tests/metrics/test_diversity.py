@@ -7,8 +7,10 @@ import pytest
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import classifier, evaluation
+from mmgen_jax.metrics import classifier
 from mmgen_jax.metrics.diversity import diversity
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.evaluation import Asked, table
 from mmgen_jax.training.run import Trained
 from tests.tiny import open_source, tiny_config, tiny_model
 
@@ -31,8 +33,8 @@ def trained(monkeypatch):
 def test_real_pictures_are_as_diverse_as_real_pictures(trained, monkeypatch):
     source = open_source(trained.config, "test")
     pictures = np.stack([source[i].image for i in spread(source, COUNT)])
-    monkeypatch.setattr(evaluation.Drawing, "__call__", lambda self, values, has: pictures)
-    found = diversity(trained, COUNT, 0)
+    monkeypatch.setattr(Drawing, "__call__", lambda self, part: pictures)
+    found = diversity(Asked(trained, COUNT, 0))
     assert list(found.numbers) == ["text+label", "text", "label"]
     judge = classifier.of_data(None)
     shown = np.bincount(classifier.predict(judge, pictures), minlength=len(judge.names))
@@ -40,15 +42,15 @@ def test_real_pictures_are_as_diverse_as_real_pictures(trained, monkeypatch):
         assert (row["precision"], row["recall"], row["count"]) == (1, 1, COUNT)
         assert row["classes"] == np.mean(shown > 0)
         assert row["rarest"] == pytest.approx(shown.min() * len(judge.names) / COUNT)
-    lines = evaluation.table(found.numbers, "diversity").splitlines()
+    lines = table(found.numbers, "diversity").splitlines()
     assert "1.000" in lines[1] and "recall" in lines[0] and len(found.sections) == 3
 
 
 def test_one_picture_for_all_is_not_diverse(trained, monkeypatch):
     picture = open_source(trained.config, "test")[0].image
     same = np.repeat(picture[None], COUNT, axis=0)
-    monkeypatch.setattr(evaluation.Drawing, "__call__", lambda self, values, has: same)
-    row = diversity(trained, COUNT, 0).numbers["label"]
+    monkeypatch.setattr(Drawing, "__call__", lambda self, part: same)
+    row = diversity(Asked(trained, COUNT, 0)).numbers["label"]
     assert row["precision"] == 1 and row["recall"] < 0.1
     assert row["rarest"] == 0 and row["classes"] == pytest.approx(1 / 9)
 
@@ -57,7 +59,7 @@ def test_a_data_set_without_a_judge_by_class_is_refused(tmp_path):
     config = tiny_config(NAMES)
     run = Trained(config, tiny_model(NAMES), {}, {}, 0)
     with pytest.raises(InputError, match="'shapes' is not judged by a classifier; .*: digits"):
-        diversity(run, COUNT, 0)
+        diversity(Asked(run, COUNT, 0))
     config.data.name, config.data.path = "digits", str(tmp_path)
     with pytest.raises(InputError, match="no judge in .*; train one: python launch/train_judge"):
-        diversity(run, COUNT, 0)
+        diversity(Asked(run, COUNT, 0))

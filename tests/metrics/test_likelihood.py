@@ -12,7 +12,9 @@ from scipy import stats
 from mmgen_jax import fusion
 from mmgen_jax import model as models
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import evaluation, likelihood
+from mmgen_jax.metrics import likelihood
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.evaluation import Asked, table
 from mmgen_jax.training.run import Trained
 from tests.tiny import open_source, random_parameters, tiny_config, tiny_model
 
@@ -99,13 +101,13 @@ def test_with_the_true_posterior_every_weight_is_the_likelihood():
 def test_elbo_and_iwae_of_unseen_pictures_given_everything_and_nothing(monkeypatch):
     monkeypatch.setattr(likelihood, "BATCH", 4)  # more than one, the last not full
     run = trained()
-    found = likelihood.likelihood(run, ROWS, seed=0)
+    found = likelihood.likelihood(Asked(run, ROWS, 0))
     assert list(found.numbers) == ["text+label", "nothing"]
     for row in found.numbers.values():
         assert row["samples"] == 64 and row["count"] == ROWS
         assert row["iwae"] < row["elbo"] < 100 and 0 < row["iwae_error"] < row["iwae"]
     assert found.numbers["nothing"]["iwae"] != found.numbers["text+label"]["iwae"]
-    lines = evaluation.table(found.numbers, "likelihood").splitlines()
+    lines = table(found.numbers, "likelihood").splitlines()
     assert lines[0].split()[:4] == ["likelihood", "ELBO,", "bits/dim", "+-"]
     assert [heading[:13] for heading, _ in found.sections] == ["given text+la", "given nothing"]
 
@@ -113,9 +115,8 @@ def test_elbo_and_iwae_of_unseen_pictures_given_everything_and_nothing(monkeypat
 def test_a_picture_is_weighed_by_itself(monkeypatch):
     """The same weights whatever the batches are, as many samples as are asked for."""
     run = trained()
-    draw = evaluation.Drawing(run, 0)
-    _, batch = draw.conditions(open_source(run.config, "test"), range(ROWS))
-    inputs = batch["image"], batch["values"], batch["has"]
+    part = Drawing(run, 0).whole(open_source(run.config, "test"), range(ROWS))
+    inputs = part.images, part.values, part.has
     whole = likelihood.log_weights(run, *inputs, 0, 3)
     monkeypatch.setattr(likelihood, "BATCH", 4)
     np.testing.assert_allclose(likelihood.log_weights(run, *inputs, 0, 3), whole, rtol=1e-4)
@@ -135,7 +136,7 @@ def test_a_picture_is_weighed_by_itself(monkeypatch):
 
 def test_it_needs_a_posterior(monkeypatch):
     """Refused before anything is read or compiled."""
-    monkeypatch.setattr(likelihood, "Drawing", None)
+    monkeypatch.setattr(Asked, "drawing", None)
     run = Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
     with pytest.raises(InputError, match="^metric 'likelihood' needs .*; 'flow' has none$"):
-        likelihood.likelihood(run, 2, 0)
+        likelihood.likelihood(Asked(run, 2, 0))

@@ -1,216 +1,95 @@
-"""The judge of `shapes` and joint satisfaction rates."""
-
-import itertools
+"""Joint satisfaction of a run, with drawing replaced by what is known to be right or wrong."""
 
 import numpy as np
 import pytest
 
-from mmgen_jax.data import shapes
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import satisfaction
-from tests import prepared
+from mmgen_jax.metrics import drawing, shapes_judge
+from mmgen_jax.metrics.drawing import Drawing, subsets
+from mmgen_jax.metrics.evaluation import Asked, table
+from mmgen_jax.metrics.rates import wilson
+from mmgen_jax.metrics.satisfaction import report, satisfaction
+from mmgen_jax.training.run import Trained
+from tests.tiny import tiny_config, tiny_model
 
-OPTIONS = prepared.options("shapes", image_size=32)
-MODALITIES = ("text", "label", "audio", "image")
-
-
-def records(split, count, image_size=32):
-    source = shapes.SHAPES.open(prepared.options("shapes", image_size=image_size), split)
-    examples = [source[index] for index in range(count)]
-    return np.stack([e.image for e in examples]), [e.values for e in examples]
+NAMES = ("text", "label", "audio")
 
 
-def pictures(table, seed=0):
-    """One scene of each combination, anywhere in its cell."""
-    jitter = np.random.default_rng(seed).uniform(-1, 1, (len(table), 2))
-    scenes = [shapes.Scene(*row, *offset) for row, offset in zip(table, jitter, strict=True)]
-    return np.stack([shapes.draw(scene, 32) for scene in scenes])
+@pytest.fixture(scope="module")
+def trained():
+    return Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
 
 
-def asked(table):
-    return {
-        modality: {
-            name: table[:, ("shape", "colour", "size", "position").index(name)] for name in names
-        }
-        for modality, names in satisfaction.ATTRIBUTES.items()
-    }
+def perfect(self, part):
+    """Draws the records' own pictures."""
+    return np.stack([record.image for record in part.records])
 
 
-@pytest.mark.parametrize(("split", "count"), [("train", 4000), ("test", 3000), ("heldout", 3000)])
-def test_every_true_scene_satisfies_all_its_inputs(split, count):
-    results = satisfaction.satisfied(*records(split, count))
-    assert set(results) == set(MODALITIES)
-    assert all(hits.shape == (count,) and hits.all() for hits in results.values())
+def test_subsets_are_all_but_the_empty_one():
+    assert subsets(("a", "b")) == [("a", "b"), ("a",), ("b",)]
+    assert len(subsets(("a", "b", "c", "d"))) == 15
 
 
-@pytest.mark.parametrize("image_size", [16, 24, 64])
-def test_true_scenes_of_other_sizes_satisfy_all_their_inputs(image_size):
-    results = satisfaction.satisfied(*records("train", 300, image_size))
-    assert all(hits.all() for hits in results.values())
+def test_true_pictures_satisfy_every_subset(trained, monkeypatch):
+    monkeypatch.setattr(Drawing, "__call__", perfect)
+    found = satisfaction(Asked(trained, 20, 0))
+    seen = {title: row for title, row in found.numbers.items() if ":" not in title}
+    assert list(seen) == ["+".join(s) for s in subsets(NAMES)]
+    assert all(row["rate"] == 1 and row["count"] == 20 for row in seen.values())
+    assert seen["text+label+audio"]["chance"] == pytest.approx(1 / 384)
+    assert found.numbers["heldout:text+label"]["rate"] == 1
+    assert found.numbers["text+label+audio"]["binding_errors"] == 0
+    assert len(found.sections) == len(found.numbers) == 14
+    assert "text+label+audio" in table(found.numbers, "right")
 
 
-def test_the_judge_reads_every_attribute():
-    table = np.concatenate([shapes.combinations(split) for split in ("train", "heldout")])
-    judgement = satisfaction.judge(pictures(table))
-    assert np.array_equal(np.stack(judgement[:4], axis=1), table)
-    assert judgement.misfit.max() == 0
+def test_parts_add_up_and_failures_come_first(trained, monkeypatch):
+    """Every fifth picture is grey, every seventh another one's: the grey ones fail all inputs."""
+    monkeypatch.setattr(drawing, "BATCH", 8)
+
+    def some(self, part):
+        images = perfect(self, part)
+        for row in range(len(images)):
+            if (part.first + row) % 5 == 0:
+                images[row] = 128
+        return images
+
+    monkeypatch.setattr(Drawing, "__call__", some)
+    shown = []
+    monkeypatch.setattr(
+        Drawing, "grid", lambda self, images, part, rows, notes: shown.append((images, notes))
+    )
+    asked = Asked(trained, 30, 0, given=(("text", "label"),))
+    found = satisfaction(asked)
+    assert list(found.numbers) == ["text+label", "heldout:text+label"]
+    assert found.numbers["text+label"]["rate"] == 24 / 30
+    images, notes = shown[0]
+    assert notes == ["wrong: text, label"] * 6 + [""] * 10
+    assert (images[:6] == 128).all() and (images[6:] != 128).any((1, 2, 3)).all()
 
 
-def test_shuffled_conditions_are_satisfied_exactly_by_chance():
-    """All cyclic shifts pair every image with every condition once: no tolerance."""
-    table = shapes.combinations("train")
-    judgement = satisfaction.judge(pictures(table))
-    subsets = [s for k in range(1, 5) for s in itertools.combinations(MODALITIES, k)]
-    counts = dict.fromkeys(subsets, 0)
-    for shift in range(len(table)):
-        results = satisfaction.compare(judgement, asked(np.roll(table, shift, axis=0)))
-        for subset in subsets:
-            counts[subset] += int(np.all([results[m] for m in subset], axis=0).sum())
-    for subset, count in counts.items():
-        assert count / len(table) ** 2 == satisfaction.chance(subset)
+def test_only_what_the_run_has_can_be_given(trained):
+    with pytest.raises(InputError, match="^--given: the run has no modality 'depth'; allowed: te"):
+        satisfaction(Asked(trained, 4, 0, given=(("text", "depth"),)))
 
 
-def test_chance_is_what_counting_by_hand_gives():
-    assert satisfaction.chance(("audio",)) == 1 / 2
-    assert satisfaction.chance(("text",)) == 1 / 24
-    assert satisfaction.chance(("text", "label", "audio")) == 1 / 384
-    # Nothing that was trained on satisfies the shape, colour and position of a held-out scene.
-    assert satisfaction.chance(("text", "label"), "heldout") == 0
-    # One (shape, colour) has 8 positions in training, each position 21 or 22 of the 192 pairs.
-    assert satisfaction.chance(("label",)) == (6 * 21**2 + 3 * 22**2) / 192**2
+def test_only_the_subset_is_given(trained, monkeypatch):
+    given = []
+
+    def spy(self, part):
+        given.append({name for name, there in part.has.items() if there.any()})
+        return np.zeros((len(part.records), 16, 16, 3), np.uint8)
+
+    monkeypatch.setattr(Drawing, "__call__", spy)
+    satisfaction(Asked(trained, 2, 0))
+    assert given == 2 * [set(subset) for subset in subsets(NAMES)]
 
 
-def test_satisfaction_declines_under_noise():
-    images, values = records("test", 300)
-    wanted = satisfaction.read(values)
-    noise = np.random.default_rng(0).normal(size=images.shape)
-    rates = []
-    for level in (0, 15, 20, 22, 24, 26, 30, 60, 120):
-        noisy = np.clip(images + level * noise, 0, 255).astype(np.uint8)
-        results = satisfaction.compare(satisfaction.judge(noisy), wanted)
-        rates.append(np.all(list(results.values()), axis=0).mean())
-    assert rates[0] == 1 and rates[-1] == 0
-    assert rates == sorted(rates, reverse=True)
-    assert len(set(rates)) >= 4
-
-
-def blank():
-    levels = np.linspace(0, 255, 100).astype(np.uint8)
-    colours = np.stack([shapes.BACKGROUND, *shapes.COLOURS.values()])
-    greys = np.repeat(levels[:, None], 3, axis=1)
-    return np.broadcast_to(np.concatenate([greys, colours])[:, None, None], (107, 32, 32, 3))
-
-
-def uniform_noise():
-    return np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), dtype=np.uint8)
-
-
-def palette_noise():
-    colours = np.stack([shapes.BACKGROUND, *shapes.COLOURS.values()])
-    return colours[np.random.default_rng(0).integers(0, 7, (500, 32, 32))]
-
-
-def faint_noise():
-    noise = np.random.default_rng(0).normal(128, 40, (500, 32, 32, 3))
-    return np.clip(noise, 0, 255).astype(np.uint8)
-
-
-def two_objects():
-    table = np.random.default_rng(0).permutation(np.tile(shapes.combinations("train"), (4, 1)))
-    first, second = np.split(table, 2)
-    apart = first[:, 3] != second[:, 3]
-    a, b = pictures(first[apart], seed=1), pictures(second[apart], seed=2)
-    return np.where((b == shapes.BACKGROUND).all(axis=-1, keepdims=True), a, b)
-
-
-@pytest.mark.parametrize(
-    "nonsense", [blank, uniform_noise, palette_noise, faint_noise, two_objects]
-)
-def test_nonsense_satisfies_nothing(nonsense):
-    images = nonsense()
-    table = shapes.combinations("train")[np.arange(len(images)) % 384]
-    judgement = satisfaction.judge(images)
-    results = satisfaction.compare(judgement, asked(table))
-    assert not judgement.accepted.any()
-    assert not any(hits.any() for hits in results.values())
-
-
-def test_half_an_object_is_not_the_whole():
-    table = shapes.combinations("train")
-    table = table[table[:, 0] != shapes.SHAPE_NAMES.index("triangle")]  # its top is one, too
-    images = np.stack([shapes.draw(shapes.Scene(*row), 32) for row in table])
-    middle = np.array(shapes.CENTRES)[table[:, 3] // 3]
-    images[np.arange(32) > middle[:, None]] = shapes.BACKGROUND
-    assert not satisfaction.compare(satisfaction.judge(images), asked(table))["image"].any()
-
-
-@pytest.mark.parametrize(
-    ("attribute", "broken"),
-    [
-        ("shape", {"text", "image"}),
-        ("colour", {"text"}),
-        ("size", {"audio", "image"}),
-        ("position", {"label", "image"}),
-    ],
-)
-def test_a_wrong_attribute_breaks_only_what_says_it(attribute, broken):
-    _, values = records("test", 50)
-    scenes = [shapes.scene(OPTIONS, "test", index) for index in range(50)]
-    flipped = [s._replace(**{attribute: int(getattr(s, attribute) == 0)}) for s in scenes]
-    images = np.stack([shapes.draw(scene, 32) for scene in flipped])
-    results = satisfaction.satisfied(images, values)
-    for modality, hits in results.items():
-        assert not hits.any() if modality in broken else hits.all()
-
-
-def test_only_the_given_modalities_are_judged():
-    images, values = records("test", 5)
-    labels = [{"label": value["label"]} for value in values]
-    assert set(satisfaction.satisfied(images, labels)) == {"label"}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"text": "a dog"}, "must name one shape"),
-        ({"label": "middle"}, "unknown label 'middle'"),
-        ({"audio": np.zeros(4000, np.float32)}, "must hold a tone"),
-        ({"image": np.zeros((32, 32, 3), np.uint8)}, "sketch of record 1"),
-        ({"image": np.zeros((16, 16, 3), np.uint8)}, "one size"),
-        ({"depth": 1}, "record 1 has"),
-    ],
-)
-def test_an_input_that_says_nothing_is_refused(change, message):
-    images, values = records("test", 2)
-    with pytest.raises(InputError, match=message):
-        satisfaction.satisfied(images, [values[0], {**values[1], **change}])
-
-
-def test_bad_arguments_are_refused():
-    images, values = records("test", 2)
-    with pytest.raises(InputError, match="uint8"):
-        satisfaction.judge(images.astype(np.float32))
-    with pytest.raises(InputError, match="uint8"):
-        satisfaction.judge(images[:, :16])
-    with pytest.raises(InputError, match="2 images cannot be judged by 1 records"):
-        satisfaction.satisfied(images, values[:1])
-    with pytest.raises(InputError, match="no records"):
-        satisfaction.read([])
-    with pytest.raises(InputError, match="cannot judge modality 'depth'"):
-        satisfaction.chance(("depth",))
-    with pytest.raises(InputError, match="no split"):
-        satisfaction.chance(("text",), "validation")
-
-
-def test_wilson_matches_published_values():
-    # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
-    for (successes, n), bounds in {
-        (81, 263): (0.2553, 0.3662),
-        (15, 148): (0.0624, 0.1605),
-        (0, 20): (0.0, 0.1611),
-        (1, 29): (0.0061, 0.1718),
-    }.items():
-        assert satisfaction.wilson(successes, n) == pytest.approx(bounds, abs=5e-5)
+def test_a_data_set_without_a_judge_is_refused(trained):
+    config = tiny_config(NAMES)
+    config.data.name = "folder"
+    with pytest.raises(InputError, match=r"unknown judge 'folder'; allowed: shapes, digits, emoji"):
+        satisfaction(Asked(trained._replace(config=config), 2, 0))
 
 
 def test_report_counts_every_subset():
@@ -219,18 +98,17 @@ def test_report_counts_every_subset():
         "label": np.array([True, False, True, False]),
         "audio": np.array([True, True, True, False]),
     }
-    table = satisfaction.report(results, satisfaction.chance)
-    assert list(table) == [
+    found = report(results, shapes_judge.chance)
+    assert list(found) == [
         *("text", "label", "audio"),
         *("text+label", "text+audio", "label+audio", "text+label+audio"),
     ]
-    joint = table["text+label+audio"]
-    assert joint == {
+    assert found["text+label+audio"] == {
         "rate": 0.25,
         "count": 4,
         "chance": 1 / 384,
-        "interval": list(satisfaction.wilson(1, 4)),
+        "interval": list(wilson(1, 4)),
         "marginals": {"text": 0.5, "label": 0.5, "audio": 0.75},
         "product_of_marginals": 0.1875,
     }
-    assert table["text+audio"]["rate"] == 0.5
+    assert found["text+audio"]["rate"] == 0.5

@@ -1,0 +1,57 @@
+"""Compares several runs: the same metrics, conditions and seeds, in one table and one picture.
+
+python launch/compare.py --workdirs=runs/flow,runs/gan --metrics=satisfaction --out=compare.json
+
+The runs are of one data set; where they differ in inputs, rows stand for those that have them.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mmgen_jax import cli
+from mmgen_jax.errors import InputError
+
+WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of the runs.", required=True)
+METRICS = cli.define_metrics()
+COUNT = flags.DEFINE_integer("count", 512, "Pictures per row of the table.", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise and of what is drawn.", lower_bound=0)
+OUT = flags.DEFINE_string("out", None, "JSON file to write; pictures go beside it.", required=True)
+
+
+def main() -> None:
+    out = cli.writable("out", OUT.value, ".json")
+
+    # Imports jax: after the flags are known to be good.
+    from mmgen_jax.metrics import report
+    from mmgen_jax.metrics.drawing import SHOWN
+    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked
+    from mmgen_jax.metrics.memo import Memo
+    from mmgen_jax.training import run
+
+    for name in METRICS.value:
+        EVALUATIONS.check(name)
+    runs = {Path(workdir).name: run.load(Path(workdir)) for workdir in WORKDIRS.value}
+    if len(runs) < len(WORKDIRS.value):
+        raise InputError("--workdirs: two folders have one name; allowed: names that differ")
+    sets = {trained.config.data.name for trained in runs.values()}
+    if len(sets) > 1:
+        raise InputError(f"--workdirs are of {', '.join(sorted(sets))}; allowed: of one data set")
+    memo, numbers, shown = Memo(out.with_suffix(".parts")), {}, []
+    for name, trained in runs.items():
+        print(f"{name}: {trained.config.generator.name}, step {trained.step}", flush=True)
+        asked = Asked(trained, COUNT.value, SEED.value, memo=memo)
+        numbers[name], _ = report.evaluate(asked, METRICS.value)
+        draw = asked.drawing()
+        part = draw.spread(draw.open(trained.config.eval.split), SHOWN)
+        shown.append((name, draw.grid(draw(part), part)))
+    facts = {
+        name: {"family": trained.config.generator.name, "step": trained.step} | numbers[name]
+        for name, trained in runs.items()
+    }
+    report.write(out, {"seed": SEED.value, "runs": facts}, report.side_by_side(numbers) + shown)
+    memo.clear()
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,194 @@
+"""What a run draws for the records of its data set, part by part."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from mmgen_jax import gallery
+from mmgen_jax.data import SOURCES, Record, Source
+from mmgen_jax.data.pipeline import drawn, fixed_batch, prepare_example, spread
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import resize
+from mmgen_jax.metrics.memo import Memo, digest
+from mmgen_jax.nn.layout import by_example, on_mesh
+from mmgen_jax.sampling import Sampler, describe, in_batches, reconstruct
+from mmgen_jax.training.run import Trained, sample_options
+
+SHOWN = 8  # pictures in a row of a report
+BATCH = 128  # pictures that a device draws at once
+
+
+class Part(NamedTuple):
+    """Some records, as a model is given them.
+
+    Attributes:
+      first: how many came before: noise differs from row to row.
+      records: as they are drawn for, with one value of each modality.
+      images: their own pictures, in [-1, 1].
+      values, has: by modality, see `model.Batch`.
+    """
+
+    first: int
+    records: list[Record]
+    images: Float[np.ndarray, "rows height width 3"]
+    values: dict[str, Any]
+    has: dict[str, Bool[np.ndarray, "rows"]]
+
+    def given(self, names: Sequence[str]) -> "Part":
+        """The same with the inputs of these modalities alone."""
+        return self._replace(has={m: there & (m in names) for m, there in self.has.items()})
+
+
+class Drawing:
+    """Draws a run's records' conditions.
+
+    Args:
+      trained: the run.
+      seed: of the noise.
+      memo: keeps what was drawn.
+      most: rows that a device draws at once, at most.
+    """
+
+    def __init__(
+        self, trained: Trained, seed: int, memo: Memo | None = None, most: int | None = None
+    ):
+        config, model = trained.config, trained.model
+        self._trained, self._seed, self._memo = trained, seed, memo or Memo()
+        self._options = sample_options(config)
+        devices = trained.mesh.size if trained.mesh else 1
+        self.size = min(BATCH, most or BATCH) * devices  # rows of a part
+        self._sampler = Sampler(model, self._options, self.size, trained.mesh)
+        self._weights = {name: config.modalities[name].guidance for name in model.modalities}
+        self.prepare = partial(
+            prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
+        )
+
+    def open(self, split: str, languages: tuple[str, ...] | None = None) -> Source:
+        """A split of the run's data set, with captions in its languages or in these."""
+        data = self._trained.config.data.copy_and_resolve_references()
+        if languages is not None:
+            data.languages = languages
+        return SOURCES[data.name].open(data, split)
+
+    def usable(self, source: Source, indices: Iterable[int]) -> list[int]:
+        """Those of these records that are not bad: all, unless bad ones are to be skipped.
+
+        Raises:
+          InputError: if there is none.
+        """
+        kept = [i for i in indices if self.is_usable(source, i)]
+        if not kept:
+            raise InputError(f"data set {self._trained.config.data.name!r} has no good record here")
+        return kept
+
+    def is_usable(self, source: Source, index: int) -> bool:
+        """Whether a record need not be skipped; what is not to be skipped is not read here."""
+        if self._trained.config.data.on_bad_record == "raise":
+            return True
+        try:
+            self.prepare(source[index], index)
+        except InputError:
+            return False
+        return True
+
+    def picture(self, record: Record) -> UInt8[np.ndarray, "height width 3"]:
+        """A record's own picture, in the model's size."""
+        return resize(record.image, self._trained.model.shared.image_shape)
+
+    def whole(self, source: Source, indices: Sequence[int], first: int = 0) -> Part:
+        """These records, which must all be usable, at once."""
+        batch = fixed_batch(source, self.prepare, indices)
+        records = [drawn(source[i], i) for i in indices]
+        return Part(first, records, batch["image"], batch["values"], batch["has"])
+
+    def spread(self, source: Source, count: int) -> Part:
+        """At most so many usable records, spread over a source."""
+        return self.whole(source, self.usable(source, spread(source, count)))
+
+    def parts(self, source: Source, count: int) -> Iterator[Part]:
+        """So many records as `spread`, as many at a time as are drawn at once.
+
+        Where the source has fewer, they come again; noise makes other pictures of them.
+        """
+        chosen = self.usable(source, spread(source, count))
+        rows = list(itertools.islice(itertools.cycle(chosen), count))
+        for first in range(0, count, self.size):
+            yield self.whole(source, rows[first : first + self.size], first)
+
+    def __call__(self, part: Part) -> UInt8[np.ndarray, "rows height width 3"]:
+        """One picture for each record, of the inputs that the part gives."""
+        pictures, rows = [], len(next(iter(part.has.values())))
+        for start in range(0, rows, self.size):
+            cut = jax.tree.map(lambda x, s=start: x[s : s + self.size], (part.values, part.has))
+            compute = partial(self._draw, *cut, part.first + start)
+            facts = partial(self._facts, *cut, part.first + start)
+            pictures += self._memo(facts, compute)
+        return np.concatenate(pictures)
+
+    def _draw(self, values: Any, has: Any, first: int) -> list[np.ndarray]:
+        trained = self._trained
+        inputs = trained.params, trained.state, values, has, self._weights
+        return [self._sampler(*inputs, self._seed, first=first)]
+
+    def _facts(self, values: Any, has: Any, first: int) -> Any:
+        return self._identity, self._weights, self._seed, values, has, first
+
+    @cached_property
+    def _identity(self) -> str:
+        trained = self._trained
+        config = trained.config.to_json_best_effort(), self._options.to_json_best_effort()
+        return digest((trained.params, trained.state, config))
+
+    def reconstruct(self, part: Part) -> UInt8[np.ndarray, "rows height width 3"]:
+        """Pictures as the model's code gives them back, with the inputs that they have."""
+        trained = self._trained
+
+        def again(params: Any, state: Any, *inputs: Any) -> Any:
+            return reconstruct(trained.model, params, state, *jax.tree.map(by_example, inputs))
+
+        compiled = jax.jit(on_mesh(trained.mesh, again) if trained.mesh else again)
+        bound = partial(compiled, trained.params, trained.state)
+        size = min(self.size, len(part.images))
+        return in_batches(bound, size, part.images, part.values, part.has)
+
+    def grid(
+        self,
+        images: np.ndarray,
+        part: Part,
+        beside: np.ndarray | None = None,
+        rows: Sequence[int] = range(SHOWN),
+        notes: Sequence[str] | None = None,
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Some pictures with what they were given.
+
+        Args:
+          images: a part's.
+          part: what they were drawn for.
+          beside: a small picture to add to each.
+          rows: which are shown, of those that are there.
+          notes: a line to add to the caption of each.
+        """
+        shown = [row for row in rows if row < len(images)]
+        cut = jax.tree.map(lambda x: np.asarray(x)[shown], (part.values, part.has))
+        captions, thumbnails = describe(self._trained.model, *cut)
+        if beside is not None:
+            thumbnails = [[*own, b] for own, b in zip(thumbnails, beside[shown], strict=True)]
+        if notes is not None:
+            captions = [f"{c}\n{notes[row]}" for c, row in zip(captions, shown, strict=True)]
+        return gallery.grid(images[shown], captions, thumbnails=thumbnails)
+
+
+def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """All subsets but the empty one, the largest first."""
+    sizes = range(len(names), 0, -1)
+    return [chosen for size in sizes for chosen in itertools.combinations(names, size)]
+
+
+def all_and_each(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """All names together, then each one alone."""
+    return list(dict.fromkeys([names, *((name,) for name in names)]))

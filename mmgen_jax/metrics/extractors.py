@@ -1,0 +1,138 @@
+"""What turns pictures into features, for scores that compare features.
+
+A score belongs to its extractor, and is called by its name: FID, KID and Inception score are those
+of Inception-v3, with weights that the user brings, and of nothing else.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import classifier, resizing
+from mmgen_jax.metrics.memo import digest
+from mmgen_jax.nn import inception
+from mmgen_jax.registry import Registry
+from mmgen_jax.sampling import in_batches
+
+BATCH = 32  # pictures at once, through Inception
+FEATURES = 2_048  # of its last pool
+Pictures = Iterable[np.ndarray]  # uint8 [height, width, 3] each, of any size
+Read = tuple[Float[np.ndarray, "rows features"], Float[np.ndarray, "rows classes"]]
+
+
+class Extractor(NamedTuple):
+    """A frozen network.
+
+    Attributes:
+      name: for people, such as "digits classifier".
+      identity: a hash of all that its features depend on: weights, and how pictures are resized.
+      features: how many there are of a picture.
+      read: pictures -> (their features, the logits of their classes), float32.
+      titles: by metric (fid, kid, is, prdc), what the score is called.
+    """
+
+    name: str
+    identity: str
+    features: int
+    read: Callable[[Pictures], Read]
+    titles: dict[str, str]
+
+
+class Extraction(NamedTuple):
+    """Which extractor, as a command line has it.
+
+    Attributes:
+      name: of `EXTRACTORS`; None takes Inception where weights are given, else the classifier.
+      weights: its file; None takes the one that belongs to the data set.
+      resize: of `resizing.MODES`; how pictures get Inception's size.
+    """
+
+    name: str | None = None
+    weights: Path | None = None
+    resize: str = "clean"
+
+
+def titles(name: str) -> dict[str, str]:
+    """What scores are called with any extractor but Inception-v3."""
+    short = {"fid": "FD", "kid": "KD", "is": "CS", "prdc": "PRDC"}
+    return {metric: f"{letters}({name})" for metric, letters in short.items()}
+
+
+def build(asked: Extraction, data: Any | None) -> Extractor:
+    """The extractor that is asked for.
+
+    Args:
+      asked: which one.
+      data: config.data of the run whose pictures are read; None: there is none.
+
+    Raises:
+      InputError: if there is no such extractor, or its weights are not there or not whole.
+    """
+    name = asked.name or ("inception" if asked.weights else "classifier")
+    return EXTRACTORS[name](asked, data)
+
+
+def inception_extractor(asked: Extraction, data: Any | None) -> Extractor:
+    """Inception-v3 as the FID has it; the weights are the user's (`nn.inception.load`)."""
+    if asked.weights is None:
+        raise InputError("extractor 'inception' needs --weights=FILE.safetensors (docs/scores.md)")
+    if asked.resize not in resizing.MODES:
+        allowed = ", ".join(resizing.MODES)
+        raise InputError(f"--resize={asked.resize} is unknown; allowed: {allowed}")
+    params = inception.load(asked.weights)
+    # pytorch-fid reads 0 to 255 as -1 to 1; the others subtract 128 and divide by it.
+    scale = 256 / 255 if asked.resize == "legacy_pytorch" else 1.0
+
+    @jax.jit
+    def apply(images: Any) -> Any:
+        found = inception.Inception().apply({"params": params}, images * scale)
+        return jnp.concatenate([found["2048"], found["logits"]], axis=1)
+
+    def read(images: Pictures) -> Read:
+        side = inception.SIDE
+        rows = [resizing.resize(image[None], side, asked.resize)[0] for image in images]
+        found = in_batches(apply, BATCH, np.stack(rows), finish=np.asarray)
+        return found[:, :FEATURES], found[:, FEATURES:]
+
+    return Extractor(
+        name=f"Inception-v3, resized {asked.resize}",
+        identity=digest((params, asked.resize)),
+        features=FEATURES,
+        read=read,
+        titles={"fid": "FID", "kid": "KID", "is": "IS", "prdc": "PRDC(Inception-v3)"},
+    )
+
+
+def classifier_extractor(asked: Extraction, data: Any | None) -> Extractor:
+    """The last hidden layer of a classifier that `launch/train_judge.py` trained."""
+    if asked.weights is not None:
+        trained = classifier.load(asked.weights, "python launch/train_judge.py --config=FILE:ARG")
+    elif data is None:
+        raise InputError("extractor 'classifier' needs --weights=FILE.safetensors")
+    else:
+        trained = classifier.of_data(data)
+    name = f"{data.name} classifier" if data is not None else f"classifier {asked.weights.stem}"
+    return Extractor(
+        name=name,
+        identity=digest((trained.params, trained.image_size)),
+        features=classifier.FEATURES,
+        read=partial(classifier.read, trained),
+        titles=titles(name),
+    )
+
+
+EXTRACTORS = Registry(
+    "extractor",
+    {
+        "inception": "mmgen_jax.metrics.extractors:inception_extractor",
+        "classifier": "mmgen_jax.metrics.extractors:classifier_extractor",
+    },
+)
+"""By name: (Extraction, config.data or None) -> Extractor."""

@@ -1,0 +1,66 @@
+"""Does a caption give the same picture in every language?"""
+
+import numpy as np
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Section
+from mmgen_jax.metrics.nearest import distinct, nearest
+from mmgen_jax.metrics.rates import rate
+
+
+def languages(asked: Asked) -> Evaluation:
+    """Whether a caption gives the same picture in every language of `data.languages`.
+
+    `count` training records, in random order, whose caption in the first language alone gives their
+    own picture: the nearest training picture (L2 at the model's size) is theirs. For each other
+    language the share of those that have a caption in it and give the same picture by it.
+
+    Raises:
+      InputError: if the run has no two languages, or no caption is right in the first one.
+    """
+    config, count = asked.trained.config, asked.count
+    first, *others = config.data.languages or ("",)
+    if not others or "text" not in asked.trained.model.modalities:
+        raise InputError(
+            "metric 'languages' needs a run with text in several config.data.languages"
+        )
+    draw = asked.drawing()
+    source = draw.open(config.data.split, languages=(first,))
+    usable = draw.usable(source, range(len(source)))
+    pictures = np.stack([draw.picture(source[i]) for i in usable])
+    identity = distinct(pictures)
+    places = [source.where(i) for i in usable]
+    order = np.random.default_rng(asked.seed).permutation(len(usable))
+
+    def right(language: str, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, Section]:
+        """(those that have a caption, which give their own picture, some of the pictures)."""
+        spoken = draw.open(config.data.split, languages=(language,))
+        # By place: a record that is bad in one language need not be so in another.
+        at = {spoken.where(i): i for i in range(len(spoken))}
+        rows = {k: at[places[k]] for k in chosen.tolist() if places[k] in at}
+        rows = {
+            k: i
+            for k, i in rows.items()
+            if draw.is_usable(spoken, i) and "text" in spoken[i].values
+        }
+        if not rows:
+            raise InputError(f"none of {len(chosen)} records has a caption in {language!r}")
+        kept = np.array(list(rows))
+        part = draw.whole(spoken, list(rows.values())).given(("text",))
+        images = draw(part)
+        found = nearest(images, pictures)
+        grid = draw.grid(images, part, pictures[found])
+        return kept, identity[found] == identity[kept], (language, grid)
+
+    kept, hits, section = right(first, order[: 4 * count])
+    print(f"{first}: {hits.mean():.1%} of {len(hits)}; the first {count} of these:", flush=True)
+    chosen = kept[hits][:count]
+    if not len(chosen):
+        raise InputError(f"no caption in {first!r} gives its own picture: nothing to compare with")
+    numbers, sections = {}, [section]
+    for language in others:
+        _, hits, section = right(language, chosen)
+        numbers[language] = rate(hits, 1 / len(np.unique(identity)))
+        sections.append(section)
+        print(f"{language}: {hits.mean():.1%} of {len(hits)}", flush=True)
+    return Evaluation(numbers, sections)

@@ -1,0 +1,108 @@
+"""Does a model draw pictures of its own, or those that it was trained on?"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import resize
+from mmgen_jax.metrics.drawing import SHOWN
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.nearest import distinct, neighbours
+from mmgen_jax.metrics.rates import rate, wilson
+
+AROUND = 50  # other neighbours, that a distance is set against
+EXPECTED = 0.01  # share of unseen pictures that count as copies
+SIDE = 32  # pixels: pictures are compared at this size, at most
+UNSEEN = 5_000  # unseen pictures that set the bar, at most
+Pictures = UInt8[np.ndarray, "rows height width 3"]
+
+
+def memorisation(asked: Asked) -> Evaluation:
+    """How many pictures are copies of training pictures, beside how many unseen ones would count.
+
+    A picture's closeness is the L2 distance of its nearest training picture over the mean one of
+    the next 50 (Carlini et al. 2023, "Extracting training data from diffusion models", section
+    5.1): 0 is a copy, 1 like nothing in particular. A copy is closer than all but 1% of the real
+    pictures of split `eval.split` are. "chance" is the share of these that are, "copied" whether
+    the drawn ones are so more often, by the 95% intervals. All inputs are given, unless others are
+    asked for; the closest are shown, each above its training picture.
+
+    Raises:
+      InputError: if there are too few training pictures.
+    """
+    config, draw = asked.trained.config, asked.drawing()
+    train = draw.open(config.data.split)
+    training = np.stack(
+        [small(draw.picture(train[i])) for i in draw.usable(train, range(len(train)))]
+    )
+    test = draw.open(config.eval.split)
+    unseen = draw.spread(test, UNSEEN).records
+    bar = Bar(training, np.stack([small(draw.picture(record)) for record in unseen]))
+    numbers, sections = {}, []
+    for given in asked.subsets(lambda names: [names]):
+        part = draw.spread(test, asked.count).given(given)
+        images = draw(part)
+        closeness, found = bar.closeness(np.stack([small(image) for image in images]))
+        title = "+".join(given)
+        numbers[title] = bar.row(closeness)
+        heading = f"given {title}: {numbers[title]['rate']:.1%} copies; the closest"
+        print(heading, flush=True)
+        order = np.argsort(closeness, kind="stable")[: 2 * SHOWN]
+        grid = draw.grid(
+            images,
+            part,
+            bar.training[found],
+            rows=order.tolist(),
+            notes=[f"closeness: {value:.2f}" for value in closeness],
+        )
+        sections.append((heading, grid))
+    return Evaluation(numbers, sections, "copies")
+
+
+def small(picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A picture as it is compared: of `SIDE` pixels a side, at most."""
+    height, width = (min(SIDE, side) for side in picture.shape[:2])
+    return resize(picture, (height, width))
+
+
+class Bar:
+    """What counts as a copy.
+
+    Args:
+      training: pictures that a model was trained on; equal ones count once.
+      unseen: real ones that it was not trained on.
+
+    Raises:
+      InputError: if there are too few training pictures.
+    """
+
+    def __init__(self, training: Pictures, unseen: UInt8[np.ndarray, "others height width 3"]):
+        first = np.unique(distinct(training), return_index=True)[1]
+        self.training = training[np.sort(first)]
+        if len(self.training) <= AROUND:
+            raise InputError(
+                f"{len(self.training)} different training pictures; allowed: more than {AROUND}"
+            )
+        known = np.sort(self.closeness(unseen)[0])
+        self._limit = known[int(EXPECTED * len(known))]
+        self._unseen = known < self._limit
+
+    def closeness(
+        self, images: Pictures
+    ) -> tuple[Float[np.ndarray, "rows"], Int[np.ndarray, "rows"]]:
+        """(closeness, index of the nearest of `training`) of each picture."""
+        distances, found = neighbours(images, self.training, 1 + AROUND)
+        return distances[:, 0] / distances[:, 1:].mean(axis=1), found[:, 0]
+
+    def row(self, closeness: Float[np.ndarray, "rows"]) -> dict[str, Any]:
+        """The numbers of some pictures, JSON-able."""
+        # A copy to the last bit counts, even where unseen pictures are such copies too.
+        close = (closeness < self._limit) | (closeness == 0)
+        found = rate(close, float(self._unseen.mean()))
+        most = wilson(int(self._unseen.sum()), len(self._unseen))[1]
+        return found | {
+            "copied": bool(found["interval"][0] > most),
+            "closeness": float(np.median(closeness)),
+        }

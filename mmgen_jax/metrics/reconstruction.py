@@ -1,0 +1,51 @@
+"""How well does a family's own code give pictures back?"""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import quantise
+from mmgen_jax.metrics.drawing import SHOWN
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.rates import level
+
+
+def reconstruction(asked: Asked) -> Evaluation:
+    """How well the model's own code gives pictures back, that it was trained on and that not.
+
+    For splits `data.split` and `eval.split` the mean peak signal-to-noise ratio, in dB, of `count`
+    pictures spread over the split, with the inputs that their records have.
+
+    Raises:
+      InputError: if the run's family has no code.
+    """
+    config, model = asked.trained.config, asked.trained.model
+    if model.generator.reconstruct is None:
+        raise InputError(
+            f"metric 'reconstruction' needs a family that reconstructs; {config.generator.name!r}"
+            " does not"
+        )
+    draw = asked.drawing()
+    numbers, sections = {}, []
+    for split in dict.fromkeys((config.data.split, config.eval.split)):
+        part = draw.spread(draw.open(split), asked.count)
+        originals = quantise(part.images)
+        images = draw.reconstruct(part)
+        numbers[split] = level(peak_signal_to_noise(originals, images))
+        heading = f"{split}: {numbers[split]['psnr']:.1f} dB; originals beside reconstructions"
+        print(heading, flush=True)
+        pairs = np.concatenate([originals, images], axis=2)
+        sections.append((heading, draw.grid(pairs, part, rows=range(4 * SHOWN))))
+    return Evaluation(numbers, sections)
+
+
+def peak_signal_to_noise(
+    originals: UInt8[np.ndarray, "rows height width 3"],
+    images: UInt8[np.ndarray, "rows height width 3"],
+) -> Float[np.ndarray, "rows"]:
+    """PSNR of each picture, in dB: 10 log10(255^2 / mean squared error).
+
+    One without any error counts as if one value were off by 1, so that means are finite.
+    """
+    error = np.square(originals.astype(np.float64) - images).mean(axis=(1, 2, 3))
+    return 10 * np.log10(255**2 / np.maximum(error, 1 / originals[0].size))

@@ -1,0 +1,198 @@
+"""Scores of features: how far are a model's pictures, as a whole, from real ones?
+
+Each score is a function of features elsewhere (`frechet`, `kernel_distance`, `inception_score`,
+`manifold`); here it meets a run, or folders of pictures, and gets the name of its extractor.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import read_image
+from mmgen_jax.metrics import extractors, frechet, references
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.extractors import Extractor
+from mmgen_jax.metrics.inception_score import inception_score
+from mmgen_jax.metrics.kernel_distance import kernel_distance
+from mmgen_jax.metrics.manifold import density_coverage, precision_recall
+from mmgen_jax.metrics.references import Reference
+
+PARTS = 10  # of an Inception score
+SUBSET = 1_000  # of a kernel distance, at most
+NEIGHBOURS = 5  # of density and coverage; precision and recall have 3
+Features = Float[np.ndarray, "rows features"]
+
+
+class Generated(NamedTuple):
+    """What an extractor reads of a model's pictures."""
+
+    features: Features
+    logits: Float[np.ndarray, "rows classes"]
+
+
+def fid(asked: Asked) -> Evaluation:
+    """Fréchet distance of `count` pictures to the real ones of split `eval.split`.
+
+    Conditions are those of records spread over the split, all inputs given unless others are asked
+    for. With any extractor but Inception-v3 it is called FD, of the extractor's name.
+
+    Raises:
+      InputError: for as many features as pictures, or more.
+    """
+    return _of_run("fid", asked)
+
+
+def kid(asked: Asked) -> Evaluation:
+    """Kernel distance: see `fid`. Of 100 subsets of 1,000 pictures, or of all if they are fewer."""
+    return _of_run("kid", asked)
+
+
+def inception(asked: Asked) -> Evaluation:
+    """Inception score, or of another classifier: see `fid`. It compares with no real picture."""
+    return _of_run("is", asked)
+
+
+def prdc(asked: Asked) -> Evaluation:
+    """Precision and recall (3 neighbours), density and coverage (5): see `fid`.
+
+    Against as many real pictures as are drawn, spread over the split.
+    """
+    return _of_run("prdc", asked)
+
+
+def of_folder(
+    metric: str, images: Path, reference: Path | None, extractor: Extractor, kept: Path
+) -> Evaluation:
+    """The same scores, of a folder of pictures against another.
+
+    Args:
+      metric: of `SCORES`.
+      images: folder of the pictures that are scored.
+      reference: folder of real ones, or a file of their features; the Inception score needs none.
+      extractor: of features.
+      kept: see `references.of_run`.
+
+    Raises:
+      InputError: for a metric that needs a run, and as `fid` does.
+    """
+    if metric not in SCORES:
+        raise InputError(
+            f"metric {metric!r} needs --workdir; of folders allowed: {', '.join(SCORES)}"
+        )
+    files = references.picture_files(images)
+    _check_count(metric, len(files), f"--images={images} holds", extractor)
+    real = None
+    if SCORES[metric].compares:
+        if reference is None:
+            raise InputError(f"metric {metric!r} of --images needs --reference: real pictures")
+        real = references.of_folder(reference, extractor, kept)
+        _check_count(metric, len(real.features), f"--reference={reference} holds", extractor)
+    generated = Generated(
+        *references.read_all((read_image(str(file)) for file in files), extractor)
+    )
+    row = _row(metric, real, generated, extractor)
+    return Evaluation({images.name: row}, [], extractor.titles[metric])
+
+
+def _of_run(metric: str, asked: Asked) -> Evaluation:
+    config = asked.trained.config
+    extractor = extractors.build(asked.extraction, config.data)
+    _check_count(metric, asked.count, "--count asks for", extractor)
+    draw, real = asked.drawing(), None
+    if SCORES[metric].compares:
+        kept = asked.references
+        real = references.of_run(draw, config.data, config.eval.split, extractor, kept)
+        _check_count(metric, len(real.features), f"split {config.eval.split!r} has", extractor)
+    numbers, sections = {}, []
+    for given in asked.subsets(lambda names: [names]):
+        generated, shown = _generated(asked, draw, given, extractor)
+        title = "+".join(given)
+        numbers[title] = _row(metric, real, generated, extractor)
+        name = extractor.titles[metric]
+        sections.append((f"{name}: given {title}", shown))
+    return Evaluation(numbers, sections, extractor.titles[metric])
+
+
+def _generated(
+    asked: Asked, draw: Drawing, given: tuple[str, ...], extractor: Extractor
+) -> tuple[Generated, Any]:
+    """(features of what the run draws, a grid of the first pictures)."""
+    source, found, shown = draw.open(asked.trained.config.eval.split), [], None
+    for part in draw.parts(source, asked.count):
+        part = part.given(given)
+        images = draw(part)
+        found.append(
+            asked.memo(
+                lambda images=images: (extractor.identity, images), partial(extractor.read, images)
+            )
+        )
+        shown = draw.grid(images, part) if shown is None else shown
+    return Generated(*(np.concatenate(rows) for rows in zip(*found, strict=True))), shown
+
+
+def _row(
+    metric: str, real: Reference | None, generated: Generated, extractor: Extractor
+) -> dict[str, Any]:
+    row = SCORES[metric].score(real and real.features, generated)
+    row |= {"count": len(generated.features), "extractor": extractor.name}
+    row["identity"] = extractor.identity
+    return row if real is None else row | {"reference": real.facts}
+
+
+def _check_count(metric: str, count: int, where: str, extractor: Extractor) -> None:
+    least = extractor.features + 1 if metric == "fid" else SCORES[metric].least
+    if count < least:
+        raise InputError(
+            f"{where} {count} pictures; allowed for {extractor.titles[metric]}: at least {least}"
+            + (f", more than its {extractor.features} features" if metric == "fid" else "")
+        )
+
+
+def _frechet(real: Features, generated: Generated) -> dict[str, Any]:
+    return {"distance": frechet.distance(*map(frechet.fit, (real, generated.features)))}
+
+
+def _kernel(real: Features, generated: Generated) -> dict[str, Any]:
+    size = min(SUBSET, len(real), len(generated.features))
+    mean, deviation = kernel_distance(real, generated.features, size=size)
+    return {"distance": mean, "deviation": deviation, "subset": size}
+
+
+def _inception(real: Features | None, generated: Generated) -> dict[str, Any]:
+    mean, deviation = inception_score(generated.logits, PARTS)
+    return {"score": mean, "deviation": deviation}
+
+
+def _manifold(real: Features, generated: Generated) -> dict[str, Any]:
+    real = references.spread_rows(real, len(generated.features))
+    precision, recall = precision_recall(real, generated.features)
+    density, coverage = density_coverage(real, generated.features, NEIGHBOURS)
+    return {"precision": precision, "recall": recall, "density": density, "coverage": coverage}
+
+
+class Score(NamedTuple):
+    """A function of features.
+
+    Attributes:
+      score: (real features or None, Generated) -> numbers.
+      least: pictures that it needs, on both sides.
+      compares: whether it needs real pictures.
+    """
+
+    score: Callable[[Any, Generated], dict[str, Any]]
+    least: int
+    compares: bool = True
+
+
+SCORES = {
+    "fid": Score(_frechet, 2),
+    "kid": Score(_kernel, 2),
+    "is": Score(_inception, PARTS, compares=False),
+    "prdc": Score(_manifold, NEIGHBOURS + 1),
+}

@@ -1,0 +1,102 @@
+"""Fitting, with drawing replaced by what is known to be right or wrong."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from mmgen_jax import model as models
+from mmgen_jax.data import SOURCES, BadRecord
+from mmgen_jax.metrics import drawing
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.evaluation import Asked
+from mmgen_jax.metrics.fitting import fitting
+from mmgen_jax.training.run import Trained
+from tests import prepared
+from tests.tiny import open_source, tiny_config, tiny_model
+
+NAMES = ("text", "label", "audio")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
+
+
+class Few:
+    """The first records of a split."""
+
+    def __init__(self, source, count):
+        self.info, self.bad, self.where = source.info, source.bad, source.where
+        self._source, self._count = source, count
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, index):
+        return self._source[int(index)]
+
+
+def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
+    class Spec:
+        def open(self, options, split):
+            config = tiny_config(NAMES)
+            return Few(open_source(config, split), 30)
+
+    monkeypatch.setattr(drawing, "SOURCES", {"shapes": Spec()})
+    given = []
+
+    def own(self, part):
+        given.append([name for name, there in part.has.items() if there.any()])
+        return pictures[(len(given) - 1) // (1 + len(NAMES))]
+
+    rng = np.random.default_rng(3)
+    chosen = [rng.choice(30, 12, replace=False) for _ in range(2)]
+    sources = [Spec().open(None, split) for split in ("train", "test")]
+    pictures = [
+        np.stack([source[i].image for i in rows])
+        for source, rows in zip(sources, chosen, strict=True)
+    ]
+    monkeypatch.setattr(Drawing, "__call__", own)
+    found = fitting(Asked(trained, 12, 3))
+    assert found.numbers["train"]["rate"] == 1
+    assert found.numbers["train"]["chance"] == pytest.approx(1 / 30)
+    training = [sources[0][i] for i in range(30)]
+    flat = np.stack([r.image for r in training]).reshape(30, -1).astype(int)
+    hits = []
+    for i in chosen[1]:
+        record = sources[1][int(i)]
+        near = ((flat - record.image.reshape(-1)) ** 2).sum(axis=1).argmin()
+        hits.append(training[near].values["label"] == record.values["label"])
+    assert found.numbers["test"]["rate"] == pytest.approx(np.mean(hits))
+    assert given == 2 * [[*NAMES], *([name] for name in NAMES)]
+    assert found.numbers["train:audio"]["rate"] == 1
+    assert list(found.numbers)[4:] == ["test", *(f"test:{name}" for name in NAMES)]
+
+
+def test_bad_records_are_left_out_if_they_were_in_training(tmp_path, monkeypatch):
+    features = {
+        "image": tfds.features.Image(),
+        "label": tfds.features.ClassLabel(names=["a", "b"]),
+    }
+    pictures = [prepared.noise(16, 16) for _ in range(6)]
+    files = [prepared.png(picture) for picture in pictures]
+    files[3] = io.BytesIO(files[3].getvalue()[:-60])
+    records = [{"image": file, "label": k % 2} for k, file in enumerate(files)]
+    path = prepared.prepare(tmp_path, "set:1.0.0", features, train=records)
+    config = tiny_config(("label",))
+    config.data = prepared.options(
+        "tfds", path=str(path), target="image", image_size=16, on_bad_record="skip"
+    )
+    config.eval.split = "train"
+    model = models.build(config, models.fit(config, SOURCES["tfds"].open(config.data, "train")))
+    good = [k for k in range(6) if k != 3]
+    chosen = np.random.default_rng(0).choice(5, 5, replace=False)
+    drawn = np.stack([pictures[good[k]] for k in chosen])
+    monkeypatch.setattr(Drawing, "__call__", lambda self, part: drawn)
+    found = fitting(Asked(Trained(config, model, {}, {}, 0), 9, 0))
+    assert (found.numbers["train"]["rate"], found.numbers["train"]["count"]) == (1.0, 5)
+    config.data.on_bad_record = "raise"
+    with pytest.raises(BadRecord, match="record 3"):
+        fitting(Asked(Trained(config, model, {}, {}, 0), 9, 0))

@@ -1,0 +1,58 @@
+"""What is kept until a report is written."""
+
+import numpy as np
+import pytest
+
+from mmgen_jax.metrics.memo import Memo, digest
+
+
+class Counting:
+    """Makes two arrays, and counts how often."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return [np.arange(6, dtype=np.uint8).reshape(2, 3), np.array([0.5, np.inf], np.float32)]
+
+
+def test_what_is_kept_is_not_made_again(tmp_path):
+    compute, folder = Counting(), tmp_path / "report.parts"
+    for _ in range(2):
+        found = Memo(folder)(lambda: ("a", np.zeros(3)), compute)
+        for kept, made in zip(found, Counting()(), strict=True):
+            np.testing.assert_array_equal(kept, made)
+            assert kept.dtype == made.dtype
+    assert compute.calls == 1
+    Memo(folder)(lambda: ("b", np.zeros(3)), compute)
+    assert compute.calls == 2
+    Memo(folder).clear()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("left", [0, 30, -1])
+def test_a_file_that_is_not_whole_is_made_again(tmp_path, left):
+    compute = Counting()
+    Memo(tmp_path)(lambda: "a", compute)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:left])
+    Memo(tmp_path)(lambda: "a", compute)
+    Memo(tmp_path)(lambda: "a", compute)
+    assert compute.calls == 2
+
+
+def test_without_a_folder_nothing_is_kept():
+    compute = Counting()
+    for _ in range(2):
+        Memo()(lambda: pytest.fail("the facts are not needed"), compute)
+    assert compute.calls == 2
+
+
+def test_facts_differ_by_value_type_shape_and_place():
+    facts = [
+        *({"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 1}, "12", ("1", "2"), ("12", "")),
+        *(np.zeros(4), np.zeros((2, 2)), np.zeros(4, np.float32), np.array([0, 0, 0, 1.0])),
+    ]
+    assert len({digest(fact) for fact in facts}) == len(facts)
+    assert digest({"b": np.ones(2), "a": "x"}) == digest({"a": "x", "b": np.ones(2)})
