@@ -13,7 +13,7 @@ INCHES, DOTS = (9.6, 4.2), 110
 
 
 def curves(
-    lines: Mapping[str, Sequence[tuple[float, float]]], across: str, upwards: str
+    lines: Mapping[str, Sequence[tuple[int, float]]], across: str, upwards: str
 ) -> Picture:
     """Draws one curve for each name, of its points (x, y).
 

@@ -14,7 +14,7 @@ from mmgen_jax.metrics.memo import Memo
 from mmgen_jax.registry import Registry
 from mmgen_jax.training.run import Trained
 
-Section = tuple[str, UInt8[np.ndarray, "height width 3"]]
+Section = tuple[str, UInt8[np.ndarray, "_height _width 3"]]
 Names = tuple[str, ...]
 
 

@@ -66,7 +66,7 @@ def digest(facts: Any) -> str:
 def _read(path: Path) -> list[np.ndarray] | None:
     """Nothing where there is no such file, or it is not whole."""
     try:
-        with np.load(path) as file:
+        with path.open("rb") as raw, np.load(raw) as file:
             return [file[f"arr_{number}"] for number in range(len(file.files))]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -32,7 +32,7 @@ def curves(steps: Mapping[int, Numbers]) -> list[Section]:
     """A plot of each metric over the checkpoints of a run."""
     sections = []
     for metric, headline in _headlines(next(iter(steps.values()))).items():
-        lines: dict[str, list[tuple[float, float]]] = {}
+        lines: dict[str, list[tuple[int, float]]] = {}
         for step, numbers in steps.items():
             for row, values in numbers[metric].items():
                 lines.setdefault(row, []).append((step, values[headline]))

@@ -1,0 +1,80 @@
+"""Features of real pictures are made once, and belong to what made them."""
+
+import numpy as np
+import pytest
+
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import references
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.extractors import Extractor, titles
+from mmgen_jax.training.run import Trained
+from tests import folders
+from tests.tiny import tiny_config, tiny_model
+
+NAMES = ("label",)
+
+
+def means(identity="1" * 64, asked=None):
+    """An extractor of the mean of each colour; counts what it reads."""
+
+    def read(pictures):
+        rows = [np.asarray(picture, np.float32).mean((0, 1)) for picture in pictures]
+        if asked is not None:
+            asked.append(len(rows))
+        return np.stack(rows), np.zeros((len(rows), 2), np.float32)
+
+    return Extractor("means", identity, 3, read, titles("means"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pictures = [folders.paint(tmp_path / "real" / f"{k}.png", size=(4 + k, 5)) for k in range(5)]
+    return tmp_path / "real", pictures
+
+
+def test_a_folder_is_read_once(folder, tmp_path, monkeypatch):
+    path, pictures = folder
+    monkeypatch.setattr(references, "PART", 2)
+    asked = []
+    for _ in range(2):
+        found = references.of_folder(path, means(asked=asked), tmp_path / "kept")
+        expected = [picture.mean((0, 1)) for picture in pictures]
+        np.testing.assert_allclose(found.features, expected, rtol=1e-6)
+    assert asked == [2, 2, 1]
+    assert found.facts["data"] == "real" and found.facts["count"] == 5
+    folders.paint(path / "5.png")
+    assert len(references.of_folder(path, means(asked=asked), tmp_path / "kept").features) == 6
+
+
+def test_features_of_another_extractor_are_refused(folder, tmp_path):
+    references.of_folder(folder[0], means(), tmp_path / "kept")
+    (file,) = (tmp_path / "kept").iterdir()
+    again = references.of_folder(file, means(), tmp_path / "kept")
+    assert len(again.features) == 5
+    with pytest.raises(InputError, match=r"holds features of means \(11111111\); allowed: .*2222"):
+        references.of_folder(file, means("2" * 64), tmp_path / "kept")
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(InputError, match="cannot read features of real pictures in"):
+        references.of_folder(file, means(), tmp_path / "kept")
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(InputError, match="holds no pictures; allowed: a folder of .png"):
+        references.of_folder(tmp_path, means(), tmp_path / "kept")
+
+
+def test_a_split_is_read_once_for_each_extractor_and_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(references, "MOST", 20)
+    trained = Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
+    draw, asked = Drawing(trained, 0), []
+    for split in ("test", "test", "train"):
+        found = references.of_run(
+            draw, trained.config.data, split, means(asked=asked), tmp_path / "kept"
+        )
+        source = draw.open(split)
+        own = [source[i].image for i in range(0, len(source), len(source) // 20)]
+        np.testing.assert_allclose(found.features, [image.mean((0, 1)) for image in own], rtol=1e-6)
+    assert asked == [20, 20] and found.facts["split"] == "train"
+    references.of_run(draw, trained.config.data, "train", means("2" * 64, asked), tmp_path / "kept")
+    assert asked == [20, 20, 20]
