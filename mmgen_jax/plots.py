@@ -12,9 +12,7 @@ Picture = UInt8[np.ndarray, "_height _width 3"]
 INCHES, DOTS = (9.6, 4.2), 110
 
 
-def curves(
-    lines: Mapping[str, Sequence[tuple[int, float]]], across: str, upwards: str
-) -> Picture:
+def curves(lines: Mapping[str, Sequence[tuple[int, float]]], across: str, upwards: str) -> Picture:
     """Draws one curve for each name, of its points (x, y).
 
     Args:

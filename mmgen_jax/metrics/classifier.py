@@ -210,6 +210,11 @@ def default_path(options: Any) -> Path:
     return Path(options.path or f"data/{options.name}") / FILE
 
 
+def is_judged(options: Any) -> bool:
+    """Whether a data set's pictures are judged by a classifier, trained yet or not."""
+    return default_path(options).is_file() or JUDGES.get(options.name) is class_judge
+
+
 def check_judged(name: str) -> None:
     """Raises InputError unless pictures of the data set are judged by a classifier."""
     judged = [other for other in JUDGES if JUDGES[other] is class_judge]

@@ -1,46 +1,74 @@
-"""Do a model's pictures vary as the real ones do? For data sets with a judge by class."""
+"""Do a model's pictures vary, as the real ones do?"""
+
+from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from mmgen_jax.metrics import classifier
-from mmgen_jax.metrics.drawing import all_and_each
+from mmgen_jax.metrics.drawing import SHOWN, Drawing, Part, all_and_each
 from mmgen_jax.metrics.evaluation import Asked, Evaluation
 from mmgen_jax.metrics.manifold import precision_recall
 
 K = 3  # neighbours
+AGAIN = 1 << 30  # rows on: other noise than any that is drawn besides
+Pictures = UInt8[np.ndarray, "rows height width 3"]
 
 
 def diversity(asked: Asked) -> Evaluation:
-    """Precision and recall against real pictures, and which classes the pictures show.
+    """How pictures of one condition vary, and how all of them do beside real ones.
 
     `count` records spread over the split `eval.split` are drawn from all of their inputs, and from
-    each one alone; features are those of the judge's last hidden layer, neighbours 3. "classes" is
-    the share of the classes that the judge finds among the pictures, "rarest" that of the rarest
-    class, of an equal share.
+    each one alone (or from what is asked for), twice. "within" is how far apart the two pictures of
+    a record are, as a share of how far pictures of different records are (root mean squares): 0 if
+    the condition says it all, 1 if it says nothing.
+
+    Of data sets with a classifier also precision and recall against the records' own pictures, by
+    features of its last hidden layer and 3 neighbours; "classes", the share of the classes that it
+    finds among the pictures; and "rarest", that of the rarest class, of an equal share.
 
     Raises:
-      InputError: if the data set has no judge by class.
+      InputError: if such a data set's classifier was not trained.
     """
     config, draw = asked.trained.config, asked.drawing()
-    judge = classifier.of_data(config.data)
+    judge = classifier.of_data(config.data) if classifier.is_judged(config.data) else None
     whole = draw.spread(draw.open(config.eval.split), asked.count)
-    real, _ = classifier.read(judge, np.stack([draw.picture(record) for record in whole.records]))
     numbers, sections = {}, []
     for given in asked.subsets(all_and_each):
         part = whole.given(given)
-        images = draw(part)
-        features, logits = classifier.read(judge, images)
-        precision, recall = precision_recall(real, features, K)
-        shown = np.bincount(logits.argmax(-1), minlength=len(judge.names))
+        images, again = draw(part), draw(part._replace(first=part.first + AGAIN))
         title = "+".join(given)
-        numbers[title] = {
-            "precision": precision,
-            "recall": recall,
-            "classes": float((shown > 0).mean()),
-            "rarest": float(shown.min() * len(judge.names) / len(images)),
-            "count": len(images),
-        }
-        heading = f"given {title}: precision {precision:.3f}, recall {recall:.3f}"
-        print(heading, flush=True)
-        sections.append((heading, draw.grid(images, part)))
+        numbers[title] = {"within": within(images, again), "count": len(images)}
+        if judge is not None:
+            numbers[title] |= beside(judge, draw, part, images)
+        said = ", ".join(f"{k} {v:.3f}" for k, v in numbers[title].items() if k != "count")
+        print(f"given {title}: {said}", flush=True)
+        pairs = np.concatenate([images, again], axis=2)
+        grid = draw.grid(pairs, part, rows=range(2 * SHOWN))
+        sections.append((f"given {title}: {said}; each twice", grid))
     return Evaluation(numbers, sections)
+
+
+def within(images: Pictures, again: Pictures) -> float:
+    """How far the pictures of the same rows are apart, over how far those of different rows are.
+
+    One row alone has no other to be set beside: 1.
+    """
+    one, other = (x.reshape(len(x), -1).astype(np.float64) for x in (images, again))
+    squares = lambda shift: np.square(one - np.roll(other, shift, axis=0)).mean()  # noqa: E731
+    apart = np.mean([squares(shift) for shift in range(1, min(len(one), 1 + K * K))])
+    return float(np.sqrt(squares(0) / apart)) if len(one) > 1 and apart else 1.0
+
+
+def beside(judge: Any, draw: Drawing, part: Part, images: Pictures) -> dict[str, float]:
+    """Precision, recall and classes, against the records' own pictures."""
+    real, _ = classifier.read(judge, [draw.picture(record) for record in part.records])
+    features, logits = classifier.read(judge, images)
+    precision, recall = precision_recall(real, features, K)
+    shown = np.bincount(logits.argmax(-1), minlength=len(judge.names))
+    return {
+        "precision": precision,
+        "recall": recall,
+        "classes": float((shown > 0).mean()),
+        "rarest": float(shown.min() * len(judge.names) / len(images)),
+    }

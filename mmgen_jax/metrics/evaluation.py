@@ -41,8 +41,9 @@ class Asked(NamedTuple):
 
     def drawing(self) -> Drawing:
         """What draws the run's pictures."""
-        devices = self.trained.mesh.size if self.trained.mesh else 1
-        return Drawing(self.trained, self.seed, self.memo, most=-(-self.count // devices))
+        # As many on each device, however many devices there are: other shapes round otherwise, and
+        # where codes are drawn a rounding makes another picture.
+        return Drawing(self.trained, self.seed, self.memo, most=self.count)
 
     def subsets(self, usual: Callable[[Names], list[Names]]) -> list[Names]:
         """Which subsets of the run's modalities pictures are drawn from.
@@ -111,6 +112,7 @@ COLUMNS = {
     "elbo_error": ("+-", "{:.4f}"),
     "iwae": ("IWAE, bits/dim", "{:.4f}"),
     "iwae_error": ("+-", "{:.4f}"),
+    "within": ("within a condition", "{:.3f}"),
     "precision": ("precision", "{:.3f}"),
     "recall": ("recall", "{:.3f}"),
     "density": ("density", "{:.3f}"),

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.metrics.drawing import SHOWN
@@ -16,6 +17,7 @@ AROUND = 50  # other neighbours, that a distance is set against
 EXPECTED = 0.01  # share of unseen pictures that count as copies
 SIDE = 32  # pixels: pictures are compared at this size, at most
 UNSEEN = 5_000  # unseen pictures that set the bar, at most
+MOST = 50_000  # training pictures that are looked at; of more, as many spread over the split
 Pictures = UInt8[np.ndarray, "rows height width 3"]
 
 
@@ -27,16 +29,17 @@ def memorisation(asked: Asked) -> Evaluation:
     5.1): 0 is a copy, 1 like nothing in particular. A copy is closer than all but 1% of the real
     pictures of split `eval.split` are. "chance" is the share of these that are, "copied" whether
     the drawn ones are so more often, by the 95% intervals. All inputs are given, unless others are
-    asked for; the closest are shown, each above its training picture.
+    asked for; the closest are shown, each above its training picture. Of more than 50,000 training
+    pictures as many are looked at ("training" says how many), and copies of others not found.
 
     Raises:
       InputError: if there are too few training pictures.
     """
     config, draw = asked.trained.config, asked.drawing()
     train = draw.open(config.data.split)
-    training = np.stack(
-        [small(draw.picture(train[i])) for i in draw.usable(train, range(len(train)))]
-    )
+    chosen = draw.usable(train, spread(train, MOST))
+    print(f"looking at {len(chosen)} of {len(train)} training pictures", flush=True)
+    training = np.stack([small(draw.picture(train[i])) for i in chosen])
     test = draw.open(config.eval.split)
     unseen = draw.spread(test, UNSEEN).records
     bar = Bar(training, np.stack([small(draw.picture(record)) for record in unseen]))
@@ -105,4 +108,5 @@ class Bar:
         return found | {
             "copied": bool(found["interval"][0] > most),
             "closeness": float(np.median(closeness)),
+            "training": len(self.training),
         }

@@ -28,7 +28,7 @@ def satisfaction(asked: Asked) -> Evaluation:
     are drawn from that subset alone and judged on all of it; the same for split `heldout`,
     combinations never trained on, under keys "heldout:...". See `report` for the numbers; with a
     judge that finds them, "binding_errors" is the share of pictures that show everything, but on
-    several objects. Pictures are shown with failures first, the worst of all before the others.
+    several objects. What is shown are failures, the worst first, and the first pictures.
 
     Raises:
       InputError: if nobody judges this data set.
@@ -65,6 +65,7 @@ class _Found:
         self._hits: list[dict[str, Bool[np.ndarray, "rows"]]] = []
         self._misbound: list[Bool[np.ndarray, "rows"]] = []
         self._worst: list[_Row] = []
+        self._first: list[_Row] = []
 
     def add(self, judge: Judge, images: np.ndarray, part: Part, subset: Sequence[str]) -> None:
         hits = judge.satisfied(images, part.records, subset)
@@ -72,13 +73,18 @@ class _Found:
         misses: Int[np.ndarray, "rows"] = sum((~right).astype(int) for right in hits.values())
         if judge.misbound is not None:
             self._misbound.append(judge.misbound(images, part.records, subset))
-        for row in np.argsort(-misses, kind="stable")[: 2 * SHOWN]:
+
+        def row_at(row: int) -> _Row:
             missed = [name for name in subset if not hits[name][row]]
-            own = jax.tree.map(lambda x, row=row: x[row], (part.values, part.has))
-            self._worst.append(_Row(missed, images[row], *own))
-        # The worst of all parts, and as many of the others: there may be no failure.
+            own = jax.tree.map(lambda x: x[row], (part.values, part.has))
+            return _Row(missed, images[row], *own)
+
+        worst = np.argsort(-misses, kind="stable")[: min(SHOWN, (misses > 0).sum())]
+        self._worst += [row_at(int(row)) for row in worst]
         self._worst.sort(key=lambda row: -len(row.missed))
-        del self._worst[2 * SHOWN :]
+        del self._worst[SHOWN:]
+        room = min(SHOWN - len(self._first), len(images))
+        self._first += [row_at(row) for row in range(room)]
 
     def numbers(self, chance: Callable[[Sequence[str]], float]) -> dict[str, dict[str, Any]]:
         hits = {m: np.concatenate([part[m] for part in self._hits]) for m in self._hits[0]}
@@ -90,11 +96,12 @@ class _Found:
         return found
 
     def grid(self, draw: Drawing) -> Any:
+        rows = self._worst + self._first
         joined = jax.tree.map(
-            lambda *rows: np.stack(rows), *[(row.image, row.values, row.has) for row in self._worst]
+            lambda *parts: np.stack(parts), *[(row.image, row.values, row.has) for row in rows]
         )
         part = Part(0, [], joined[0], *joined[1:])
-        notes = [f"wrong: {', '.join(row.missed)}" if row.missed else "" for row in self._worst]
+        notes = [f"wrong: {', '.join(row.missed)}" if row.missed else "" for row in rows]
         return draw.grid(joined[0], part, rows=range(2 * SHOWN), notes=notes)
 
 

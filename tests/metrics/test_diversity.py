@@ -8,7 +8,7 @@ import pytest
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import classifier
-from mmgen_jax.metrics.diversity import diversity
+from mmgen_jax.metrics.diversity import diversity, within
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.evaluation import Asked, table
 from mmgen_jax.training.run import Trained
@@ -27,6 +27,7 @@ def trained(monkeypatch):
     )["params"]
     judge = classifier.Trained(params, names, 16, 0.5)
     monkeypatch.setattr(classifier, "of_data", lambda options: judge)
+    monkeypatch.setattr(classifier, "is_judged", lambda options: True)
     return Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
 
 
@@ -55,11 +56,33 @@ def test_one_picture_for_all_is_not_diverse(trained, monkeypatch):
     assert row["rarest"] == 0 and row["classes"] == pytest.approx(1 / 9)
 
 
-def test_a_data_set_without_a_judge_by_class_is_refused(tmp_path):
+def test_pictures_of_one_condition_vary_by_noise_alone(trained, monkeypatch):
+    """Half of what varies is noise, half comes with the record: the share is the root of a half."""
+    monkeypatch.setattr(classifier, "is_judged", lambda options: False)
+
+    def noisy(self, part):
+        rows = np.arange(len(part.records))
+        own, noise = (np.random.default_rng(k) for k in (0, 1 + part.first))
+        waves = [x.normal(0, 20, (len(rows), 16, 16, 3)) for x in (own, noise)]
+        return np.clip(128 + sum(waves), 0, 255).astype(np.uint8)
+
+    monkeypatch.setattr(Drawing, "__call__", noisy)
+    found = diversity(Asked(trained, 60, 0, given=(("label",),))).numbers
+    assert list(found) == ["label"] and list(found["label"]) == ["within", "count"]
+    assert found["label"]["within"] == pytest.approx(0.5**0.5, abs=0.01)
+
+
+def test_the_share_within_a_condition_has_ends():
+    rng = np.random.default_rng(0)
+    images, again = rng.integers(0, 256, (2, 50, 4, 4, 3), np.uint8)
+    assert within(images, images) == 0
+    assert within(images, again) == pytest.approx(1, abs=0.03)
+    assert within(images[:1], again[:1]) == 1 and within(images[:1].repeat(3, 0), images[:3]) > 0
+
+
+def test_a_judge_that_was_not_trained_is_missed(tmp_path):
     config = tiny_config(NAMES)
-    run = Trained(config, tiny_model(NAMES), {}, {}, 0)
-    with pytest.raises(InputError, match="'shapes' is not judged by a classifier; .*: digits"):
-        diversity(Asked(run, COUNT, 0))
     config.data.name, config.data.path = "digits", str(tmp_path)
+    run = Trained(config, tiny_model(NAMES), {}, {}, 0)
     with pytest.raises(InputError, match="no judge in .*; train one: python launch/train_judge"):
         diversity(Asked(run, COUNT, 0))
