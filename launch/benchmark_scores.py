@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def some(count: int, features: int, seed: int) -> np.ndarray:
-    """[count, features], float32 held in float64, positive and correlated, as what Inception says."""
+    """[count, features] of float32's values, positive and correlated, as what Inception says."""
     mixed = np.random.default_rng(7).normal(size=(features, features)) / features**0.5
     white = np.random.default_rng(seed).normal(size=(count, features))
     found = np.maximum(white @ mixed + 0.3 + 0.05 * seed, 0).astype(np.float32)

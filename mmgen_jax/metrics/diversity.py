@@ -11,6 +11,7 @@ from mmgen_jax.metrics.evaluation import Asked, Evaluation
 from mmgen_jax.metrics.manifold import precision_recall
 
 K = 3  # neighbours
+OTHERS = 9  # rows that each one is set beside
 AGAIN = 1 << 30  # rows on: other noise than any that is drawn besides
 Pictures = UInt8[np.ndarray, "rows height width 3"]
 
@@ -52,12 +53,12 @@ def diversity(asked: Asked) -> Evaluation:
 def within(images: Pictures, again: Pictures) -> float:
     """How far the pictures of the same rows are apart, over how far those of different rows are.
 
-    One row alone has no other to be set beside: 1.
+    Rows are set beside the next few. Where none differ, or there is but one, it is 1.
     """
     one, other = (x.reshape(len(x), -1).astype(np.float64) for x in (images, again))
-    squares = lambda shift: np.square(one - np.roll(other, shift, axis=0)).mean()  # noqa: E731
-    apart = np.mean([squares(shift) for shift in range(1, min(len(one), 1 + K * K))])
-    return float(np.sqrt(squares(0) / apart)) if len(one) > 1 and apart else 1.0
+    shifts = range(min(len(one), 1 + OTHERS))
+    own, *apart = [np.square(one - np.roll(other, k, axis=0)).mean() for k in shifts]
+    return float(np.sqrt(own / np.mean(apart))) if any(apart) else 1.0
 
 
 def beside(judge: Any, draw: Drawing, part: Part, images: Pictures) -> dict[str, float]:
