@@ -42,7 +42,7 @@ def main() -> None:
         print(f"{name}: {trained.config.generator.name}, step {trained.step}", flush=True)
         asked = Asked(trained, COUNT.value, SEED.value, memo=memo)
         numbers[name], _ = report.evaluate(asked, METRICS.value)
-        draw = asked.drawing()
+        draw = asked.drawing
         part = draw.spread(draw.open(trained.config.eval.split), SHOWN)
         shown.append((name, draw.grid(draw(part), part)))
     facts = {

@@ -31,7 +31,7 @@ def codes(asked: Asked) -> Evaluation:
         raise InputError(f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}")
     params = tokenizer.freeze(trained.params, trained.state)
     read = jax.jit(lambda images: codec.tokens(params, codec.encode(params, images)))
-    draw, numbers, sections = asked.drawing(), {}, []
+    draw, numbers, sections = asked.drawing, {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
         part = draw.spread(draw.open(split), asked.count)
         images = part.images

@@ -31,7 +31,7 @@ def contradictions(asked: Asked) -> Evaluation:
     names, config = tuple(asked.trained.model.modalities), asked.trained.config
     if len(names) < 2:
         raise InputError(f"metric 'contradictions' needs two modalities, not {names[0]!r} alone")
-    draw, rng = asked.drawing(), np.random.default_rng(asked.seed)
+    draw, rng = asked.drawing, np.random.default_rng(asked.seed)
     source = draw.open(config.data.split)
     read = {i: source[i] for i in draw.usable(source, spread(source, MOST))}
     read = {i: record for i, record in read.items() if "label" in record.values}

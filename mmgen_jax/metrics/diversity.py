@@ -31,7 +31,7 @@ def diversity(asked: Asked) -> Evaluation:
     Raises:
       InputError: if such a data set's classifier was not trained.
     """
-    config, draw = asked.trained.config, asked.drawing()
+    config, draw = asked.trained.config, asked.drawing
     judge = classifier.of_data(config.data) if classifier.is_judged(config.data) else None
     whole = draw.spread(draw.open(config.eval.split), asked.count)
     numbers, sections = {}, []

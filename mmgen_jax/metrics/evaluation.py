@@ -1,6 +1,8 @@
 """What a trained run is worth: each metric gives numbers, and pictures to look at."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,8 @@ Section = tuple[str, UInt8[np.ndarray, "_height _width 3"]]
 Names = tuple[str, ...]
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Asked:
     """What is to be evaluated.
 
     Attributes:
@@ -35,12 +38,13 @@ class Asked(NamedTuple):
     count: int
     seed: int
     given: tuple[Names, ...] | None = None
-    extraction: Extraction = Extraction()
+    extraction: Extraction = field(default_factory=Extraction)
     references: Path | None = None
-    memo: Memo = Memo()
+    memo: Memo = field(default_factory=Memo)
 
+    @cached_property
     def drawing(self) -> Drawing:
-        """What draws the run's pictures."""
+        """What draws the run's pictures, compiled once for all metrics."""
         # As many on each device, however many devices there are: other shapes round otherwise, and
         # where codes are drawn a rounding makes another picture.
         return Drawing(self.trained, self.seed, self.memo, most=self.count)

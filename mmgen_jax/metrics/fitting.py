@@ -21,7 +21,7 @@ def fitting(asked: Asked) -> Evaluation:
     the nearest training picture has the record's label. Given all inputs; given each one alone
     under keys "train:text", "test:text" and so on.
     """
-    draw, trained, count = asked.drawing(), asked.trained, asked.count
+    draw, trained, count = asked.drawing, asked.trained, asked.count
     config = trained.config
     training = draw.open(config.data.split)
     usable = draw.usable(training, range(len(training)))

@@ -24,7 +24,7 @@ def languages(asked: Asked) -> Evaluation:
         raise InputError(
             "metric 'languages' needs a run with text in several config.data.languages"
         )
-    draw = asked.drawing()
+    draw = asked.drawing
     source = draw.open(config.data.split, languages=(first,))
     usable = draw.usable(source, range(len(source)))
     pictures = np.stack([draw.picture(source[i]) for i in usable])

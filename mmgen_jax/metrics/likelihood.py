@@ -41,7 +41,7 @@ def likelihood(asked: Asked) -> Evaluation:
             f"metric 'likelihood' needs a family with a posterior over latents;"
             f" {trained.config.generator.name!r} has none"
         )
-    draw, numbers, sections = asked.drawing(), {}, []
+    draw, numbers, sections = asked.drawing, {}, []
     whole = draw.spread(draw.open(trained.config.eval.split), asked.count)
     images = whole.images
     for given in (tuple(model.modalities), ()):

@@ -35,7 +35,7 @@ def memorisation(asked: Asked) -> Evaluation:
     Raises:
       InputError: if there are too few training pictures.
     """
-    config, draw = asked.trained.config, asked.drawing()
+    config, draw = asked.trained.config, asked.drawing
     train = draw.open(config.data.split)
     chosen = draw.usable(train, spread(train, MOST))
     print(f"looking at {len(chosen)} of {len(train)} training pictures", flush=True)

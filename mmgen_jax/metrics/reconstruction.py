@@ -25,7 +25,7 @@ def reconstruction(asked: Asked) -> Evaluation:
             f"metric 'reconstruction' needs a family that reconstructs; {config.generator.name!r}"
             " does not"
         )
-    draw = asked.drawing()
+    draw = asked.drawing
     numbers, sections = {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
         part = draw.spread(draw.open(split), asked.count)

@@ -36,7 +36,7 @@ def satisfaction(asked: Asked) -> Evaluation:
     data = asked.trained.config.data
     JUDGES.check(data.name)
     chosen = asked.subsets(subsets)
-    judge, draw = JUDGES[data.name](data), asked.drawing()
+    judge, draw = JUDGES[data.name](data), asked.drawing
     print(f"judge: {judge.accuracy:.2%} right on the data set's own pictures", flush=True)
     numbers, sections = {}, []
     for split in SOURCES[data.name].describe(data).splits:

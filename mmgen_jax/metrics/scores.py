@@ -104,7 +104,7 @@ def _of_run(metric: str, asked: Asked) -> Evaluation:
     config = asked.trained.config
     extractor = extractors.build(asked.extraction, config.data)
     _check_count(metric, asked.count, "--count asks for", extractor)
-    draw, real = asked.drawing(), None
+    draw, real = asked.drawing, None
     if SCORES[metric].compares:
         kept = asked.references
         real = references.of_run(draw, config.data, config.eval.split, extractor, kept)

@@ -1,5 +1,7 @@
 """Scores of a run and of folders, by an extractor whose numbers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -65,7 +67,7 @@ def test_each_score_is_that_of_the_features(asked):
 
 
 def test_a_score_has_its_extractors_name_and_the_subset_that_is_asked_for(asked):
-    found = scores.fid(asked._replace(given=(("text", "label"), ("label",))))
+    found = scores.fid(replace(asked, given=(("text", "label"), ("label",))))
     assert found.title == "FD(means)" and list(found.numbers) == ["text+label", "label"]
     assert found.numbers["label"]["distance"] != found.numbers["text+label"]["distance"]
     assert table(found.numbers, found.title).startswith("FD(means) ")
@@ -79,7 +81,7 @@ def test_records_come_again_where_more_are_asked_for_than_there_are(asked):
     source = open_source(asked.trained.config, "test")
     few = type("Few", (), {"__len__": lambda s: 6, "__getitem__": lambda s, i: source[i]})()
     few.info, few.bad, few.where = source.info, (), source.where
-    parts = list(asked.drawing().parts(few, 20))
+    parts = list(asked.drawing.parts(few, 20))
     assert [part.first for part in parts] == [0, 16]
     records = [record for part in parts for record in part.records]
     for row, record in enumerate(records):
@@ -92,7 +94,7 @@ def test_records_come_again_where_more_are_asked_for_than_there_are(asked):
 def test_too_few_pictures_are_refused_before_any_is_drawn(asked, monkeypatch, metric, count, least):
     monkeypatch.setattr(Drawing, "__call__", None)
     with pytest.raises(InputError, match=f"^--count asks for {count} .* at least {least}"):
-        scores._of_run(metric, asked._replace(count=count))
+        scores._of_run(metric, replace(asked, count=count))
 
 
 def test_folders_are_scored_too(tmp_path):
