@@ -46,6 +46,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], upwards: str) -> Picture:
             axes.bar(places, list(group.values()), width, label=name)
         axes.set_xticks(range(len(rows)), rows, rotation=25, ha="right", fontsize=8)
         axes.set_ylabel(upwards)
+        axes.set_ylim(bottom=0)
 
     return _drawn(draw)
 

@@ -1,4 +1,4 @@
-"""What the README tells people to type must exist."""
+"""What the README and the documents tell people to type must exist."""
 
 import re
 import shlex
@@ -10,7 +10,8 @@ from mmgen_jax import config as configs
 from tests.launching import ROOT, launch
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    python (launch/(?:[^\\\n]|\\\n)+)", README, re.MULTILINE)
+DOCS = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+COMMANDS = re.findall(r"^    python (launch/(?:[^\\\n]|\\\n)+)", README + DOCS, re.MULTILINE)
 
 
 def test_there_are_commands():
@@ -45,6 +46,11 @@ def check_recipe(value):
 @pytest.mark.parametrize("target", re.findall(r"^    make ([a-z-]+)", README, re.MULTILINE))
 def test_make_target(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", re.findall(r"[^!]\[.*?\]\((docs/.*?)\)", README))
+def test_page(page):
+    assert (ROOT / page).is_file()
 
 
 @pytest.mark.parametrize("picture", re.findall(r"!\[.*?\]\((.*?)\)", README))

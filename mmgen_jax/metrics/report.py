@@ -13,7 +13,7 @@ from mmgen_jax.training.manifest import write_atomically
 Numbers = dict[str, dict[str, dict[str, Any]]]  # metric -> row -> number -> value
 
 # What stands for a row where there is room for one number; the first that it has.
-HEADLINES = ("rate", "psnr", "distance", "score", "recall", "elbo", "usage", "first")
+HEADLINES = ("rate", "psnr", "distance", "score", "recall", "within", "elbo", "usage", "first")
 
 
 def evaluate(asked: Asked, metrics: Sequence[str]) -> tuple[Numbers, list[Section]]:
