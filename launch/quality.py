@@ -73,10 +73,10 @@ def main() -> None:
 
 def stages(family: str, data: str, top: Path) -> list[Stage]:
     """The trainings of one family."""
-    recipe = f"configs/{family}.py:data={data},modalities={MODALITIES.value}"
+    recipe = f"{ROOT}/configs/{family}.py:data={data},modalities={MODALITIES.value}"
     if family != "dalle":
         return [Stage(family, recipe, 1.0)]
-    tokenizer = Stage("tokenizer", f"configs/vqvae.py:data={data}", 1 / 3)
+    tokenizer = Stage("tokenizer", f"{ROOT}/configs/vqvae.py:data={data}", 1 / 3)
     return [tokenizer, Stage(family, f"{recipe},tokenizer={top / tokenizer.name}", 2 / 3)]
 
 
