@@ -56,7 +56,7 @@ def main() -> None:
         raise InputError("--workdir or --images: one of them must be given; allowed: not both")
     if ALL_CHECKPOINTS.value and (STEP.value is not None or IMAGES.value):
         raise InputError("--all_checkpoints goes with neither --step nor --images")
-    given = [tuple(subset.split("+")) for subset in GIVEN.value] if GIVEN.value else None
+    given = tuple(tuple(subset.split("+")) for subset in GIVEN.value) if GIVEN.value else None
 
     # Imports jax: after the flags are known to be good.
     from mmgen_jax.metrics import report, scores

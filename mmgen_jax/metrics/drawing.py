@@ -1,6 +1,7 @@
 """What a run draws for the records of its data set, part by part."""
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from mmgen_jax.training.run import Trained, sample_options
 
 SHOWN = 8  # pictures in a row of a report
 BATCH = 128  # pictures that a device draws at once
+PATIENCE = 20  # seconds, after which a line says how far it is
 
 
 class Part(NamedTuple):
@@ -60,6 +62,7 @@ class Drawing:
         config, model = trained.config, trained.model
         self._trained, self._seed, self._memo = trained, seed, memo or Memo()
         self._options = sample_options(config)
+        self._drawn, self._told = 0, time.monotonic()
         devices = trained.mesh.size if trained.mesh else 1
         self.size = min(BATCH, most or BATCH) * devices  # rows of a part
         self._sampler = Sampler(model, self._options, self.size, trained.mesh)
@@ -133,7 +136,12 @@ class Drawing:
     def _draw(self, values: Any, has: Any, first: int) -> list[np.ndarray]:
         trained = self._trained
         inputs = trained.params, trained.state, values, has, self._weights
-        return [self._sampler(*inputs, self._seed, first=first)]
+        images = self._sampler(*inputs, self._seed, first=first)
+        self._drawn += len(images)
+        if time.monotonic() - self._told > PATIENCE:
+            self._told = time.monotonic()
+            print(f"{self._drawn} pictures drawn", flush=True)
+        return [images]
 
     def _facts(self, values: Any, has: Any, first: int) -> Any:
         return self._identity, self._weights, self._seed, values, has, first

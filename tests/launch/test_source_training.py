@@ -77,11 +77,19 @@ def report(workdir):
     return json.loads((workdir / "skipped_records.json").read_text())
 
 
-@pytest.mark.parametrize("source", (pytest.param(as_folder, marks=pytest.mark.slow), as_tfds))
-def test_a_run_goes_on_bit_for_bit(recipe, tmp_path, source):
+@pytest.mark.parametrize(
+    ("source", "trains"),
+    [
+        (as_tfds, (train_alone,)),
+        pytest.param(as_tfds, (train_alone, train_as_two), marks=pytest.mark.slow),
+        pytest.param(as_folder, (train_alone, train_as_two), marks=pytest.mark.slow),
+    ],
+    ids=["tfds", "tfds, two processes", "folder, two processes"],
+)
+def test_a_run_goes_on_bit_for_bit(recipe, tmp_path, source, trains):
     name = source.__name__.removeprefix("as_")
     flags = (recipe, f"--config.data.name={name}", *source(tmp_path / "data"))
-    for train in (train_alone, train_as_two):
+    for train in trains:
         whole, run = tmp_path / train.__name__, tmp_path / f"{train.__name__}_again"
         train(*flags, f"--workdir={whole}")
         shutil.copytree(whole, run)
@@ -92,7 +100,7 @@ def test_a_run_goes_on_bit_for_bit(recipe, tmp_path, source):
         assert everything(run, STEPS) == everything(whole, STEPS)
         assert logged(run) == logged(whole)
         assert report(run) == report(whole)
-    assert report(tmp_path / "train_as_two") == report(tmp_path / "train_alone")
+    assert report(tmp_path / trains[-1].__name__) == report(tmp_path / "train_alone")
     assert report(tmp_path / "train_alone")["count"] == len(TORN)
 
 

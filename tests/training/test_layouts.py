@@ -14,8 +14,9 @@ STEPS, HALF = 20, 10
 # In the fast suite: what splits along `data` alone, or `fsdp` alone, does so in these too.
 QUICK = ("one", "cube", "pmap", "processes")
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
-# Each of them goes on from its own run, and from that of the one before it.
-PAIRS = [(name, name) for name in QUICK] + [*itertools.pairwise(QUICK)]
+# Each of them goes on from the run of the one before it, the last also from its own; in the slow
+# suite, each from that of every other, and its own.
+PAIRS = [*itertools.pairwise(QUICK), (QUICK[-1], QUICK[-1])]
 
 
 def config():
