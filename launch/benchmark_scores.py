@@ -60,7 +60,7 @@ def ways() -> dict[str, Distance]:
     ):
         try:
             found[name] = make(importlib.import_module(module))
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:
             print(f"{name} is left out: {error}")
     return found
 

@@ -14,8 +14,7 @@ from mmgen_jax.errors import InputError
 
 WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of the runs.", required=True)
 METRICS = cli.define_metrics()
-COUNT = flags.DEFINE_integer("count", 512, "Pictures per row of the table.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise and of what is drawn.", lower_bound=0)
+chosen = cli.define_evaluation()
 OUT = flags.DEFINE_string("out", None, "JSON file to write; pictures go beside it.", required=True)
 
 
@@ -26,6 +25,7 @@ def main() -> None:
     from mmgen_jax.metrics import report
     from mmgen_jax.metrics.drawing import SHOWN
     from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked
+    from mmgen_jax.metrics.extractors import Extraction
     from mmgen_jax.metrics.memo import Memo
     from mmgen_jax.training import run
 
@@ -34,13 +34,17 @@ def main() -> None:
     runs = {Path(workdir).name: run.load(Path(workdir)) for workdir in WORKDIRS.value}
     if len(runs) < len(WORKDIRS.value):
         raise InputError("--workdirs: two folders have one name; allowed: names that differ")
-    sets = {trained.config.data.name for trained in runs.values()}
-    if len(sets) > 1:
-        raise InputError(f"--workdirs are of {', '.join(sorted(sets))}; allowed: of one data set")
+    for key in ("data.name", "data.path", "data.split", "eval.split"):
+        group, name = key.split(".")
+        values = sorted({repr(trained.config[group][name]) for trained in runs.values()})
+        if len(values) > 1:
+            raise InputError(f"--workdirs: {key} is {', '.join(values)}; allowed: one for all runs")
+    options = chosen()
+    extraction = Extraction(*options.pop("extraction"))
     memo, numbers, shown = Memo(out.with_suffix(".parts")), {}, []
     for name, trained in runs.items():
         print(f"{name}: {trained.config.generator.name}, step {trained.step}", flush=True)
-        asked = Asked(trained, COUNT.value, SEED.value, memo=memo)
+        asked = Asked(trained, **options, extraction=extraction, memo=memo)
         numbers[name], _ = report.evaluate(asked, METRICS.value)
         draw = asked.drawing
         part = draw.spread(draw.open(trained.config.eval.split), SHOWN)
@@ -49,7 +53,8 @@ def main() -> None:
         name: {"family": trained.config.generator.name, "step": trained.step} | numbers[name]
         for name, trained in runs.items()
     }
-    report.write(out, {"seed": SEED.value, "runs": facts}, report.side_by_side(numbers) + shown)
+    sections = report.side_by_side(numbers) + shown
+    report.write(out, {"seed": options["seed"], "runs": facts}, sections)
     memo.clear()
 
 

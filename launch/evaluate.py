@@ -29,34 +29,13 @@ STEP = flags.DEFINE_integer(
 ALL_CHECKPOINTS = flags.DEFINE_bool(
     "all_checkpoints", False, "Evaluate every checkpoint that the run keeps, with curves over them."
 )
-COUNT = flags.DEFINE_integer("count", 512, "Pictures per row of the table.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise and of what is drawn.", lower_bound=0)
-GIVEN = flags.DEFINE_list(
-    "given", None, "Subsets of inputs to draw from, as text+label,audio; default: the metric's."
-)
-EXTRACTOR = flags.DEFINE_string(
-    "extractor", None, "inception (default where --weights is given) or classifier: of features."
-)
-WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Safetensors file of the extractor; of a classifier, default the data set's."
-)
-RESIZE = flags.DEFINE_string(
-    "resize", "clean", "How Inception's pictures are resized: clean, legacy_pytorch or"
-    " legacy_tensorflow.",
-)  # fmt: skip
-REFERENCES = flags.DEFINE_string(
-    "references", ".cache/references", "Folder where features of real pictures are kept."
-)
+chosen = cli.define_evaluation()
 OUT = flags.DEFINE_string("out", None, "JSON file to write; pictures go beside it.", required=True)
 
 
 def main() -> None:
     out = cli.writable("out", OUT.value, ".json")
-    if (WORKDIR.value is None) == (IMAGES.value is None):
-        raise InputError("--workdir or --images: one of them must be given; allowed: not both")
-    if ALL_CHECKPOINTS.value and (STEP.value is not None or IMAGES.value):
-        raise InputError("--all_checkpoints goes with neither --step nor --images")
-    given = tuple(tuple(subset.split("+")) for subset in GIVEN.value) if GIVEN.value else None
+    check()
 
     # Imports jax: after the flags are known to be good.
     from mmgen_jax.metrics import report, scores
@@ -67,15 +46,15 @@ def main() -> None:
 
     for name in METRICS.value:
         EVALUATIONS.check(name)
-    weights = Path(WEIGHTS.value) if WEIGHTS.value else None
-    extraction = Extraction(EXTRACTOR.value, weights, RESIZE.value)
-    if EXTRACTOR.value:
-        EXTRACTORS.check(EXTRACTOR.value)
-    kept, memo = Path(REFERENCES.value), Memo(out.with_suffix(".parts"))
+    options = chosen()
+    extraction = Extraction(*options.pop("extraction"))
+    if extraction.name:
+        EXTRACTORS.check(extraction.name)
+    memo = Memo(out.with_suffix(".parts"))
 
     def of_run(step: int | None) -> tuple[int, report.Numbers, list[report.Section]]:
         trained = run.load(Path(WORKDIR.value), step)
-        asked = Asked(trained, COUNT.value, SEED.value, given, extraction, kept, memo)
+        asked = Asked(trained, **options, extraction=extraction, memo=memo)
         return trained.step, *report.evaluate(asked, METRICS.value)
 
     if IMAGES.value:
@@ -83,22 +62,37 @@ def main() -> None:
         reference = Path(REFERENCE.value) if REFERENCE.value else None
         numbers, sections = {"images": IMAGES.value}, []
         for name in METRICS.value:
-            found = scores.of_folder(name, Path(IMAGES.value), reference, extractor, kept)
+            inputs = Path(IMAGES.value), reference, extractor, options["references"], memo
+            found = scores.of_folder(name, *inputs)
             numbers[found.title.lower()] = found.numbers
             print(table(found.numbers, found.title))
     elif ALL_CHECKPOINTS.value:
         found, sections = {}, []
-        for step in checkpoints.steps(WORKDIR.value) or [None]:
+        for step in checkpoints.whole_steps(WORKDIR.value) or [None]:
             print(f"checkpoint {step}", flush=True)
             _, found[step], sections = of_run(step)
-        numbers = {"step": max(found), "seed": SEED.value} | found[max(found)]
+        numbers = {"step": max(found), "seed": options["seed"]} | found[max(found)]
         numbers["checkpoints"] = found
         sections = report.curves(found) + sections
     else:
         step, found, sections = of_run(STEP.value)
-        numbers = {"step": step, "seed": SEED.value} | found
+        numbers = {"step": step, "seed": options["seed"]} | found
     report.write(out, numbers, sections)
     memo.clear()
+
+
+def check() -> None:
+    """Raises InputError for flags that do not go together."""
+    if (WORKDIR.value is None) == (IMAGES.value is None):
+        raise InputError("--workdir or --images: one of them must be given; allowed: not both")
+    if REFERENCE.value and not IMAGES.value:
+        raise InputError("--reference goes with --images; a run is compared with its own data set")
+    if IMAGES.value:
+        for flag, value in (("step", STEP.value), ("given", chosen()["given"])):
+            if value is not None:
+                raise InputError(f"--{flag} goes with --workdir; allowed: not with --images")
+    if ALL_CHECKPOINTS.value and (STEP.value is not None or IMAGES.value):
+        raise InputError("--all_checkpoints goes with neither --step nor --images")
 
 
 if __name__ == "__main__":

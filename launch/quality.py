@@ -13,6 +13,8 @@ import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,17 +60,28 @@ def main() -> None:
     for family in FAMILIES.value:
         if family not in recipes:
             raise InputError(f"--families: {family!r}; allowed: {', '.join(sorted(recipes))}")
+    check()
     sections = []
     for data in DATA.value:
         top = Path(WORKDIR.value) / data
         top.mkdir(parents=True, exist_ok=True)
-        steps = {}
-        for family in FAMILIES.value:
-            for stage in stages(family, data, top):
-                steps[family] = train(stage, top)
-        sections.append(section(data, steps, compared(data, top), out))
+        trained = {f: [train(stage, top) for stage in stages(f, data, top)] for f in FAMILIES.value}
+        sections.append(section(data, trained, compared(data, top), out))
     out.write_text("\n".join([heading(), *sections]))
     print(out)
+
+
+def check() -> None:
+    """Raises InputError for a data set that is not there, or has no judge, before any training."""
+    from mmgen_jax import config
+    from mmgen_jax.data import SOURCES
+    from mmgen_jax.metrics import JUDGES
+
+    for name in DATA.value:
+        options = config.default().data
+        options.name = name
+        SOURCES[name].describe(options)
+        JUDGES[name](options)
 
 
 def stages(family: str, data: str, top: Path) -> list[Stage]:
@@ -80,19 +93,45 @@ def stages(family: str, data: str, top: Path) -> list[Stage]:
     return [tokenizer, Stage(family, f"{recipe},tokenizer={top / tokenizer.name}", 2 / 3)]
 
 
-def train(stage: Stage, top: Path) -> int:
-    """Trains as long as the stage may; returns how many steps that were."""
+def train(stage: Stage, top: Path) -> dict[str, Any]:
+    """Trains as long as the stage may; returns its steps, and the seconds that they took."""
     workdir, pace = top / stage.name, top / f"{stage.name}-pace"
-    done = workdir / "quality.json"
-    if not done.exists():
+    wanted = 60 * MINUTES.value * stage.share
+
+    def measure() -> dict[str, Any]:
         run_train(stage, pace, PACE, "--config.train.log_every=10")
         rates = [line["steps_per_second"] for line in logged(pace)[1:]]
-        seconds = 60 * MINUTES.value * stage.share
-        steps = max(PACE, round(seconds * sum(rates) / len(rates)))
+        steps = max(PACE, round(wanted * sum(rates) / len(rates)))
         print(f"{workdir}: {steps} steps", flush=True)
+        return {"steps": steps}
+
+    def finish() -> dict[str, Any]:
+        start = time.monotonic()
         run_train(stage, workdir, steps)
-        done.write_text(json.dumps({"steps": steps}) + "\n")
-    return json.loads(done.read_text())["steps"]
+        return {"steps": steps, "seconds": time.monotonic() - start}
+
+    facts = {"recipe": stage.recipe, "seconds": wanted}
+    # Apart, so that a run that is interrupted goes on to the same number of steps.
+    steps = once(top / f"{stage.name}-pace.json", facts, measure)["steps"]
+    return once(top / f"{stage.name}.json", facts, finish)
+
+
+def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> Any:
+    """What `compute` finds, from a file if it was found before.
+
+    Raises:
+      InputError: if it was found for something else.
+    """
+    if path.exists():
+        kept = json.loads(path.read_text())
+        if kept["of"] != facts:
+            raise InputError(
+                f"{path} is of {kept['of']}, not of {facts}; allowed: another --workdir"
+            )
+        return kept["found"]
+    found = compute()
+    path.write_text(json.dumps({"of": facts, "found": found}) + "\n")
+    return found
 
 
 def run_train(stage: Stage, workdir: Path, steps: int, *flags: str) -> None:
@@ -118,15 +157,20 @@ def logged(workdir: Path) -> list[dict[str, Any]]:
 def compared(data: str, top: Path) -> dict[str, Any]:
     """What `launch/compare.py` finds of all families, by family."""
     report = top / "compare.json"
-    metrics = "satisfaction,diversity"
-    if not report.exists():
-        runs = ",".join(str(top / family) for family in FAMILIES.value)
-        flags = (f"--workdirs={runs}", f"--metrics={metrics}", f"--count={COUNT.value}")
+    runs = ",".join(str(top / family) for family in FAMILIES.value)
+    flags = (f"--workdirs={runs}", "--metrics=satisfaction,diversity", f"--count={COUNT.value}")
+
+    def find() -> dict[str, Any]:
         run("compare.py", *flags, f"--out={report}")
-    return json.loads(report.read_text())["runs"]
+        return json.loads(report.read_text())["runs"]
+
+    facts = {"flags": list(flags), "minutes": MINUTES.value, "modalities": MODALITIES.value}
+    return once(top / "compared.json", facts, find)
 
 
-def section(data: str, steps: dict[str, int], found: dict[str, Any], out: Path) -> str:
+def section(
+    data: str, trained: dict[str, list[dict[str, Any]]], found: dict[str, Any], out: Path
+) -> str:
     """A data set's table, in Markdown; its picture goes beside it."""
     picture = out.with_name(f"{out.stem}-{data}.png")
     source = Path(WORKDIR.value) / data / "compare.png"
@@ -142,8 +186,10 @@ def section(data: str, steps: dict[str, int], found: dict[str, Any], out: Path) 
         cells += [f"{varied[MODALITIES.value]['within']:.2f}"]
         if "recall" in varied[MODALITIES.value]:
             cells += [f"{varied[MODALITIES.value]['recall']:.2f}"]
-        rows.append([f"`{family}`", f"{steps[family]:,}", *cells])
-    titles = ["family", "steps", *columns]
+        steps = " + ".join(f"{stage['steps']:,}" for stage in trained[family])
+        seconds = sum(stage["seconds"] for stage in trained[family])
+        rows.append([f"`{family}`", steps, f"{seconds:.0f}", *cells])
+    titles = ["family", "steps", "seconds", *columns]
     titles += ["combinations held out"] if held in found[FAMILIES.value[0]]["satisfaction"] else []
     titles += ["varies within a condition"]
     titles += ["recall"] if len(rows[0]) > len(titles) else []
@@ -160,8 +206,9 @@ Every family, size tiny, trained for {MINUTES.value:g} minutes on one machine an
 code: the share of {COUNT.value} unseen pictures that satisfy all that they were given
 ({MODALITIES.value} together, and each one alone), by a judge that no family was trained with.
 "Varies within a condition" is how far two pictures of one condition are apart, as a share of how
-far those of different ones are. Families differ in how long they want to be trained: the recipes'
-docstrings say what more time gives. Regenerated by
+far those of different ones are. Seconds are of the whole training, with its start; steps were as
+many as fill the minutes at the speed of the first {PACE}. Families differ in how long they want to
+be trained: the recipes' docstrings say what more time gives. Regenerated by
 `python launch/quality.py --minutes={MINUTES.value:g}`.
 
 mmgen_jax {mmgen_jax.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores.

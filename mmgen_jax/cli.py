@@ -114,6 +114,50 @@ def define_metrics() -> flags.FlagHolder:
     )
 
 
+def define_evaluation() -> Callable[[], dict[str, Any]]:
+    """What launchers that evaluate runs share: --count, --seed, --given, and of features.
+
+    Returns:
+      () -> count, seed, given (subsets, or None), extraction (name, weights, resize) and references
+      (a folder), as `metrics.evaluation.Asked` has them.
+    """
+    count = flags.DEFINE_integer("count", 512, "Pictures per row of the table.", lower_bound=1)
+    seed = flags.DEFINE_integer("seed", 0, "Of the noise and of what is drawn.", lower_bound=0)
+    given = flags.DEFINE_list(
+        "given",
+        None,
+        "Subsets of inputs to draw from, as text+label,audio, for satisfaction, diversity, fitting,"
+        " memorisation and fid, kid, is, prdc; default: the metric's.",
+    )
+    name = flags.DEFINE_string(
+        "extractor", None, "inception (default where --weights is given) or classifier."
+    )
+    weights = flags.DEFINE_string(
+        "weights", None, "Safetensors file of the extractor; default: the data set's classifier."
+    )
+    resize = flags.DEFINE_string(
+        "resize",
+        "clean",
+        "How Inception's pictures are resized: clean, legacy_pytorch or legacy_tensorflow.",
+    )
+    references = flags.DEFINE_string(
+        "references", ".cache/references", "Folder where features of real pictures are kept."
+    )
+
+    def chosen() -> dict[str, Any]:
+        subsets = tuple(tuple(subset.split("+")) for subset in given.value or ())
+        file = Path(weights.value) if weights.value else None
+        return {
+            "count": count.value,
+            "seed": seed.value,
+            "given": subsets or None,
+            "extraction": (name.value, file, resize.value),
+            "references": Path(references.value),
+        }
+
+    return chosen
+
+
 def writable(flag: str, value: str, suffix: str) -> Path:
     """The path that a flag names.
 

@@ -46,7 +46,8 @@ def bars(groups: Mapping[str, Mapping[str, float]], upwards: str) -> Picture:
             axes.bar(places, list(group.values()), width, label=name)
         axes.set_xticks(range(len(rows)), rows, rotation=25, ha="right", fontsize=8)
         axes.set_ylabel(upwards)
-        axes.set_ylim(bottom=0)
+        if all(height >= 0 for group in groups.values() for height in group.values()):
+            axes.set_ylim(bottom=0)
 
     return _drawn(draw)
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 OF_CLI = (
     *("config", "text", "label", "audio", "image", "condition"),
     *("truncation", "temperature", "top_k", "top_p", "candidates", "metrics"),
+    *("count", "seed", "given", "extractor", "weights", "resize", "references"),
 )
 
 

@@ -3,9 +3,10 @@
 It is trained on real pictures by `launch/train_judge.py`, apart from every model that it judges.
 """
 
+import functools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,7 +196,7 @@ def load(path: Path, remedy: str) -> Trained:
         with safetensors.safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = file.metadata()
-        return Trained(
+        trained = Trained(
             unflatten_dict(arrays, sep="/"),
             tuple(json.loads(facts["names"])),
             int(facts["image_size"]),
@@ -203,6 +204,19 @@ def load(path: Path, remedy: str) -> Trained:
         )
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"cannot read the judge in {path}: {error}") from error
+    _check_shapes(trained, arrays, path)
+    return trained
+
+
+def _check_shapes(trained: Trained, arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    images = jnp.zeros((1, trained.image_size, trained.image_size, 3))
+    init = partial(Classifier(len(trained.names)).init, dropout=None)
+    expected = jax.eval_shape(init, jax.random.key(0), images)["params"]
+    shapes = {name: leaf.shape for name, leaf in flatten_dict(expected, sep="/").items()}
+    for name in sorted(shapes.keys() | arrays.keys()):
+        found = arrays[name].shape if name in arrays else "nothing"
+        if found != (wanted := shapes.get(name, "nothing")):
+            raise InputError(f"{path}: {name} is {found}; allowed for such a judge: {wanted}")
 
 
 def default_path(options: Any) -> Path:
@@ -212,7 +226,8 @@ def default_path(options: Any) -> Path:
 
 def is_judged(options: Any) -> bool:
     """Whether a data set's pictures are judged by a classifier, trained yet or not."""
-    return default_path(options).is_file() or JUDGES.get(options.name) is class_judge
+    built_in = options.name in JUDGES and JUDGES[options.name] is class_judge
+    return built_in or default_path(options).is_file()
 
 
 def check_judged(name: str) -> None:
@@ -251,8 +266,12 @@ def class_judge(options: Any) -> Judge:
         wanted = [trained.names.index(record.values["label"]) for record in records]
         return dict.fromkeys(modalities, predict(trained, images) == np.array(wanted))
 
+    @functools.cache
+    def frequencies(split: str) -> dict[str, float]:
+        return _frequencies(options, split)
+
     def chance(modalities: Sequence[str], split: str) -> float:
-        drawn, wanted = (_frequencies(options, name) for name in ("train", split))
+        drawn, wanted = frequencies("train"), frequencies(split)
         return float(sum(share * wanted.get(name, 0) for name, share in drawn.items()))
 
     return Judge(satisfied, chance, trained.accuracy)

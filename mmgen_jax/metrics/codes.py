@@ -9,6 +9,7 @@ from jaxtyping import Int
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.images import quantise
+from mmgen_jax.metrics.drawing import BATCH
 from mmgen_jax.metrics.evaluation import Asked, Evaluation
 
 
@@ -35,8 +36,8 @@ def codes(asked: Asked) -> Evaluation:
     for split in dict.fromkeys((config.data.split, config.eval.split)):
         part = draw.spread(draw.open(split), asked.count)
         images = part.images
-        starts = range(0, len(images), draw.size)
-        found = np.concatenate([np.asarray(read(images[s : s + draw.size])) for s in starts])
+        starts = range(0, len(images), BATCH)
+        found = np.concatenate([np.asarray(read(images[s : s + BATCH])) for s in starts])
         numbers[split] = use(found, codec.codes)
         heading = f"{split}: {numbers[split]['usage']:.1%} of {codec.codes} codes"
         print(heading, flush=True)

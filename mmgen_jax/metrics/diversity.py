@@ -53,12 +53,17 @@ def diversity(asked: Asked) -> Evaluation:
 def within(images: Pictures, again: Pictures) -> float:
     """How far the pictures of the same rows are apart, over how far those of different rows are.
 
-    Rows are set beside the next few. Where none differ, or there is but one, it is 1.
+    Each row is set beside a few others. Where none differ, or there is but one, it is 1.
     """
-    one, other = (x.reshape(len(x), -1).astype(np.float64) for x in (images, again))
-    shifts = range(min(len(one), 1 + OTHERS))
-    own, *apart = [np.square(one - np.roll(other, k, axis=0)).mean() for k in shifts]
-    return float(np.sqrt(own / np.mean(apart))) if any(apart) else 1.0
+    order = np.random.default_rng(0).permutation(len(images))  # records may stand by class
+
+    def apart(shift: int) -> float:
+        pairs = zip(order, np.roll(order, shift), strict=True)
+        squares = (np.square(images[a].astype(np.float32) - again[b]).mean() for a, b in pairs)
+        return float(np.mean(list(squares)))
+
+    own, *others = [apart(shift) for shift in range(min(len(images), 1 + OTHERS))]
+    return float(np.sqrt(own / np.mean(others))) if any(others) else 1.0
 
 
 def beside(judge: Any, draw: Drawing, part: Part, images: Pictures) -> dict[str, float]:

@@ -17,7 +17,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.metrics.memo import Memo, digest
 from mmgen_jax.nn.layout import by_example, on_mesh
-from mmgen_jax.sampling import Sampler, describe, in_batches, reconstruct
+from mmgen_jax.sampling import Sampler, describe, in_batches, pictures, reconstruct
 from mmgen_jax.training.run import Trained, sample_options
 
 SHOWN = 8  # pictures in a row of a report
@@ -113,25 +113,27 @@ class Drawing:
         """At most so many usable records, spread over a source."""
         return self.whole(source, self.usable(source, spread(source, count)))
 
-    def parts(self, source: Source, count: int) -> Iterator[Part]:
+    def parts(self, source: Source, count: int, again: bool) -> Iterator[Part]:
         """So many records as `spread`, as many at a time as are drawn at once.
 
-        Where the source has fewer, they come again; noise makes other pictures of them.
+        Where the source has fewer, and `again` is true, they come again: noise makes other pictures
+        of them.
         """
-        chosen = self.usable(source, spread(source, count))
-        rows = list(itertools.islice(itertools.cycle(chosen), count))
-        for first in range(0, count, self.size):
+        rows = self.usable(source, spread(source, count))
+        if again:
+            rows = list(itertools.islice(itertools.cycle(rows), count))
+        for first in range(0, len(rows), self.size):
             yield self.whole(source, rows[first : first + self.size], first)
 
     def __call__(self, part: Part) -> UInt8[np.ndarray, "rows height width 3"]:
         """One picture for each record, of the inputs that the part gives."""
-        pictures, rows = [], len(next(iter(part.has.values())))
+        found, rows = [], len(next(iter(part.has.values())))
         for start in range(0, rows, self.size):
             cut = jax.tree.map(lambda x, s=start: x[s : s + self.size], (part.values, part.has))
             compute = partial(self._draw, *cut, part.first + start)
             facts = partial(self._facts, *cut, part.first + start)
-            pictures += self._memo(facts, compute)
-        return np.concatenate(pictures)
+            found += self._memo(facts, compute)
+        return np.concatenate(found)
 
     def _draw(self, values: Any, has: Any, first: int) -> list[np.ndarray]:
         trained = self._trained
@@ -161,8 +163,8 @@ class Drawing:
 
         compiled = jax.jit(on_mesh(trained.mesh, again) if trained.mesh else again)
         bound = partial(compiled, trained.params, trained.state)
-        size = min(self.size, len(part.images))
-        return in_batches(bound, size, part.images, part.values, part.has)
+        inputs = part.images, part.values, part.has
+        return in_batches(bound, self.size, *inputs, finish=pictures)
 
     def grid(
         self,
@@ -189,6 +191,47 @@ class Drawing:
         if notes is not None:
             captions = [f"{c}\n{notes[row]}" for c, row in zip(captions, shown, strict=True)]
         return gallery.grid(images[shown], captions, thumbnails=thumbnails)
+
+
+class Shelf:
+    """The pictures of the lowest rank, of all parts that come by, with what they were given.
+
+    Args:
+      room: for how many.
+    """
+
+    def __init__(self, room: int):
+        self._room, self._kept = room, []
+
+    def add(
+        self,
+        ranks: np.ndarray,
+        images: np.ndarray,
+        part: Part,
+        notes: Sequence[str],
+        beside: np.ndarray | None = None,
+    ) -> None:
+        """A part's pictures: each with its rank, a line for its caption, a small picture or none.
+
+        What has an infinite rank is not kept.
+        """
+        for row in np.argsort(ranks, kind="stable")[: self._room]:
+            if np.isfinite(ranks[row]):
+                arrays = (images, part.values, part.has, beside)
+                own = jax.tree.map(lambda x, row=row: x[row], arrays)
+                self._kept.append((ranks[row], notes[row], own))
+        self._kept.sort(key=lambda kept: kept[0])
+        del self._kept[self._room :]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def grid(self, draw: Drawing) -> UInt8[np.ndarray, "height width 3"]:
+        """What is kept, the lowest rank first."""
+        rows = [own for _, _, own in self._kept]
+        images, values, has, beside = jax.tree.map(lambda *x: np.stack(x), *rows)
+        part, notes = Part(0, [], images, values, has), [note for _, note, _ in self._kept]
+        return draw.grid(images, part, beside, range(self._room), notes)
 
 
 def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:

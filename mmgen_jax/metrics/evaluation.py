@@ -39,7 +39,7 @@ class Asked:
     seed: int
     given: tuple[Names, ...] | None = None
     extraction: Extraction = field(default_factory=Extraction)
-    references: Path | None = None
+    references: Path = Path(".cache/references")
     memo: Memo = field(default_factory=Memo)
 
     @cached_property
@@ -61,7 +61,11 @@ class Asked:
                 raise InputError(
                     f"--given: the run has no modality {name!r}; allowed: {', '.join(names)}"
                 )
-        return usual(names) if self.given is None else list(self.given)
+        if self.given is None:
+            return usual(names)
+        # In the run's order, each once.
+        chosen = [tuple(n for n in names if n in subset) for subset in self.given]
+        return list(dict.fromkeys(chosen))
 
 
 class Evaluation(NamedTuple):
@@ -129,6 +133,7 @@ COLUMNS = {
     "second": ("the second", "{:.1%}"),
     "neither": ("neither", "{:.1%}"),
     "count": ("count", "{:d}"),
+    "extractor": ("by", "{}"),
 }
 
 

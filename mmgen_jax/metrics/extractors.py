@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from mmgen_jax.errors import InputError
@@ -21,7 +22,7 @@ from mmgen_jax.nn import inception
 from mmgen_jax.registry import Registry
 from mmgen_jax.sampling import in_batches
 
-BATCH = 32  # pictures at once, through Inception
+BATCH = 32  # pictures that a device reads at once
 FEATURES = 2_048  # of its last pool
 Pictures = Iterable[np.ndarray]  # uint8 [height, width, 3] each, of any size
 Read = tuple[Float[np.ndarray, "rows features"], Float[np.ndarray, "rows classes"]]
@@ -83,22 +84,31 @@ def inception_extractor(asked: Extraction, data: Any | None) -> Extractor:
     """Inception-v3 as the FID has it; the weights are the user's (`nn.inception.load`)."""
     if asked.weights is None:
         raise InputError("extractor 'inception' needs --weights=FILE.safetensors (docs/scores.md)")
+    if asked.weights.suffix == ".pth":
+        raise InputError(
+            f"--weights={asked.weights} is a pickle, which is not read here; allowed: the same as"
+            " safetensors (docs/scores.md says how)"
+        )
     if asked.resize not in resizing.MODES:
         allowed = ", ".join(resizing.MODES)
         raise InputError(f"--resize={asked.resize} is unknown; allowed: {allowed}")
     params = inception.load(asked.weights)
+    devices = jax.sharding.Mesh(np.array(jax.local_devices()), ("data",))
+    shared, whole = (NamedSharding(devices, PartitionSpec(*x)) for x in (("data",), ()))
+    held = jax.device_put(params, whole)
     # pytorch-fid reads 0 to 255 as -1 to 1; the others subtract 128 and divide by it.
     scale = 256 / 255 if asked.resize == "legacy_pytorch" else 1.0
 
-    @jax.jit
-    def apply(images: Any) -> Any:
+    @partial(jax.jit, in_shardings=(whole, shared), out_shardings=whole)
+    def apply(params: Any, images: Any) -> Any:
         found = inception.Inception().apply({"params": params}, images * scale)
         return jnp.concatenate([found["2048"], found["logits"]], axis=1)
 
     def read(images: Pictures) -> Read:
         side = inception.SIDE
         rows = [resizing.resize(image[None], side, asked.resize)[0] for image in images]
-        found = in_batches(apply, BATCH, np.stack(rows), finish=np.asarray)
+        size = BATCH * devices.size
+        found = in_batches(partial(apply, held), size, np.stack(rows), finish=np.asarray)
         return found[:, :FEATURES], found[:, FEATURES:]
 
     return Extractor(
@@ -118,7 +128,7 @@ def classifier_extractor(asked: Extraction, data: Any | None) -> Extractor:
         raise InputError("extractor 'classifier' needs --weights=FILE.safetensors")
     else:
         trained = classifier.of_data(data)
-    name = f"{data.name} classifier" if data is not None else f"classifier {asked.weights.stem}"
+    name = f"classifier {asked.weights.stem}" if asked.weights else f"{data.name} classifier"
     return Extractor(
         name=name,
         identity=digest((trained.params, trained.image_size)),

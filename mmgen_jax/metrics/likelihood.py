@@ -66,11 +66,20 @@ def log_weights(
     """Importance weights' logarithms, in nats: see `Generator.log_weight`.
 
     Row i's are drawn from seed and i alone, the first of more samples as of fewer.
+
+    Raises:
+      InputError: if one is no number.
     """
     rows = np.arange(len(images), dtype=np.uint32)
     weigh = jax.jit(partial(_weigh, trained.model, samples))
     bound = partial(weigh, trained.params, trained.state, np.uint32(seed))
-    return in_batches(bound, min(BATCH, len(images)), images, values, has, rows, finish=np.asarray)
+    size = min(BATCH, len(images))
+    found = in_batches(bound, size, images, values, has, rows, finish=np.asarray)
+    if not np.isfinite(found).all():
+        raise InputError(
+            f"the likelihood of step {trained.step} is no number; allowed: another --step"
+        )
+    return found
 
 
 def _weigh(

@@ -1,8 +1,13 @@
 """Precision, recall, density and coverage: by the neighbourhoods of pictures' features."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mmgen_jax.errors import InputError
+
+NUMBERS = 1 << 24  # distances at a time: bounds memory
 Features = Float[np.ndarray, "batch feature"]
 
 
@@ -25,7 +30,8 @@ def _within(
     points: Features, references: Float[np.ndarray, "m feature"], k: int
 ) -> Bool[np.ndarray, "batch"]:
     """Whether each point is within the reach of any reference."""
-    return (squared_distances(points, references) <= _reach(references, k)[None]).any(axis=1)
+    reach = _reach(references, k)[None]
+    return np.concatenate([(d <= reach).any(axis=1) for d in _rows(points, references)])
 
 
 def density_coverage(
@@ -37,13 +43,29 @@ def density_coverage(
     coverage the share of real pictures that have any. Reaches are open here, as in the authors'
     code, while those of precision and recall are closed.
     """
-    near = squared_distances(generated, real) < _reach(real, k)[None]
-    return float(near.sum(axis=1).mean() / k), float(near.any(axis=0).mean())
+    reach = _reach(real, k)[None]
+    total, covered = 0, np.zeros(len(real), bool)
+    for distances in _rows(generated, real):
+        near = distances < reach
+        total += int(near.sum())
+        covered |= near.any(axis=0)
+    return total / len(generated) / k, float(covered.mean())
 
 
 def _reach(points: Features, k: int) -> Float[np.ndarray, "batch"]:
     """The squared distance of each point's k-th neighbour; the nearest of all is itself."""
-    return np.partition(squared_distances(points, points), k, axis=1)[:, k]
+    if len(points) <= k:
+        raise InputError(f"{len(points)} pictures for {k} neighbours; allowed: more than {k}")
+    return np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _rows(points, points)])
+
+
+def _rows(
+    a: Features, b: Float[np.ndarray, "m feature"]
+) -> Iterator[Float[np.ndarray, "some others"]]:
+    """The rows of `squared_distances`, so many at a time that they fit in memory."""
+    size = max(1, NUMBERS // len(b))
+    for start in range(0, len(a), size):
+        yield squared_distances(a[start : start + size], b)
 
 
 def squared_distances(

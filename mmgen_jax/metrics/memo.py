@@ -2,8 +2,9 @@
 
 import hashlib
 import io
-import shutil
+import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 
 from mmgen_jax.errors import writing
 from mmgen_jax.training.manifest import write_atomically
+
+OWN = re.compile(r"[0-9a-f]{64}\.npz(\.tmp)?")
 
 
 class Memo:
@@ -49,8 +52,13 @@ class Memo:
 
     def clear(self) -> None:
         """Forgets everything: the report is written."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is None or not self._folder.is_dir():
+            return
+        for path in self._folder.iterdir():
+            if OWN.fullmatch(path.name):
+                path.unlink()
+        if not any(self._folder.iterdir()):  # there may be what somebody else put there
+            self._folder.rmdir()
 
 
 def digest(facts: Any) -> str:
@@ -68,5 +76,5 @@ def _read(path: Path) -> list[np.ndarray] | None:
     try:
         with path.open("rb") as raw, np.load(raw) as file:
             return [file[f"arr_{number}"] for number in range(len(file.files))]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
-from mmgen_jax.metrics.drawing import SHOWN
+from mmgen_jax.metrics.drawing import SHOWN, Shelf
 from mmgen_jax.metrics.evaluation import Asked, Evaluation
 from mmgen_jax.metrics.nearest import distinct, neighbours
 from mmgen_jax.metrics.rates import rate, wilson
@@ -41,26 +41,23 @@ def memorisation(asked: Asked) -> Evaluation:
     print(f"looking at {len(chosen)} of {len(train)} training pictures", flush=True)
     training = np.stack([small(draw.picture(train[i])) for i in chosen])
     test = draw.open(config.eval.split)
-    unseen = draw.spread(test, UNSEEN).records
-    bar = Bar(training, np.stack([small(draw.picture(record)) for record in unseen]))
+    others = [test[i] for i in draw.usable(test, spread(test, UNSEEN))]
+    bar = Bar(training, np.stack([small(draw.picture(record)) for record in others]))
     numbers, sections = {}, []
     for given in asked.subsets(lambda names: [names]):
-        part = draw.spread(test, asked.count).given(given)
-        images = draw(part)
-        closeness, found = bar.closeness(np.stack([small(image) for image in images]))
+        closest, found = Shelf(2 * SHOWN), []
+        for part in draw.parts(test, asked.count, again=False):
+            part = part.given(given)
+            images = draw(part)
+            closeness, nearest = bar.closeness(np.stack([small(image) for image in images]))
+            notes = [f"closeness: {value:.2f}" for value in closeness]
+            closest.add(closeness, images, part, notes, bar.training[nearest])
+            found.append(closeness)
         title = "+".join(given)
-        numbers[title] = bar.row(closeness)
+        numbers[title] = bar.row(np.concatenate(found))
         heading = f"given {title}: {numbers[title]['rate']:.1%} copies; the closest"
         print(heading, flush=True)
-        order = np.argsort(closeness, kind="stable")[: 2 * SHOWN]
-        grid = draw.grid(
-            images,
-            part,
-            bar.training[found],
-            rows=order.tolist(),
-            notes=[f"closeness: {value:.2f}" for value in closeness],
-        )
-        sections.append((heading, grid))
+        sections.append((heading, closest.grid(draw)))
     return Evaluation(numbers, sections, "copies")
 
 
@@ -90,7 +87,11 @@ class Bar:
             )
         known = np.sort(self.closeness(unseen)[0])
         self._limit = known[int(EXPECTED * len(known))]
-        self._unseen = known < self._limit
+        self._unseen = self._close(known)
+
+    def _close(self, closeness: Float[np.ndarray, "rows"]) -> Bool[np.ndarray, "rows"]:
+        # A copy to the last bit counts, even where unseen pictures are such copies too.
+        return (closeness < self._limit) | (closeness == 0)
 
     def closeness(
         self, images: Pictures
@@ -101,9 +102,7 @@ class Bar:
 
     def row(self, closeness: Float[np.ndarray, "rows"]) -> dict[str, Any]:
         """The numbers of some pictures, JSON-able."""
-        # A copy to the last bit counts, even where unseen pictures are such copies too.
-        close = (closeness < self._limit) | (closeness == 0)
-        found = rate(close, float(self._unseen.mean()))
+        found = rate(self._close(closeness), float(self._unseen.mean()))
         most = wilson(int(self._unseen.sum()), len(self._unseen))[1]
         return found | {
             "copied": bool(found["interval"][0] > most),

@@ -1,7 +1,10 @@
 """Features of real pictures, that scores compare with: made once, and kept with what made them."""
 
+import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +18,11 @@ from mmgen_jax.errors import InputError, writing
 from mmgen_jax.images import read_image
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.extractors import Extractor
-from mmgen_jax.metrics.memo import digest
+from mmgen_jax.metrics.memo import Memo, digest
 from mmgen_jax.training.manifest import write_atomically
 
 MOST = 50_000  # pictures
 PART = 128  # pictures held at once
-COMPARED = 16  # pictures that tell a data set from another of the same name
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -36,7 +38,9 @@ class Reference(NamedTuple):
     facts: dict[str, Any]
 
 
-def of_run(draw: Drawing, data: Any, split: str, extractor: Extractor, kept: Path) -> Reference:
+def of_run(
+    draw: Drawing, data: Any, split: str, extractor: Extractor, kept: Path, memo: Memo
+) -> Reference:
     """Features of a split's pictures, in the model's size: of all, or of `MOST` spread over it.
 
     Args:
@@ -44,23 +48,22 @@ def of_run(draw: Drawing, data: Any, split: str, extractor: Extractor, kept: Pat
       data: config.data.
       split: whose pictures.
       extractor: of the features.
-      kept: folder where they are looked for, and kept.
+      kept: folder where they are looked for, and kept, by a hash of every picture among others.
+      memo: keeps what is read of them until that is done.
     """
     source = draw.open(split)
     indices = draw.usable(source, spread(source, MOST))
-    few = [draw.picture(source[i]) for i in indices[:: -(-len(indices) // COMPARED)]]
-    facts = {
-        "data": data.name,
-        "split": split,
-        "pictures": digest(few),
-        "size": list(few[0].shape[:2]),
-        "count": len(indices),
-    }
-    pictures = (draw.picture(source[i]) for i in indices)
-    return _made_once(facts, pictures, extractor, kept)
+
+    def pictures() -> Iterator[np.ndarray]:
+        return (draw.picture(source[i]) for i in indices)
+
+    facts = {"data": data.name, "split": split, "count": len(indices)}
+    facts["size"] = list(next(pictures()).shape[:2])
+    facts["pictures"] = _digest_all(picture.tobytes() for picture in pictures())
+    return _made_once(facts, pictures, extractor, kept, memo)
 
 
-def of_folder(path: Path, extractor: Extractor, kept: Path) -> Reference:
+def of_folder(path: Path, extractor: Extractor, kept: Path, memo: Memo) -> Reference:
     """Features of all pictures in a folder, or what `of_run` and this one have written.
 
     Raises:
@@ -69,9 +72,9 @@ def of_folder(path: Path, extractor: Extractor, kept: Path) -> Reference:
     if path.is_file():
         return load(path, extractor)
     files = picture_files(path)
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    facts = {"data": path.name, "split": "", "pictures": digest(stats), "count": len(files)}
-    return _made_once(facts, (read_image(str(file)) for file in files), extractor, kept)
+    facts = {"data": path.name, "split": "", "count": len(files)}
+    facts["pictures"] = _digest_all(file.read_bytes() for file in files)
+    return _made_once(facts, lambda: read_files(files), extractor, kept, memo)
 
 
 def picture_files(path: Path) -> list[Path]:
@@ -84,6 +87,11 @@ def picture_files(path: Path) -> list[Path]:
     if not found:
         raise InputError(f"{path} holds no pictures; allowed: a folder of {' '.join(SUFFIXES)}")
     return found
+
+
+def read_files(files: Iterable[Path]) -> Iterator[np.ndarray]:
+    """The pictures of these files, one after the other."""
+    return (read_image(str(file)) for file in files)
 
 
 def load(path: Path, extractor: Extractor) -> Reference:
@@ -107,30 +115,41 @@ def load(path: Path, extractor: Extractor) -> Reference:
 
 
 def read_all(
-    pictures: Iterable[np.ndarray], extractor: Extractor
+    pictures: Iterator[np.ndarray], extractor: Extractor, memo: Memo
 ) -> tuple[Float[np.ndarray, "rows features"], Float[np.ndarray, "rows classes"]]:
-    """(features, logits) of pictures, some at a time."""
-    found, part = [], []
-    for picture in pictures:
-        part.append(picture)
-        if len(part) == PART:
-            found.append(extractor.read(part))
-            part = []
-    if part:
-        found.append(extractor.read(part))
+    """(features, logits) of pictures, some at a time; what was read before is not read again."""
+    found = []
+    while part := list(itertools.islice(pictures, PART)):
+        facts, compute = partial(_facts, extractor, part), partial(extractor.read, part)
+        found.append(memo(facts, compute))
     features, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return features, logits
 
 
+def _facts(extractor: Extractor, part: list[np.ndarray]) -> Any:
+    return extractor.identity, part
+
+
+def _digest_all(contents: Iterable[bytes]) -> str:
+    found = hashlib.sha256()
+    for content in contents:
+        found.update(hashlib.sha256(content).digest())
+    return found.hexdigest()
+
+
 def _made_once(
-    facts: dict[str, Any], pictures: Iterable[np.ndarray], extractor: Extractor, kept: Path
+    facts: dict[str, Any],
+    pictures: Callable[[], Iterator[np.ndarray]],
+    extractor: Extractor,
+    kept: Path,
+    memo: Memo,
 ) -> Reference:
     facts |= {"extractor": extractor.name, "identity": extractor.identity}
     path = kept / f"{facts['data']}-{digest(facts)[:16]}.safetensors"
     if path.exists():
         return load(path, extractor)
     print(f"features of {facts['count']} real pictures, by {extractor.name}", flush=True)
-    features = read_all(pictures, extractor)[0]
+    features = read_all(pictures(), extractor, memo)[0]
     contents = safetensors.numpy.save({"features": features}, {"facts": json.dumps(facts)})
     with writing(path):
         kept.mkdir(parents=True, exist_ok=True)

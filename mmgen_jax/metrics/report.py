@@ -68,7 +68,9 @@ def write(out: Path, report: Mapping[str, Any], sections: Sequence[Section]) -> 
 
 
 def _headlines(numbers: Numbers) -> dict[str, str]:
+    """By metric, the number that stands for a row; of metrics that have rows."""
     return {
         metric: next(name for name in HEADLINES if name in next(iter(rows.values())))
         for metric, rows in numbers.items()
+        if rows
     }

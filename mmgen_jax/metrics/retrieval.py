@@ -33,9 +33,9 @@ def retrieval_judge(options: Any) -> Judge:
         return {m: right.get(m, identity[found] == identity[own]) for m in modalities}
 
     def chance(modalities: Sequence[str], split: str) -> float:
-        if set(modalities) != {"label"}:
-            return 1 / len(np.unique(identity))
-        drawn, wanted = (Counter(labels[splits == name]) for name in ("train", split))
+        # Where a picture is a record's own, it has its label too.
+        shown = labels if set(modalities) == {"label"} else identity
+        drawn, wanted = (Counter(shown[splits == name].tolist()) for name in ("train", split))
         pairs = sum(count * wanted[name] for name, count in drawn.items())
         return pairs / (drawn.total() * wanted.total())
 

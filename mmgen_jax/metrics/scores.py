@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.images import read_image
 from mmgen_jax.metrics import extractors, frechet, references
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.evaluation import Asked, Evaluation
@@ -21,6 +20,7 @@ from mmgen_jax.metrics.extractors import Extractor
 from mmgen_jax.metrics.inception_score import inception_score
 from mmgen_jax.metrics.kernel_distance import kernel_distance
 from mmgen_jax.metrics.manifold import density_coverage, precision_recall
+from mmgen_jax.metrics.memo import Memo
 from mmgen_jax.metrics.references import Reference
 
 PARTS = 10  # of an Inception score
@@ -67,7 +67,12 @@ def prdc(asked: Asked) -> Evaluation:
 
 
 def of_folder(
-    metric: str, images: Path, reference: Path | None, extractor: Extractor, kept: Path
+    metric: str,
+    images: Path,
+    reference: Path | None,
+    extractor: Extractor,
+    kept: Path,
+    memo: Memo | None = None,
 ) -> Evaluation:
     """The same scores, of a folder of pictures against another.
 
@@ -76,7 +81,8 @@ def of_folder(
       images: folder of the pictures that are scored.
       reference: folder of real ones, or a file of their features; the Inception score needs none.
       extractor: of features.
-      kept: see `references.of_run`.
+      kept: folder where features of real pictures are kept.
+      memo: keeps what is read until the report is written.
 
     Raises:
       InputError: for a metric that needs a run, and as `fid` does.
@@ -85,17 +91,15 @@ def of_folder(
         raise InputError(
             f"metric {metric!r} needs --workdir; of folders allowed: {', '.join(SCORES)}"
         )
-    files = references.picture_files(images)
+    files, memo = references.picture_files(images), memo or Memo()
     _check_count(metric, len(files), f"--images={images} holds", extractor)
     real = None
     if SCORES[metric].compares:
         if reference is None:
             raise InputError(f"metric {metric!r} of --images needs --reference: real pictures")
-        real = references.of_folder(reference, extractor, kept)
+        real = references.of_folder(reference, extractor, kept, memo)
         _check_count(metric, len(real.features), f"--reference={reference} holds", extractor)
-    generated = Generated(
-        *references.read_all((read_image(str(file)) for file in files), extractor)
-    )
+    generated = Generated(*references.read_all(references.read_files(files), extractor, memo))
     row = _row(metric, real, generated, extractor)
     return Evaluation({images.name: row}, [], extractor.titles[metric])
 
@@ -106,9 +110,10 @@ def _of_run(metric: str, asked: Asked) -> Evaluation:
     _check_count(metric, asked.count, "--count asks for", extractor)
     draw, real = asked.drawing, None
     if SCORES[metric].compares:
-        kept = asked.references
-        real = references.of_run(draw, config.data, config.eval.split, extractor, kept)
-        _check_count(metric, len(real.features), f"split {config.eval.split!r} has", extractor)
+        split = config.eval.split
+        _check_count(metric, len(draw.open(split)), f"split {split!r} has", extractor)
+        kept = asked.references, asked.memo
+        real = references.of_run(draw, config.data, split, extractor, *kept)
     numbers, sections = {}, []
     for given in asked.subsets(lambda names: [names]):
         generated, shown = _generated(asked, draw, given, extractor)
@@ -124,7 +129,7 @@ def _generated(
 ) -> tuple[Generated, Any]:
     """(features of what the run draws, a grid of the first pictures)."""
     source, found, shown = draw.open(asked.trained.config.eval.split), [], None
-    for part in draw.parts(source, asked.count):
+    for part in draw.parts(source, asked.count, again=True):
         part = part.given(given)
         images = draw(part)
         found.append(
@@ -146,7 +151,7 @@ def _row(
 
 
 def _check_count(metric: str, count: int, where: str, extractor: Extractor) -> None:
-    least = extractor.features + 1 if metric == "fid" else SCORES[metric].least
+    least = max(SCORES[metric].least, 1 + extractor.features * (metric == "fid"))
     if count < least:
         raise InputError(
             f"{where} {count} pictures; allowed for {extractor.titles[metric]}: at least {least}"
@@ -191,7 +196,7 @@ class Score(NamedTuple):
 
 
 SCORES = {
-    "fid": Score(_frechet, 2),
+    "fid": Score(_frechet, 2),  # and more than features
     "kid": Score(_kernel, 2),
     "is": Score(_inception, PARTS, compares=False),
     "prdc": Score(_manifold, NEIGHBOURS + 1),

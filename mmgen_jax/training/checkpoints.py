@@ -48,9 +48,10 @@ class Restored(NamedTuple):
     log: dict[str, Any]
 
 
-def steps(workdir: str | Path) -> list[int]:
-    """The steps of all checkpoints in `workdir`, the oldest first, whole or not."""
-    return _steps(_directory(workdir))
+def whole_steps(workdir: str | Path) -> list[int]:
+    """The steps of all checkpoints in `workdir` that are whole, the oldest first."""
+    directory = _directory(workdir)
+    return [step for step in _steps(directory) if manifest.fault(directory / str(step)) is None]
 
 
 def latest(workdir: str | Path) -> int | None:

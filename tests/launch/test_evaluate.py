@@ -118,6 +118,7 @@ def test_folders_of_pictures(tmp_path):
         (("--images=.",), ("--workdir or --images", "not both")),
         (("--all_checkpoints", "--step=2"), ("--all_checkpoints", "--step")),
         (("--given=text+depth",), ("--given", "'depth'", "text, label, audio, image")),
+        (("--reference=photos",), ("--reference", "--images")),
     ],
 )
 def test_bad_input(trained, tmp_path, monkeypatch, flags, words):
@@ -152,3 +153,5 @@ def test_runs_side_by_side(trained, tmp_path):
     assert out.with_suffix(".png").exists()
     done = launch("launch/compare.py", f"--workdirs={trained},{trained}", f"--out={out}")
     assert_bad_input(done, "--workdirs", "one name")
+    done = launch("launch/compare.py", *flags, "--metrics=fid")
+    assert done.code == 2 and "'shapes' is not judged by a classifier" in done.err

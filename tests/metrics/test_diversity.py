@@ -77,6 +77,13 @@ def test_the_share_within_a_condition_has_ends():
     images, again = rng.integers(0, 256, (2, 50, 4, 4, 3), np.uint8)
     assert within(images, images) == 0
     assert within(images, again) == pytest.approx(1, abs=0.03)
+    # Records that stand by class are not set beside their own class alone.
+    classes = np.arange(50).repeat(20) * 5
+    images, again = (
+        rng.normal(classes[:, None, None, None], 20, (1_000, 2, 2, 3)) for _ in range(2)
+    )
+    images, again = (np.clip(x, 0, 255).astype(np.uint8) for x in (images, again))
+    assert within(images, again) < 0.4
     assert within(images[:1], again[:1]) == 1 and within(images[:1].repeat(3, 0), images[:3]) > 0
 
 
@@ -86,3 +93,9 @@ def test_a_judge_that_was_not_trained_is_missed(tmp_path):
     run = Trained(config, tiny_model(NAMES), {}, {}, 0)
     with pytest.raises(InputError, match="no judge in .*; train one: python launch/train_judge"):
         diversity(Asked(run, COUNT, 0))
+
+
+def test_a_data_set_without_a_judge_is_told_what_varies(monkeypatch):
+    run = Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
+    run.config.data.name = "folder"
+    assert not classifier.is_judged(run.config.data)

@@ -83,3 +83,15 @@ def test_wrong_weights_and_modes_are_refused(tmp_path):
     with pytest.raises(InputError, match="the Inception-v3 of the FID") as refused:
         build(Extraction(None, path), None)
     assert "\n" not in str(refused.value)
+
+
+def test_a_classifier_of_the_wrong_shape_is_refused(judge):
+    trained, folder = judge
+    classifier.save(trained._replace(image_size=16), folder / "judge.safetensors")
+    with pytest.raises(InputError, match=r"judge.safetensors: hidden/kernel is .*; allowed for"):
+        build(Extraction("classifier", folder / "judge.safetensors"), None)
+
+
+def test_a_pickle_is_refused(tmp_path):
+    with pytest.raises(InputError, match="inception.pth is a pickle.*safetensors"):
+        build(Extraction(None, tmp_path / "inception.pth"), None)

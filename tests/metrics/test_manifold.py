@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import manifold
 from mmgen_jax.metrics.manifold import density_coverage, precision_recall, squared_distances
 
 
@@ -56,3 +58,17 @@ def test_density_and_coverage_are_counted():
     # 0.5 is within two reaches, 0 within one (its own), 2 within one, 11 and 30 within none.
     assert density_coverage(real, generated, k=1) == (pytest.approx(4 / 5), 3 / 4)
     assert density_coverage(real, real, k=2)[1] == 1
+
+
+def test_parts_are_as_good_as_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(size=(60, 3)), rng.normal(0.5, 1, size=(45, 3))
+    whole = precision_recall(real, generated), density_coverage(real, generated)
+    monkeypatch.setattr(manifold, "NUMBERS", 100)
+    assert (precision_recall(real, generated), density_coverage(real, generated)) == whole
+
+
+def test_too_few_pictures_are_refused():
+    few = np.zeros((3, 2))
+    with pytest.raises(InputError, match="^3 pictures for 3 neighbours; allowed: more than 3$"):
+        precision_recall(few, few)

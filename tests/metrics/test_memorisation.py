@@ -54,6 +54,14 @@ def test_new_pictures_of_little_contrast_are_no_copies(bar):
     assert not row_of(bar, dull)["copied"]
 
 
+def test_real_pictures_are_never_said_to_be_copied(bar):
+    """Not even where a tenth of the unseen ones are training pictures."""
+    training = scenes(100)
+    unseen = np.concatenate([training[:40], scenes(360)])
+    row = row_of(Bar(training, unseen), unseen)
+    assert row["rate"] == row["chance"] == 0.1 and not row["copied"]
+
+
 def test_where_unseen_pictures_are_training_pictures_copies_are_still_named():
     training = scenes(100)
     bar = Bar(training, training[:50])
@@ -93,7 +101,8 @@ def test_a_run_that_draws_its_training_pictures(monkeypatch, copying):
     monkeypatch.setattr(Drawing, "open", lambda self, split: Few(open_split(self, split)))
     drawn = Drawing(trained, 0).open("train" if copying else "heldout")
     pictures = np.stack([drawn[i].image for i in range(60)])
-    monkeypatch.setattr(Drawing, "__call__", lambda self, part: pictures)
+    rows = lambda part: slice(part.first, part.first + len(part.records))  # noqa: E731
+    monkeypatch.setattr(Drawing, "__call__", lambda self, part: pictures[rows(part)])
     found = memorisation(Asked(trained, 60, 0))
     assert found.numbers["label"]["copied"] == copying
     assert found.numbers["label"]["rate"] == 1 if copying else found.numbers["label"]["rate"] < 0.1

@@ -7,6 +7,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import references
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.extractors import Extractor, titles
+from mmgen_jax.metrics.memo import Memo
 from mmgen_jax.training.run import Trained
 from tests import folders
 from tests.tiny import tiny_config, tiny_model
@@ -37,31 +38,36 @@ def test_a_folder_is_read_once(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(references, "PART", 2)
     asked = []
     for _ in range(2):
-        found = references.of_folder(path, means(asked=asked), tmp_path / "kept")
+        found = references.of_folder(path, means(asked=asked), tmp_path / "kept", Memo())
         expected = [picture.mean((0, 1)) for picture in pictures]
         np.testing.assert_allclose(found.features, expected, rtol=1e-6)
     assert asked == [2, 2, 1]
     assert found.facts["data"] == "real" and found.facts["count"] == 5
+    folders.paint(path / "0.png", size=(4, 5))  # as many bytes, perhaps; other pixels
+    other = references.of_folder(path, means(asked=asked), tmp_path / "kept", Memo())
+    assert (other.features[0] != found.features[0]).all()
     folders.paint(path / "5.png")
-    assert len(references.of_folder(path, means(asked=asked), tmp_path / "kept").features) == 6
+    assert (
+        len(references.of_folder(path, means(asked=asked), tmp_path / "kept", Memo()).features) == 6
+    )
 
 
 def test_features_of_another_extractor_are_refused(folder, tmp_path):
-    references.of_folder(folder[0], means(), tmp_path / "kept")
-    (file,) = (tmp_path / "kept").iterdir()
-    again = references.of_folder(file, means(), tmp_path / "kept")
+    references.of_folder(folder[0], means(), tmp_path / "kept", Memo())
+    (file,) = (tmp_path / "kept", Memo()).iterdir()
+    again = references.of_folder(file, means(), tmp_path / "kept", Memo())
     assert len(again.features) == 5
     with pytest.raises(InputError, match=r"holds features of means \(11111111\); allowed: .*2222"):
-        references.of_folder(file, means("2" * 64), tmp_path / "kept")
+        references.of_folder(file, means("2" * 64), tmp_path / "kept", Memo())
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="cannot read features of real pictures in"):
-        references.of_folder(file, means(), tmp_path / "kept")
+        references.of_folder(file, means(), tmp_path / "kept", Memo())
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(InputError, match="holds no pictures; allowed: a folder of .png"):
-        references.of_folder(tmp_path, means(), tmp_path / "kept")
+        references.of_folder(tmp_path, means(), tmp_path / "kept", Memo())
 
 
 def test_a_split_is_read_once_for_each_extractor_and_size(tmp_path, monkeypatch):
@@ -70,11 +76,31 @@ def test_a_split_is_read_once_for_each_extractor_and_size(tmp_path, monkeypatch)
     draw, asked = Drawing(trained, 0), []
     for split in ("test", "test", "train"):
         found = references.of_run(
-            draw, trained.config.data, split, means(asked=asked), tmp_path / "kept"
+            draw, trained.config.data, split, means(asked=asked), tmp_path / "kept", Memo()
         )
         source = draw.open(split)
         own = [source[i].image for i in range(0, len(source), len(source) // 20)]
         np.testing.assert_allclose(found.features, [image.mean((0, 1)) for image in own], rtol=1e-6)
     assert asked == [20, 20] and found.facts["split"] == "train"
-    references.of_run(draw, trained.config.data, "train", means("2" * 64, asked), tmp_path / "kept")
+    references.of_run(
+        draw, trained.config.data, "train", means("2" * 64, asked), tmp_path / "kept", Memo()
+    )
     assert asked == [20, 20, 20]
+
+
+def test_an_interrupted_reading_goes_on(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(references, "PART", 2)
+    asked, memo = [], Memo(tmp_path / "parts")
+    torn = means(asked=asked)
+
+    def read(pictures):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return means(asked=asked).read(pictures)
+
+    with pytest.raises(KeyboardInterrupt):
+        references.of_folder(folder[0], torn._replace(read=read), tmp_path / "kept", memo)
+    assert not (tmp_path / "kept").exists()
+    asked.clear()
+    found = references.of_folder(folder[0], torn, tmp_path / "kept", memo)
+    assert asked == [1] and len(found.features) == 5

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import drawing, shapes_judge
+from mmgen_jax.metrics import drawing
 from mmgen_jax.metrics.drawing import Drawing, subsets
 from mmgen_jax.metrics.evaluation import Asked, table
 from mmgen_jax.metrics.rates import wilson
-from mmgen_jax.metrics.satisfaction import report, satisfaction
+from mmgen_jax.metrics.satisfaction import joint, satisfaction
 from mmgen_jax.training.run import Trained
 from tests.tiny import tiny_config, tiny_model
 
@@ -56,18 +56,21 @@ def test_parts_add_up_and_failures_come_first(trained, monkeypatch):
 
     monkeypatch.setattr(Drawing, "__call__", some)
     shown = []
-    monkeypatch.setattr(
-        Drawing, "grid", lambda self, images, part, rows, notes: shown.append((images, notes))
-    )
+
+    def keep(self, images, part, beside, rows, notes):
+        shown.append((images, notes))
+        return np.zeros((2, 3, 3), np.uint8)
+
+    monkeypatch.setattr(Drawing, "grid", keep)
     asked = Asked(trained, 30, 0, given=(("text", "label"),))
     found = satisfaction(asked)
     assert list(found.numbers) == ["text+label", "heldout:text+label"]
     assert found.numbers["text+label"]["rate"] == 24 / 30
-    images, notes = shown[0]
     wrong = "wrong: text, label"
-    assert notes == [wrong] * 6 + [wrong if row % 5 == 0 else "" for row in range(8)]
-    grey = (images == 128).all((1, 2, 3)).tolist()
-    assert grey == [bool(note) for note in notes]
+    (worst, notes), (first, others) = shown[:2]
+    assert notes == [wrong] * 6 and (worst == 128).all()
+    assert others == [wrong if row % 5 == 0 else "" for row in range(8)]
+    assert (first == 128).all((1, 2, 3)).tolist() == [bool(note) for note in others]
 
 
 def test_only_what_the_run_has_can_be_given(trained):
@@ -94,18 +97,13 @@ def test_a_data_set_without_a_judge_is_refused(trained):
         satisfaction(Asked(trained._replace(config=config), 2, 0))
 
 
-def test_report_counts_every_subset():
-    results = {
+def test_the_joint_rate_stands_beside_its_marginals():
+    hits = {
         "text": np.array([True, True, False, False]),
         "label": np.array([True, False, True, False]),
         "audio": np.array([True, True, True, False]),
     }
-    found = report(results, shapes_judge.chance)
-    assert list(found) == [
-        *("text", "label", "audio"),
-        *("text+label", "text+audio", "label+audio", "text+label+audio"),
-    ]
-    assert found["text+label+audio"] == {
+    assert joint(hits, 1 / 384) == {
         "rate": 0.25,
         "count": 4,
         "chance": 1 / 384,
@@ -113,4 +111,32 @@ def test_report_counts_every_subset():
         "marginals": {"text": 0.5, "label": 0.5, "audio": 0.75},
         "product_of_marginals": 0.1875,
     }
-    assert found["text+audio"]["rate"] == 0.5
+
+
+def test_records_without_an_input_do_not_count(trained, monkeypatch):
+    """Every other record has no text."""
+
+    def some(self, part):
+        return perfect(self, part)
+
+    whole = Drawing.whole
+
+    def half(self, *inputs):
+        part = whole(self, *inputs)
+        rows = np.arange(len(part.records)) % 2 == 0
+        return part._replace(has=part.has | {"text": rows})
+
+    monkeypatch.setattr(Drawing, "__call__", some)
+    monkeypatch.setattr(Drawing, "whole", half)
+    given = (("text", "label"), ("label",))
+    found = satisfaction(Asked(trained, 10, 0, given=given)).numbers
+    assert (found["text+label"]["count"], found["label"]["count"]) == (5, 10)
+    assert found["text+label"]["rate"] == 1
+
+
+def test_a_subset_is_judged_once_however_it_is_written(trained, monkeypatch):
+    monkeypatch.setattr(Drawing, "__call__", perfect)
+    given = (("label", "text"), ("text", "label", "text"), ("text",))
+    found = satisfaction(Asked(trained, 10, 0, given=given)).numbers
+    assert [t for t in found if ":" not in t] == ["text+label", "text"]
+    assert found["text+label"]["count"] == 10

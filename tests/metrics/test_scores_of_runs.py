@@ -81,8 +81,9 @@ def test_records_come_again_where_more_are_asked_for_than_there_are(asked):
     source = open_source(asked.trained.config, "test")
     few = type("Few", (), {"__len__": lambda s: 6, "__getitem__": lambda s, i: source[i]})()
     few.info, few.bad, few.where = source.info, (), source.where
-    parts = list(asked.drawing.parts(few, 20))
+    parts = list(asked.drawing.parts(few, 20, again=True))
     assert [part.first for part in parts] == [0, 16]
+    assert sum(len(part.records) for part in asked.drawing.parts(few, 20, again=False)) == 6
     records = [record for part in parts for record in part.records]
     for row, record in enumerate(records):
         np.testing.assert_array_equal(record.image, source[row % 6].image)
