@@ -54,7 +54,7 @@ def test_a_folder_is_read_once(folder, tmp_path, monkeypatch):
 
 def test_features_of_another_extractor_are_refused(folder, tmp_path):
     references.of_folder(folder[0], means(), tmp_path / "kept", Memo())
-    (file,) = (tmp_path / "kept", Memo()).iterdir()
+    (file,) = (tmp_path / "kept").iterdir()
     again = references.of_folder(file, means(), tmp_path / "kept", Memo())
     assert len(again.features) == 5
     with pytest.raises(InputError, match=r"holds features of means \(11111111\); allowed: .*2222"):
