@@ -15,7 +15,8 @@ Argument:
 A GAN draws in one pass. Guidance weights are 1 and 0: an input is given or not; how typical
 pictures are is --truncation's (`launch/sample.py`).
 
-Expected, size=tiny on two CPU cores, 15 minutes (156 images/s), by `launch/evaluate.py`:
+Expected, size=tiny on two CPU cores, 8 to 15 minutes (156 to 280 images/s), by
+`launch/evaluate.py`:
   digits, text+label (--metrics=satisfaction,diversity --count=2000): 99.0% right by a classifier
     for text alone, 100.0% for label, 99.9% for both; recall of the test pictures 0.66, 0.56, 0.57.
   shapes, text+label+audio (--count=256): joint satisfaction 50.4% (44.3 - 56.5), of combinations

@@ -15,7 +15,7 @@ Argument:
 Guidance weights are 1 and 0: an input is given or not; how typical pictures are is --truncation's
 (`launch/sample.py`). Styles can be blended and mixed: `launch/latents.py`.
 
-Expected, size=tiny on two CPU cores, 8 min 14 s (381 images/s), by `launch/evaluate.py
+Expected, size=tiny on two CPU cores, 7 to 8 minutes (381 images/s or more), by `launch/evaluate.py
 --metrics=satisfaction,diversity --count=2000`:
   digits, label: 99.7% right by a classifier; recall of the test pictures 0.41, precision 0.85.
 It trains without mixing and lengths of paths, and with mode seeking: see `get_config`.

@@ -18,12 +18,13 @@ dimension, how well they come back, and what lies between two:
     python launch/evaluate.py --workdir=runs/vae --metrics=likelihood,reconstruction --out=vae.json
     python launch/latents.py --workdir=runs/vae --label=7 --out=between.png
 
-Expected, size=tiny on two CPU cores, 8 min 46 s with another training beside it, of digits, text +
-label + audio, by `launch/evaluate.py --metrics=satisfaction,likelihood,diversity --count=500`: a
-classifier finds the digit that was asked for in 95.2% for a label alone (93.0 - 96.8), 94.6% for a
-word in any of 79 languages (92.3 - 96.3), 95.4% for a recording (93.2 - 96.9), 99.2% for all three
-(98.0 - 99.7); recall of the test pictures 0.64 to 0.73; 1.1054 bits per dimension at most (IWAE-64;
-1.1165 by the evidence lower bound). The larger sizes want a GPU or a TPU.
+Expected, size=tiny on two CPU cores, 3 min 27 s (8 min 46 s on slower ones with another training
+beside it), of digits, text + label + audio, by `launch/evaluate.py
+--metrics=satisfaction,likelihood,diversity --count=500`: a classifier finds the digit that was
+asked for in 95.2% for a label alone (93.0 - 96.8), 94.6% for a word in any of 79 languages (92.3 -
+96.3), 95.4% for a recording (93.2 - 96.9), 99.2% for all three (98.0 - 99.7); recall of the test
+pictures 0.64 to 0.73; 1.1054 bits per dimension at most (IWAE-64; 1.1165 by the evidence lower
+bound). The larger sizes want a GPU or a TPU.
 """
 
 from typing import NamedTuple
