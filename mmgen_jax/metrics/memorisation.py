@@ -26,7 +26,7 @@ def memorisation(asked: Asked) -> Evaluation:
 
     A picture's closeness is the L2 distance of its nearest training picture over the mean one of
     the next 50 (Carlini et al. 2023, "Extracting training data from diffusion models", section
-    5.1): 0 is a copy, 1 like nothing in particular. A copy is closer than all but 1% of the real
+    5): 0 is a copy, 1 like nothing in particular. A copy is closer than all but 1% of the real
     pictures of split `eval.split` are. "chance" is the share of these that are, "copied" whether
     the drawn ones are so more often, by the 95% intervals. All inputs are given, unless others are
     asked for; the closest are shown, each above its training picture. Of more than 50,000 training

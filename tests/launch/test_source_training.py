@@ -100,7 +100,8 @@ def test_a_run_goes_on_bit_for_bit(recipe, tmp_path, source, trains):
         assert everything(run, STEPS) == everything(whole, STEPS)
         assert logged(run) == logged(whole)
         assert report(run) == report(whole)
-    assert report(tmp_path / trains[-1].__name__) == report(tmp_path / "train_alone")
+    for train in trains[1:]:
+        assert report(tmp_path / train.__name__) == report(tmp_path / "train_alone")
     assert report(tmp_path / "train_alone")["count"] == len(TORN)
 
 

@@ -95,7 +95,7 @@ def test_a_judge_that_was_not_trained_is_missed(tmp_path):
         diversity(Asked(run, COUNT, 0))
 
 
-def test_a_data_set_without_a_judge_is_told_what_varies(monkeypatch):
+def test_a_folder_is_not_judged_by_a_classifier():
     run = Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
     run.config.data.name = "folder"
     assert not classifier.is_judged(run.config.data)
