@@ -65,6 +65,7 @@ def main() -> None:
             inputs = Path(IMAGES.value), reference, extractor, options["references"], memo
             found = scores.of_folder(name, *inputs)
             numbers[found.title.lower()] = found.numbers
+            sections += found.sections
             print(table(found.numbers, found.title))
     elif ALL_CHECKPOINTS.value:
         found, sections = {}, []

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, TypedDict
@@ -127,10 +127,10 @@ def fixed_batch(
     return _collate_reads(reads).example
 
 
-def spread(source: Source, count: int) -> list[int]:
-    """Numbers of at most so many records, evenly spread: some data sets are sorted by class."""
-    count = min(count, len(source))
-    return [i * len(source) // count for i in range(count)]
+def spread(rows: Sized, count: int) -> list[int]:
+    """Numbers of at most so many rows, evenly spread: some data sets are sorted by class."""
+    count = min(count, len(rows))
+    return [i * len(rows) // count for i in range(count)]
 
 
 def training_batches(

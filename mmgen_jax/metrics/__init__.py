@@ -29,6 +29,19 @@ class Judge(NamedTuple):
     misbound: Callable[[np.ndarray, Sequence[Record], Sequence[str]], np.ndarray] | None = None
 
 
+class Reading(NamedTuple):
+    """How inputs of one data set, and pictures, are read as facts that can be compared.
+
+    Attributes:
+      says: (n records, modality) -> attribute -> array [n], what an input asks a picture to show.
+      shows: images uint8 [n, height, width, 3] -> attribute -> array [n]; what no input asks for
+        where the picture shows nothing.
+    """
+
+    says: Callable[[Sequence[Record], str], dict[str, np.ndarray]]
+    shows: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
 JUDGES = Registry(
     "judge",
     {
@@ -38,3 +51,6 @@ JUDGES = Registry(
     },
 )
 """By data set: (config.data) -> its Judge."""
+
+READINGS = Registry("reading", {"shapes": "mmgen_jax.metrics.shapes_judge:reading"})
+"""By data set whose inputs say several things: () -> its Reading. Those of others name a class."""

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.images import quantise
-from mmgen_jax.metrics.drawing import BATCH
+from mmgen_jax.metrics.drawing import over_devices
 from mmgen_jax.metrics.evaluation import Asked, Evaluation
 
 
@@ -30,18 +29,19 @@ def codes(asked: Asked) -> Evaluation:
     codec = tokenizer and tokenizer.codec(options, *shape, config.train.dtype)
     if codec is None or not codec.codes:
         raise InputError(f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}")
-    params = tokenizer.freeze(trained.params, trained.state)
-    read = jax.jit(lambda images: codec.tokens(params, codec.encode(params, images)))
+
+    def read(params: Any, state: Any, images: Any) -> Any:
+        frozen = tokenizer.freeze(params, state)
+        return codec.tokens(frozen, codec.encode(frozen, images))
+
     draw, numbers, sections = asked.drawing, {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
         part = draw.spread(draw.open(split), asked.count)
-        images = part.images
-        starts = range(0, len(images), BATCH)
-        found = np.concatenate([np.asarray(read(images[s : s + BATCH])) for s in starts])
+        found = over_devices(trained, read, part.images, finish=np.asarray)
         numbers[split] = use(found, codec.codes)
         heading = f"{split}: {numbers[split]['usage']:.1%} of {codec.codes} codes"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(quantise(images), part)))
+        sections.append((heading, draw.grid(quantise(part.images), part)))
     return Evaluation(numbers, sections)
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -63,8 +63,8 @@ class Drawing:
         self._trained, self._seed, self._memo = trained, seed, memo or Memo()
         self._options = sample_options(config)
         self._drawn, self._told = 0, time.monotonic()
-        devices = trained.mesh.size if trained.mesh else 1
-        self.size = min(BATCH, most or BATCH) * devices  # rows of a part
+        self._most = min(BATCH, most or BATCH)
+        self.size = self._most * _devices(trained)  # rows of a part
         self._sampler = Sampler(model, self._options, self.size, trained.mesh)
         self._weights = {name: config.modalities[name].guidance for name in model.modalities}
         self.prepare = partial(
@@ -156,15 +156,9 @@ class Drawing:
 
     def reconstruct(self, part: Part) -> UInt8[np.ndarray, "rows height width 3"]:
         """Pictures as the model's code gives them back, with the inputs that they have."""
-        trained = self._trained
-
-        def again(params: Any, state: Any, *inputs: Any) -> Any:
-            return reconstruct(trained.model, params, state, *jax.tree.map(by_example, inputs))
-
-        compiled = jax.jit(on_mesh(trained.mesh, again) if trained.mesh else again)
-        bound = partial(compiled, trained.params, trained.state)
+        again = partial(reconstruct, self._trained.model)
         inputs = part.images, part.values, part.has
-        return in_batches(bound, self.size, *inputs, finish=pictures)
+        return over_devices(self._trained, again, *inputs, finish=pictures, most=self._most)
 
     def grid(
         self,
@@ -191,6 +185,35 @@ class Drawing:
         if notes is not None:
             captions = [f"{c}\n{notes[row]}" for c, row in zip(captions, shown, strict=True)]
         return gallery.grid(images[shown], captions, thumbnails=thumbnails)
+
+
+def over_devices(
+    trained: Trained,
+    function: Callable[..., Any],
+    *rows: Any,
+    finish: Callable[[np.ndarray], np.ndarray],
+    most: int = BATCH,
+) -> np.ndarray:
+    """What `function(params, state, *rows)` makes of all rows of host arrays, with a run's own.
+
+    Args:
+      trained: the run; its devices share the rows.
+      function: traced once.
+      rows: arrays, or trees of them, with one row for each example.
+      finish: see `in_batches`.
+      most: rows that a device has at once; it has as many however many devices there are.
+    """
+
+    def share(params: Any, state: Any, *inputs: Any) -> Any:
+        return function(params, state, *jax.tree.map(by_example, inputs))
+
+    compiled = jax.jit(on_mesh(trained.mesh, share) if trained.mesh else share)
+    bound = partial(compiled, trained.params, trained.state)
+    return in_batches(bound, most * _devices(trained), *rows, finish=finish)
+
+
+def _devices(trained: Trained) -> int:
+    return trained.mesh.size if trained.mesh else 1
 
 
 class Shelf:

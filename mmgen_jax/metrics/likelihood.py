@@ -13,11 +13,10 @@ from mmgen_jax import fusion
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.images import quantise
-from mmgen_jax.metrics.drawing import BATCH
+from mmgen_jax.metrics.drawing import BATCH, over_devices
 from mmgen_jax.metrics.evaluation import Asked, Evaluation
 from mmgen_jax.model import Model, encode
 from mmgen_jax.nn.layout import gathered
-from mmgen_jax.sampling import in_batches
 from mmgen_jax.training.run import Trained
 
 SAMPLES = 64  # of the posterior, for each picture
@@ -71,10 +70,9 @@ def log_weights(
       InputError: if one is no number.
     """
     rows = np.arange(len(images), dtype=np.uint32)
-    weigh = jax.jit(partial(_weigh, trained.model, samples))
-    bound = partial(weigh, trained.params, trained.state, np.uint32(seed))
-    size = min(BATCH, len(images))
-    found = in_batches(bound, size, images, values, has, rows, finish=np.asarray)
+    weigh, inputs = partial(_weigh, trained.model, samples, seed), (images, values, has, rows)
+    most = min(BATCH, len(images))
+    found = over_devices(trained, weigh, *inputs, finish=np.asarray, most=most)
     if not np.isfinite(found).all():
         raise InputError(
             f"the likelihood of step {trained.step} is no number; allowed: another --step"
@@ -85,9 +83,9 @@ def log_weights(
 def _weigh(
     model: Model,
     samples: int,
+    seed: int,
     params: Any,
     state: Any,
-    seed: UInt32[Array, ""],
     images: Float[Array, "batch height width 3"],
     values: Values,
     has: Presence,

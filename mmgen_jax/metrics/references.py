@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,9 +155,3 @@ def _made_once(
         kept.mkdir(parents=True, exist_ok=True)
         write_atomically(path, [contents])
     return Reference(features, facts)
-
-
-def spread_rows(rows: Sequence[Any] | np.ndarray, count: int) -> Any:
-    """At most so many of these rows, evenly spread."""
-    count = min(count, len(rows))
-    return rows[[i * len(rows) // count for i in range(count)]]

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from mmgen_jax import gallery
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
+from mmgen_jax.images import resize
 from mmgen_jax.metrics import extractors, frechet, references
-from mmgen_jax.metrics.drawing import Drawing
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.drawing import SHOWN, Drawing
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Section
 from mmgen_jax.metrics.extractors import Extractor
 from mmgen_jax.metrics.inception_score import inception_score
 from mmgen_jax.metrics.kernel_distance import kernel_distance
@@ -101,7 +104,17 @@ def of_folder(
         _check_count(metric, len(real.features), f"--reference={reference} holds", extractor)
     generated = Generated(*references.read_all(references.read_files(files), extractor, memo))
     row = _row(metric, real, generated, extractor)
-    return Evaluation({images.name: row}, [], extractor.titles[metric])
+    title = extractor.titles[metric]
+    return Evaluation({images.name: row}, [_first_pictures(title, files)], title)
+
+
+def _first_pictures(title: str, files: list[Path]) -> Section:
+    """Some pictures of a folder, as large as the first one, by name."""
+    chosen = [files[row] for row in spread(files, SHOWN)]
+    pictures = list(references.read_files(chosen))
+    size = pictures[0].shape[:2]
+    shown = np.stack([resize(picture, size) for picture in pictures])
+    return title, gallery.grid(shown, [file.name for file in chosen])
 
 
 def _of_run(metric: str, asked: Asked) -> Evaluation:
@@ -175,7 +188,7 @@ def _inception(real: Features | None, generated: Generated) -> dict[str, Any]:
 
 
 def _manifold(real: Features, generated: Generated) -> dict[str, Any]:
-    real = references.spread_rows(real, len(generated.features))
+    real = real[spread(real, len(generated.features))]
     precision, recall = precision_recall(real, generated.features)
     density, coverage = density_coverage(real, generated.features, NEIGHBOURS)
     return {"precision": precision, "recall": recall, "density": density, "coverage": coverage}

@@ -15,7 +15,7 @@ from scipy import ndimage
 from mmgen_jax.data import Record, shapes
 from mmgen_jax.data.drawing import DISTANCES, fill, stroke
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import Judge
+from mmgen_jax.metrics import Judge, Reading
 
 TOLERANCE = 0.4
 """How far from the fitted drawing a pixel may be, as a share of the contrast between an object and
@@ -172,6 +172,19 @@ def shapes_judge(options: Any) -> Judge:
         accuracy=1.0,
         misbound=lambda images, records, names: misbound(images, values(records, names)),
     )
+
+
+def reading() -> Reading:
+    """What inputs of `shapes` say, and what pictures show: -1 where that is no whole object."""
+
+    def says(records: Sequence[Record], modality: str) -> dict[str, np.ndarray]:
+        return read([{modality: record.values[modality]} for record in records])[modality]
+
+    def shows(images: np.ndarray) -> dict[str, np.ndarray]:
+        found = judge(images)
+        return {name: np.where(found.accepted, getattr(found, name), -1) for name in _COLUMNS}
+
+    return Reading(says, shows)
 
 
 _COLUMNS = ("shape", "colour", "size", "position")

@@ -6,6 +6,7 @@ import pytest
 from mmgen_jax import model as models
 from mmgen_jax.data import Record
 from mmgen_jax.errors import InputError
+from mmgen_jax.metrics import READINGS
 from mmgen_jax.metrics.contradictions import contradictions
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.evaluation import Asked, table
@@ -89,3 +90,52 @@ def test_records_without_two_of_the_modalities_are_refused(trained, monkeypatch)
     monkeypatch.setattr(Drawing, "open", lambda self, split: mute)
     with pytest.raises(InputError, match="needs records that have two of the modalities"):
         contradictions(Asked(trained, 4, 0))
+
+
+def test_inputs_that_say_several_things_contradict_each_other_where_they_speak_of_the_same(
+    monkeypatch,
+):
+    """On shapes, a caption and a label never do; a sketch may contradict both. Here it is obeyed.
+
+    Scenes with blue objects are drawn blank: neither wins.
+    """
+    config = tiny_config(("text", "label", "image"))
+    model = models.build(config, models.fit(config, open_source(config)))
+    seen = []
+
+    def whole(self, source, rows, first=0):
+        part = real(self, source, rows, first)
+        seen.append(part)
+        return part
+
+    def obey(self, part):
+        second = np.stack([self.picture(record) for record in seen[-1].records])
+        blue = np.array(["blue" in record.values["text"] for record in seen[-1].records])
+        return np.where(blue[:, None, None, None], np.uint8(0), second)
+
+    real = Drawing.whole
+    monkeypatch.setattr(Drawing, "whole", whole)
+    monkeypatch.setattr(Drawing, "__call__", obey)
+    found = contradictions(Asked(Trained(config, model, {}, {}, 0), 12, 0))
+    assert list(found.numbers) == ["text against image", "label against image"]
+    for number, (title, row) in enumerate(found.numbers.items()):
+        one, other = seen[2 * number].records, seen[2 * number + 1].records
+        blue = np.mean(["blue" in record.values["text"] for record in other])
+        assert 0 < blue < 1
+        assert row == {
+            "first": 0.0,
+            "second": pytest.approx(1 - blue),
+            "neither": pytest.approx(blue),
+            "count": 12,
+        }
+        reading = READINGS["shapes"]()
+        first, second = title.split(" against ")
+        (fact,) = {"text": ["shape"], "label": ["position"]}[first]
+        assert (reading.says(one, first)[fact] != reading.says(other, second)[fact]).all()
+
+
+def test_modalities_that_speak_of_nothing_common_are_refused():
+    config = tiny_config(("text", "label"))
+    model = models.build(config, models.fit(config, open_source(config)))
+    with pytest.raises(InputError, match="which speak of the same; the run has text, label"):
+        contradictions(Asked(Trained(config, model, {}, {}, 0), 4, 0))
