@@ -19,6 +19,8 @@ PLAYERS = {
 }
 """Who owns which groups of parameters (`generators.Generator.players`)."""
 
+LAZILY = "lazily"  # scope of terms that are not there at every step
+
 
 def logistic(score: Scores) -> Scores:
     """-log p(real) of a score that is a logit: small where the score is high.
@@ -65,7 +67,8 @@ def lazily(step: Any, every: int, term: Callable[[], Any]) -> Any:
         return term()
     zeros = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(term))  # noqa: E731
     scaled = lambda: jax.tree.map(lambda x: every * x, term())  # noqa: E731
-    return jax.lax.cond(step % every == 0, scaled, zeros)
+    with jax.named_scope(f"{LAZILY}_{every}"):  # how often: for whoever counts what a step costs
+        return jax.lax.cond(step % every == 0, scaled, zeros)
 
 
 def wrong_conditions(condition: Condition) -> Wrong:

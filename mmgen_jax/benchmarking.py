@@ -1,24 +1,36 @@
 """What a computation costs, whatever device it runs on: the multiply-adds of its products."""
 
 import math
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
+from ml_collections import ConfigDict
+
+from mmgen_jax import codecs
+from mmgen_jax import model as models
+from mmgen_jax.adversarial import LAZILY
+from mmgen_jax.model import Assets
+from mmgen_jax.objective import objective
+from mmgen_jax.training import run
+from mmgen_jax.training.step import gradients
 
 # How often the first runs what it holds is known only at run time; the others compute on shares.
 UNCOUNTABLE = ("while", "shard_map", "xla_pmap", "pallas_call", "ragged_dot_general")
 
 
-def multiply_adds(function: Callable[..., Any], *abstract_args: Any) -> int:
+def multiply_adds(function: Callable[..., Any], *abstract_args: Any) -> float:
     """Counts the multiply-adds of matrix products and convolutions, without computing anything.
 
     It is what papers call the "FLOPs" of a network (DiT, Peebles & Xie 2023, table 4), and half of
     the floating-point operations that a device's peak is given in. Additions, norms, softmax and
     lookups, which are few beside products, are not counted; multiplications by the zeros of a
     convolution's padding and dilation are. A scan counts as often as it runs, a conditional as its
-    most expensive branch, and what `jax.checkpoint` recomputes once more.
+    most expensive branch, or as that by N under a scope `lazily_N` (`adversarial.lazily`), and what
+    `jax.checkpoint` recomputes once more.
 
     Args:
       function: what `jax.jit` could compile; a gradient may be in it.
@@ -34,11 +46,51 @@ def multiply_adds(function: Callable[..., Any], *abstract_args: Any) -> int:
     return _of_program(jax.make_jaxpr(function)(*abstract_args).jaxpr)
 
 
-def _of_program(program: Jaxpr) -> int:
+def analytic(config: ConfigDict, assets: Assets) -> dict[str, Any]:
+    """What the training step of a config costs, counted without running it; JSON-able.
+
+    Returns:
+      parameters: by group, and their "total".
+      forward_multiply_adds_per_image: of the whole objective: encoders, tokenizer (unless latents
+        were made before), generator, recovery heads.
+      model_flops_per_image: floating-point operations of the objective and its gradient, two for
+        each multiply-add; what is recomputed to save memory does not count (Chowdhery et al. 2022,
+        PaLM, appendix B), and neither does the optimizer. Attention counts whole, masked or not.
+    """
+    plain = config.copy_and_resolve_references()
+    plain.train.accumulate = 1
+    for family in plain.generator.values():
+        if isinstance(family, ConfigDict) and "remat" in family:
+            family.remat = False
+    model = models.build(plain, assets)
+    if plain.tokenizer.latents:
+        model = model._replace(codec=codecs.encoded(model.codec))
+    state, rows = run.state_shapes(plain, model), plain.train.batch_size
+    batch = jax.eval_shape(lambda: models.blank_batch(model, rows))
+
+    def forward(state: Any, batch: Any) -> Any:
+        key = jax.random.wrap_key_data(state.key)
+        return objective(model, state.params, state.state, batch, key, state.step)
+
+    backward = partial(gradients, model, accumulate=1)
+    groups = {group: count(tree) for group, tree in state.params.items()}
+    return {
+        "parameters": groups | {"total": sum(groups.values())},
+        "forward_multiply_adds_per_image": multiply_adds(forward, state, batch) / rows,
+        "model_flops_per_image": 2 * multiply_adds(backward, state, batch) / rows,
+    }
+
+
+def count(tree: Any) -> int:
+    """Numbers in all arrays of a tree."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _of_program(program: Jaxpr) -> float:
     return sum(_of_equation(equation) for equation in program.eqns)
 
 
-def _of_equation(equation: JaxprEqn) -> int:
+def _of_equation(equation: JaxprEqn) -> float:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         left = equation.invars[0].aval.shape
@@ -53,7 +105,8 @@ def _of_equation(equation: JaxprEqn) -> int:
     if name in UNCOUNTABLE:
         raise ValueError(f"the multiply-adds of {name} cannot be counted")
     if name == "cond":
-        return max(inner)
+        lazy = re.search(rf"{LAZILY}_(\d+)", str(equation.source_info.name_stack))
+        return max(inner) / (int(lazy[1]) if lazy else 1)
     return sum(inner) * (params["length"] if name == "scan" else 1)
 
 

@@ -12,23 +12,22 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgen_jax import codecs, gallery
 from mmgen_jax import config as configs
+from mmgen_jax import gallery
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
 from mmgen_jax.training import checkpoints, processes, run, sharding, transfer
-from mmgen_jax.training import step as steps
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
 from mmgen_jax.training.means import Means
 from mmgen_jax.training.preview import Preview
+from mmgen_jax.training.program import Program, build
 from mmgen_jax.training.skipped import Skipped
 from mmgen_jax.training.state import TrainState, create
-from mmgen_jax.training.strategies import STRATEGIES
 
 
 class NotFinite(Failure):
@@ -141,15 +140,10 @@ class Loop:
     ):
         self._config, self._workdir, self._model, self._mesh = config, workdir, model, mesh
         self._batches, self._saver = batches, saver
-        self._shapes = run.state_shapes(config, model)
-        self._shardings = sharding.shard(mesh, self._shapes)
-        of_step = model
-        if config.tokenizer.latents:
-            of_step = model._replace(codec=codecs.encoded(model.codec))
-        step = steps.build(config, of_step, run.players(config, model))
-        self._check_metric(step, of_step)
-        strategy = STRATEGIES[config.train.strategy]
-        self._place, self._step = strategy(step, mesh, self._shardings, config.train.batch_size)
+        program = build(config, model, mesh)
+        self._shapes, self._shardings = program.state, program.shardings
+        self._check_metric(program)
+        self._place, self._step = program.strategy
         self._preview = Preview(config, model, mesh) if config.train.sample_every else None
         self._norm = jax.jit(optax.tree.norm)
         self._vote = processes.Vote(mesh)
@@ -249,13 +243,12 @@ class Loop:
                 gallery.save_png(path, picture)
         logbook.image(step, "samples", picture)
 
-    def _check_metric(self, step: steps.Step, model: Model) -> None:
+    def _check_metric(self, program: Program) -> None:
         """Refuses a metric that is not there, before an hour has gone into a run."""
         keep = self._config.checkpoint
         if not keep.keep_best:
             return
-        batch = models.blank_batch(model, self._config.train.batch_size)
-        _, metrics = jax.eval_shape(step, self._shapes, batch)
+        _, metrics = jax.eval_shape(program.step, program.state, program.batch)
         if keep.best_metric not in metrics:
             raise InputError(
                 f"config.checkpoint.best_metric = {keep.best_metric!r}; allowed: "

@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax.errors import InputError
 from mmgen_jax.model import Batch
 from mmgen_jax.nn.layout import AXES, BATCH, STACKED, path_name, tensor_axis
 
@@ -30,8 +32,26 @@ def make_mesh(options: ConfigDict) -> Mesh:
 
 
 def mesh_of(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
-    """These devices as a mesh of `AXES`."""
-    return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+    """These devices as a mesh of `AXES`, near in it where near in a TPU's torus.
+
+    Slices of TPUs, which a slower network joins, share out the axis `data` alone.
+
+    Raises:
+      InputError: if they cannot.
+    """
+    tpus = devices[0].platform == "tpu"
+    slices = len({getattr(device, "slice_index", 0) for device in devices}) if tpus else 1
+    if shape[0] % slices:
+        raise InputError(
+            f"the mesh's data = {shape[0]} over {slices} slices; allowed: a multiple of {slices}"
+        )
+    options = {"devices": devices, "allow_split_physical_axes": True}
+    if slices == 1:
+        made = mesh_utils.create_device_mesh(shape, **options)
+    else:
+        within = (shape[0] // slices, *shape[1:])
+        made = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), **options)
+    return Mesh(made, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -14,7 +14,7 @@ import pytest
 from mmgen_jax import config as configs
 from mmgen_jax.data import SOURCES, BadRecord
 from mmgen_jax.errors import InputError
-from mmgen_jax.training import checkpoints, loop, manifest, run
+from mmgen_jax.training import checkpoints, loop, manifest, program, run
 from mmgen_jax.training.interrupts import Interrupted
 from mmgen_jax.training.logbook import Logbook
 from tests import toys
@@ -278,7 +278,7 @@ def test_pictures_on_the_way_leave_training_as_it_is(whole, tmp_path):
 
 
 def test_the_state_is_donated_and_the_step_compiled_once(tmp_path, monkeypatch):
-    traces, states, build, go = [], [], loop.steps.build, loop.Loop.run
+    traces, states, build, go = [], [], program.steps.build, loop.Loop.run
 
     def note_traces(*args):
         step = build(*args)
@@ -288,7 +288,7 @@ def test_the_state_is_donated_and_the_step_compiled_once(tmp_path, monkeypatch):
         states.append(state)
         return go(self, state, *others)
 
-    monkeypatch.setattr(loop.steps, "build", note_traces)
+    monkeypatch.setattr(program.steps, "build", note_traces)
     monkeypatch.setattr(loop.Loop, "run", note_state)
     config = toy_config()
     config.train.steps = 3

@@ -1,0 +1,112 @@
+"""Compiles the training step of a recipe for a TPU pod that is not there: does it fit, what moves?
+
+    python launch/compile.py --config=configs/flow.py:size=xl --topology=v5e:16x16 --out=pod.json
+
+Several topologies, at the same batch for each chip, give a table of how it scales, and a plot:
+
+    python launch/compile.py --config=configs/flow.py:size=xl --topology=v5e:4x4,v5e:16x16 \
+        --batch_per_chip=16 --out=scaling.json
+
+The compiler is libtpu, which needs no TPU. In a folder of its own it does not disturb other
+programs, of which only one at a time may use it:
+
+    pip install --no-deps --target=.venv/tpu-compile libtpu
+    PYTHONPATH=.venv/tpu-compile python launch/compile.py ...
+
+The data set is read for what modalities learn of it: vocabulary, names of classes.
+"""
+
+import os
+from typing import Any
+
+from absl import flags
+
+from mmgen_jax import cli
+from mmgen_jax import config as configs
+from mmgen_jax.errors import InputError
+
+CONFIG = cli.define_config()
+TOPOLOGY = flags.DEFINE_list(
+    "topology",
+    None,
+    "Of each slice, such as v4:2x2x4, v5e:4x4, v5p:4x4x4, v6e:16x16.",
+    required=True,
+)
+SLICES = flags.DEFINE_integer("slices", 1, "How many there are.", lower_bound=1)
+BATCH_PER_CHIP = flags.DEFINE_integer(
+    "batch_per_chip",
+    None,
+    "Examples for each chip that shares out the batch; default: config.train.batch_size in all.",
+    lower_bound=1,
+)
+OUT = flags.DEFINE_string("out", None, "JSON file to write.", required=True)
+
+# libtpu is the compiler alone: it must not look for a TPU, nor keep other programs from one.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    # It asks for these, and warns where they are missing; a topology that is named needs neither.
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
+
+def main() -> None:
+    out = cli.writable("out", OUT.value, ".json")
+    if CONFIG.value is None:
+        raise InputError("--config must be given: a recipe, such as configs/flow.py:size=xl")
+    configs.validate(CONFIG.value)
+    os.environ |= ENVIRONMENT
+    from mmgen_jax import compiling  # imports jax: after the environment is set
+    from mmgen_jax import model as models
+    from mmgen_jax.data import SOURCES
+    from mmgen_jax.metrics.report import write
+
+    for topology in TOPOLOGY.value:  # before minutes of compiling
+        compiling.chips(topology, SLICES.value)
+    data = CONFIG.value.data
+    assets = models.fit(CONFIG.value, SOURCES[data.name].open(data, data.split))
+    found = []
+    for topology in TOPOLOGY.value:
+        print(f"compiling for {SLICES.value} x {topology}", flush=True)
+        config = CONFIG.value.copy_and_resolve_references()
+        row = compiling.report(config, assets, topology, SLICES.value, BATCH_PER_CHIP.value)
+        found.append(row)
+        print(describe(row), flush=True)
+    if len(found) == 1:
+        write(out, found[0], [])
+        return
+    from mmgen_jax import plots
+
+    lines = {
+        "GiB of memory a chip": [(r["chips"], r["memory_per_chip_bytes"] / 2**30) for r in found],
+        "GB a chip sends in a step": [(r["chips"], r["collective_bytes"] / 1e9) for r in found],
+    }
+    write(out, {"topologies": found}, [("scaling", plots.curves(lines, "chips", "per chip"))])
+
+
+def describe(row: dict[str, Any]) -> str:
+    """One topology's numbers, for people."""
+    gib = lambda size: f"{size / 2**30:.2f} GiB"  # noqa: E731
+    lines = [
+        f"{row['chips']} x {row['device']}, mesh {row['mesh']}, batch {row['batch_size']}: "
+        + ("fits" if row["fits"] else "does not fit"),
+        f"  memory of a chip: {gib(row['memory_per_chip_bytes'])}"
+        + (f" of {gib(row['hbm_bytes'])}" if row["hbm_bytes"] else ""),
+    ]
+    lines += [f"    {name}: {gib(size)}" for name, size in row["memory"].items() if name != "total"]
+    lines += [f"  sent by a chip in a step: {row['collective_bytes'] / 1e9:.3f} GB"]
+    lines += [
+        f"    {kind}: {sent['count']}, {sent['bytes'] / 1e9:.3f} GB"
+        for kind, sent in row["collectives"].items()
+    ]
+    lines += [
+        f"  model FLOPs per image: {row['model_flops_per_image']:.4g}",
+        f"  compiled in {row['compile_seconds']:.0f} s",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.run(main)

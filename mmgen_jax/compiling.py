@@ -1,0 +1,164 @@
+"""The training step of a config, compiled for TPUs that are not there.
+
+The compiler is libtpu (`pip install mmgen_jax[tpu-compile]`), which needs no TPU: it is told the
+topology. The process must see no other use of libtpu: `launch/compile.py` sets the environment.
+"""
+
+import re
+import time
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import topologies
+from ml_collections import ConfigDict
+
+from mmgen_jax import benchmarking, collectives, devices
+from mmgen_jax import config as configs
+from mmgen_jax import model as models
+from mmgen_jax.errors import InputError
+from mmgen_jax.model import Assets
+from mmgen_jax.training import program, sharding
+from mmgen_jax.training.program import Program
+
+MEGACORE = ("v4", "v5p")  # whose chips have two cores, that are one device to jax
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+class Compiled(NamedTuple):
+    """What compiling gave.
+
+    Attributes:
+      memory: bytes of a chip, by what takes them; "total" is all together.
+      collectives: by kind, `count` and `bytes` that a chip sends in a step; {} if it did not fit.
+      seconds: that lowering and compiling took.
+    """
+
+    memory: dict[str, int]
+    collectives: dict[str, dict[str, int]]
+    seconds: float
+
+
+def chips(topology: str, slices: int = 1) -> list[Any]:
+    """The devices of a topology, such as v5e:4x4, of one slice or several.
+
+    Raises:
+      InputError: if libtpu is not installed, or knows no such topology.
+    """
+    generation = topology.partition(":")[0]
+    options: dict[str, Any] = {"num_slices": slices} if slices > 1 else {}
+    if generation in MEGACORE:
+        options["chip_config_name"] = "megacore"
+    try:
+        found = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology, **options
+        ).devices
+    except (jax.errors.JaxRuntimeError, ImportError, NotImplementedError) as error:
+        message = str(error).partition("\n")[0]
+        if "libtpu" in message:
+            raise InputError(
+                f"no compiler for TPUs here ({message}); pip install 'mmgen_jax[tpu-compile]'"
+            ) from error
+        raise InputError(
+            f"--topology={topology}: {message}; allowed: such as v4:2x2x4, v5e:4x4, v5p:4x4x4,"
+            " v6e:16x16"
+        ) from error
+    return list(found)
+
+
+def report(
+    config: ConfigDict, assets: Assets, topology: str, slices: int, per_chip: int | None
+) -> dict[str, Any]:
+    """Compiles the training step of a config for a topology; JSON-able.
+
+    Args:
+      config: its batch size is set where `per_chip` is given.
+      assets: of its modalities.
+      topology: of one slice.
+      slices: how many there are.
+      per_chip: examples of a step for each chip that the batch is split over; None: as config has.
+
+    Raises:
+      InputError: as `chips` does, and for a config that cannot work on so many devices.
+    """
+    found = chips(topology, slices)
+    data, fsdp, tensor = configs.mesh_shape(config.sharding, len(found))
+    if per_chip is not None:
+        config.train.batch_size = per_chip * data * fsdp * config.train.accumulate
+    processes = len({device.process_index for device in found})
+    configs.validate(config, len(found), processes)
+    if config.train.strategy != "jit":
+        raise InputError(
+            f"config.train.strategy = {config.train.strategy!r}; allowed for devices that are not"
+            " there: 'jit'"
+        )
+    mesh = sharding.mesh_of((data, fsdp, tensor), found[: data * fsdp * tensor])
+    built = program.build(config, models.build(config, assets), mesh)
+    compiled = compile_program(built)
+    kind = devices.kind_of(found[0].device_kind)
+    total = compiled.memory["total"]
+    return {
+        "topology": topology,
+        "slices": slices,
+        "chips": mesh.size,
+        "device": kind.name if kind else found[0].device_kind,
+        "mesh": {"data": data, "fsdp": fsdp, "tensor": tensor},
+        "batch_size": config.train.batch_size,
+        "fits": kind is not None and total <= kind.memory,
+        "memory_per_chip_bytes": total,
+        "hbm_bytes": kind.memory if kind else None,
+        "memory": compiled.memory,
+        "collectives": compiled.collectives,
+        "collective_bytes": sum(row["bytes"] for row in compiled.collectives.values()),
+        "compile_seconds": compiled.seconds,
+        **benchmarking.analytic(config, assets),
+    }
+
+
+def compile_program(built: Program) -> Compiled:
+    """Compiles a program's step for its mesh."""
+    state = sharding.placed(built.state, built.shardings)
+    everywhere = jax.tree.map(lambda _: sharding.split(built.mesh), built.batch)
+    batch = sharding.placed(built.batch, everywhere)
+    start = time.monotonic()
+    memory = _of_state(built)
+    lowered = built.strategy.step.lower(state, batch)
+    try:
+        made = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        used = _used(str(error))
+        if used is None:
+            raise
+        return Compiled(memory | {"total": used}, {}, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    stats = made.memory_analysis()
+    memory |= {
+        "batch": stats.argument_size_in_bytes - sum(memory.values()),
+        "activations": stats.temp_size_in_bytes,
+        "results": stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        "program": stats.generated_code_size_in_bytes,
+    }
+    memory["total"] = sum(memory.values())
+    sent = collectives.traffic(made.as_text(), built.mesh.size)
+    return Compiled(memory, {kind: row._asdict() for kind, row in sent.items()}, seconds)
+
+
+def _of_state(built: Program) -> dict[str, int]:
+    """Bytes of the training state on a chip."""
+
+    def share(shapes: Any, shardings: Any) -> int:
+        sizes = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype), shapes, shardings
+        )
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(sizes))
+
+    parts = zip(built.state._fields, built.state, built.shardings, strict=True)
+    sizes = {name: share(shapes, shardings) for name, shapes, shardings in parts}
+    names = {"params": "parameters", "optimizer": "optimizer", "ema": "average"}
+    found = {names[part]: sizes[part] for part in names}
+    return found | {"other state": sum(sizes.values()) - sum(found.values())}
+
+
+def _used(message: str) -> int | None:
+    """How much memory the compiler would have needed, by its complaint that there is too little."""
+    used = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
+    return round(float(used[1]) * UNITS[used[2]]) if used else None
