@@ -8,11 +8,13 @@ Argument:
     cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
   modalities: any of text, label, audio, image, joined by +, that the data set has.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
-  size: tiny | small | base | large | xl, at 32, 64, 128, 256 and 256 pixels; or, of architecture
-    dit, dit_s_2 | dit_b_2 | dit_l_2 | dit_xl_2 (Peebles & Xie 2023), for latents of 32 x 32.
+  size: tiny | small | base | large, of 32, 64, 128 and 256 pixels; xl | 3b, for pods, of latents of
+    256 pixels (1.3 and 3.1 billion parameters); or, of architecture dit, dit_s_2 | dit_b_2 |
+    dit_l_2 | dit_xl_2 (Peebles & Xie 2023), for latents of 32 x 32.
   architecture: mmdit, or dit, which reads the pooled condition alone.
   latents: the run of a tokenizer (configs/vqvae.py) in whose latents to draw, instead of pixels;
-    it fixes the image size, and this run copies it:
+    it fixes the image size, and this run copies it. Sizes from xl on cannot train without, but be
+    planned (launch/compile.py, launch/benchmark.py):
 
     python launch/train.py --config=configs/vqvae.py:quantizer=kl,size=tiny --workdir=runs/kl
     python launch/train.py --config=configs/flow.py:latents=runs/kl,size=tiny --workdir=runs/latent
@@ -60,6 +62,7 @@ SIZES = {
     "base": Size(128, 8, 768, 12, 12, 384, 6),
     "large": Size(256, 16, 1024, 24, 16, 512, 8),
     "xl": Size(256, 16, 1152, 28, 18, 768, 12),
+    "3b": Size(256, 16, 2048, 20, 16, 1024, 12),
 }
 
 
@@ -86,14 +89,21 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.fusion.pool_tokens = False  # every token of a caption is in the attention
         optimizer = config.optimizer.generator
         optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
+    if chosen["size"] == "3b":
+        config.sharding.tensor = 4  # its layers are wide enough
     if chosen["latents"]:
-        _on_latents(config, chosen["latents"], size)
+        recipes.on_tokenizer(config, chosen["latents"])
+    elif chosen["size"] in DIT_SIZES:
+        recipes.on_planned_tokenizer(config, patch=8, latent=4)
+    elif chosen["size"] in ("xl", "3b"):
+        recipes.on_planned_tokenizer(config, patch=16, latent=8)
+    if config.tokenizer.family:
+        _on_latents(config, size)
     return config
 
 
-def _on_latents(config: ConfigDict, run: str, size: Size) -> None:
+def _on_latents(config: ConfigDict, size: Size) -> None:
     """A patch covers at least as many pixels as it would without; a velocity is predicted."""
-    recipes.on_tokenizer(config, run)
     flow, family = config.generator.flow, config.tokenizer.family
     side = LATENTS[family].side(config.generator[family])
     flow.patch = size.patch if flow.architecture == "dit" else max(1, size.patch // side)

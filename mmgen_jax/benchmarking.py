@@ -10,12 +10,13 @@ import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 from ml_collections import ConfigDict
 
-from mmgen_jax import codecs
+from mmgen_jax import codecs, fusion
 from mmgen_jax import model as models
 from mmgen_jax.adversarial import LAZILY
-from mmgen_jax.model import Assets
+from mmgen_jax.model import Assets, Batch, Model
 from mmgen_jax.objective import objective
 from mmgen_jax.training import run
+from mmgen_jax.training.state import TrainState
 from mmgen_jax.training.step import gradients
 
 # How often the first runs what it holds is known only at run time; the others compute on shares.
@@ -51,11 +52,14 @@ def analytic(config: ConfigDict, assets: Assets) -> dict[str, Any]:
 
     Returns:
       parameters: by group, and their "total".
-      forward_multiply_adds_per_image: of the whole objective: encoders, tokenizer (unless latents
-        were made before), generator, recovery heads.
-      model_flops_per_image: floating-point operations of the objective and its gradient, two for
-        each multiply-add; what is recomputed to save memory does not count (Chowdhery et al. 2022,
-        PaLM, appendix B), and neither does the optimizer. Attention counts whole, masked or not.
+      forward_multiply_adds_by_part: for an image, of "encoders", "tokenizer" (0 if there is none,
+        or latents were made before), "generator" (all terms of the family: both players' passes,
+        penalties) and "recovery".
+      forward_multiply_adds_per_image: of all but the tokenizer.
+      model_flops_per_image: floating-point operations of the objective and its gradient, the
+        tokenizer's too, two for each multiply-add; what is recomputed to save memory does not count
+        (Chowdhery et al. 2022, PaLM, appendix B), and neither does the optimizer. Attention counts
+        whole, masked or not.
     """
     plain = config.copy_and_resolve_references()
     plain.train.accumulate = 1
@@ -68,17 +72,46 @@ def analytic(config: ConfigDict, assets: Assets) -> dict[str, Any]:
     state, rows = run.state_shapes(plain, model), plain.train.batch_size
     batch = jax.eval_shape(lambda: models.blank_batch(model, rows))
 
-    def forward(state: Any, batch: Any) -> Any:
+    parts = _forward(model, state, batch)
+    groups = {group: count(tree) for group, tree in state.params.items()}
+    backward = partial(gradients, model, accumulate=1)
+    return {
+        "parameters": groups | {"total": sum(groups.values())},
+        "forward_multiply_adds_by_part": {name: found / rows for name, found in parts.items()},
+        "forward_multiply_adds_per_image": (sum(parts.values()) - parts["tokenizer"]) / rows,
+        "model_flops_per_image": 2 * multiply_adds(backward, state, batch) / rows,
+    }
+
+
+def _forward(model: Model, state: TrainState, batch: Batch) -> dict[str, float]:
+    """Multiply-adds of the objective on a batch, by part."""
+
+    def whole(state: TrainState, batch: Batch) -> Any:
         key = jax.random.wrap_key_data(state.key)
         return objective(model, state.params, state.state, batch, key, state.step)
 
-    backward = partial(gradients, model, accumulate=1)
-    groups = {group: count(tree) for group, tree in state.params.items()}
-    return {
-        "parameters": groups | {"total": sum(groups.values())},
-        "forward_multiply_adds_per_image": multiply_adds(forward, state, batch) / rows,
-        "model_flops_per_image": 2 * multiply_adds(backward, state, batch) / rows,
+    def generator(state: TrainState, batch: Batch, images: Any, encodings: Any) -> Any:
+        condition = fusion.fuse(state.params["encoders"]["fusion"], encodings, batch.has)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(
+            jax.random.wrap_key_data(state.key), batch.index
+        )
+        return model.generator.losses(
+            state.params, state.state, images, condition, keys, state.step
+        )
+
+    def encoders(state: TrainState, batch: Batch) -> Any:
+        return models.encode(model, state.params, batch.values, batch.has)
+
+    def tokenizer(state: TrainState, batch: Batch) -> Any:
+        return model.codec.encode(state.params, batch.images)
+
+    inputs = (jax.eval_shape(part, state, batch) for part in (tokenizer, encoders))
+    found = {
+        "encoders": multiply_adds(encoders, state, batch),
+        "tokenizer": multiply_adds(tokenizer, state, batch),
+        "generator": multiply_adds(generator, state, batch, *inputs),
     }
+    return found | {"recovery": multiply_adds(whole, state, batch) - sum(found.values())}
 
 
 def count(tree: Any) -> int:

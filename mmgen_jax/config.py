@@ -243,7 +243,11 @@ declare(
             "shares of a batch, parameters repeated; -1: what the others leave of the devices",
             Rule(lambda v: v == -1 or v > 0, "-1 or more than 0"),
         ),
-        "fsdp": Key(1, "shares of a batch and of the parameters alike", at_least(1)),
+        "fsdp": Key(
+            1,
+            "shares of a batch and of the parameters alike; 0: as many as there are, up to 16",
+            at_least(0),
+        ),
         "tensor": Key(1, "shares of the layers' channels", at_least(1)),
     },
 )

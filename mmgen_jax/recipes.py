@@ -50,6 +50,25 @@ def on_tokenizer(config: ConfigDict, run: str) -> None:
     config.data.image_width = there.data.image_width
 
 
+def on_planned_tokenizer(config: ConfigDict, patch: int, latent: int) -> None:
+    """Has the generator draw continuous latents of a tokenizer that is yet to be trained.
+
+    It is what `configs/vqvae.py:quantizer=kl,size=base` trains, at another patch and width of
+    latents. A program can be compiled and timed with it; training wants its run.
+    """
+    config.tokenizer.family = "vqvae"
+    config.generator.vqvae.update(
+        {
+            "quantizer": "kl",
+            "patch": patch,
+            "latent": latent,
+            "width": 768,
+            "depth": 12,
+            "heads": 12,
+        }
+    )
+
+
 def tiny_inputs(config: ConfigDict) -> None:
     """Encoders and recovery for two CPU cores; a spoken word wants more of them than a tone."""
     text, audio = config.modalities.text, config.modalities.audio
@@ -68,7 +87,7 @@ def tiny_inputs(config: ConfigDict) -> None:
 
 
 def large_inputs(config: ConfigDict, text_width: int, text_depth: int) -> None:
-    """Encoders, recovery and the loop for a GPU or a TPU, in bfloat16."""
+    """Encoders, recovery and the loop for GPUs or TPUs, in bfloat16, parameters shared out."""
     text = config.modalities.text
     text.width, text.depth, text.heads = text_width, text_depth, text_width // 32
     text.vocabulary_size, text.max_tokens = 16_384, 64
@@ -76,6 +95,7 @@ def large_inputs(config: ConfigDict, text_width: int, text_depth: int) -> None:
     config.objective.reader_width, config.objective.reader_depth = 256, 4
     config.objective.reader_heads = 4
     config.train.dtype = "bfloat16"
+    config.sharding.fsdp = 0  # as many shares as there are devices, up to 16
     config.train.batch_size = 256
     config.train.steps = 200_000
     config.train.ema_decay = 0.9999

@@ -12,18 +12,26 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, SQUARE, leaves
 
+MOST_SHARES = 16  # of the parameters, where a config leaves their number open; a power of two
+
 
 def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
     """Sizes of the mesh's axes (data, fsdp, tensor) on so many devices.
+
+    `fsdp` = 0 is the largest power of two, up to `MOST_SHARES`, that divides what `tensor` leaves
+    of the devices: more shares leave hardly less memory to each, for activations stay as they are,
+    and widths such as 1152 are not to be cut into more than 128.
 
     Args:
       options: config.sharding.
       devices: of all processes.
     """
-    data = options.data
+    data, fsdp, tensor = options.data, options.fsdp, options.tensor
+    if fsdp == 0:
+        fsdp = math.gcd(devices // tensor, MOST_SHARES)
     if data == -1:
-        data = devices // (options.fsdp * options.tensor)
-    return data, options.fsdp, options.tensor
+        data = devices // (fsdp * tensor)
+    return data, fsdp, tensor
 
 
 def validate(config: ConfigDict, devices: int | None = None, processes: int = 1) -> None:
