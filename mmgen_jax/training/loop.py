@@ -70,7 +70,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         assets = run.prepare(workdir, config, source, last is not None, before)
         model = models.build(config, assets)
         mesh = sharding.make_mesh(config.sharding)
-        batches = _batches(config, model, source, sharding.rows(mesh, config.train.batch_size))
+        batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
         trainer = Loop(config, workdir, model, mesh, batches, saver)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
@@ -110,7 +110,8 @@ def _saver(config: ConfigDict, workdir: Path) -> Checkpoints:
     return Checkpoints(workdir, keep.keep_last, keep.keep_every, keep.keep_best, cost)
 
 
-def _batches(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> TrainingBatches:
+def feed(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> TrainingBatches:
+    """The batches that a config trains on: these rows of each."""
     prepare = partial(
         prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
     )

@@ -1,0 +1,124 @@
+"""Measures how fast a recipe trains and draws on the devices of this machine.
+
+    python launch/benchmark.py --config=configs/flow.py:size=tiny --steps=20 --out=bench.json
+
+Images a second per device, of the step alone (one batch over and over), of the input pipeline
+alone, of both, and of the training loop; time to compile; share of the device's peak (MFU), from
+the multiply-adds of the model; memory; pictures drawn a second. A JSON file, a Markdown table and
+a plot beside it. What is counted, without running anything:
+
+    python launch/benchmark.py --config=configs/flow.py:size=xl --analytic --out=bench.json
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from mmgen_jax import cli
+from mmgen_jax import config as configs
+from mmgen_jax.errors import InputError
+
+CONFIG = cli.define_config()
+STEPS = flags.DEFINE_integer("steps", 20, "That are timed.", lower_bound=2)
+BATCH_SIZES = flags.DEFINE_list(
+    "batch_sizes", None, "Several batch sizes to measure; default: config.train.batch_size."
+)
+ANALYTIC = flags.DEFINE_bool("analytic", False, "Count parameters and multiply-adds; run nothing.")
+PROFILE = flags.DEFINE_string("profile", None, "Folder for a trace of the steps, for xprof.")
+OUT = flags.DEFINE_string("out", None, "JSON file to write.", required=True)
+
+
+def main() -> None:
+    out = cli.writable("out", OUT.value, ".json")
+    if CONFIG.value is None:
+        raise InputError("--config must be given: a recipe, such as configs/flow.py:size=tiny")
+    sizes = [number(text) for text in BATCH_SIZES.value or [str(CONFIG.value.train.batch_size)]]
+    if PROFILE.value and (ANALYTIC.value or len(sizes) > 1):
+        raise InputError("--profile goes with one batch size, and not with --analytic")
+    configs.validate(CONFIG.value)
+
+    import jax  # after the flags are known to be good
+
+    from mmgen_jax import benchmarking
+    from mmgen_jax import model as models
+    from mmgen_jax.data import SOURCES
+    from mmgen_jax.metrics.report import write
+    from mmgen_jax.throughput import Benchmark
+
+    found = []
+    for size in sizes:
+        config = CONFIG.value.copy_and_resolve_references()
+        config.train.batch_size = size
+        if not ANALYTIC.value:
+            configs.validate(config, jax.device_count())
+        source = SOURCES[config.data.name].open(config.data, config.data.split)
+        assets = models.fit(config, source)
+        if ANALYTIC.value:
+            write(out, benchmarking.analytic(config, assets), [])
+            return
+        profile = Path(PROFILE.value) if PROFILE.value else None
+        found.append(Benchmark(config, source, assets).report(STEPS.value, profile))
+        print(table(found[-1:]), flush=True)
+    report = found[0] if len(found) == 1 else {"batch_sizes": found}
+    out.with_suffix(".md").write_text(table(found) + "\n")
+    write(out, report, [("images a second", plot(found))])
+
+
+def number(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise InputError(f"--batch_sizes: {text!r}; allowed: whole numbers from 1 on")
+    return int(text)
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """What was measured, in Markdown: a line for each batch size."""
+    first = found[0]
+    versions = ", ".join(f"{name} {text}" for name, text in first["versions"].items())
+    titles = [
+        *("batch", "images/s per device", "step, ms (median)", "p90", "TFLOP/s per device", "MFU"),
+        *(
+            "peak memory",
+            "compile, s",
+            "from cache, s",
+            *(f"{n}, images/s" for n in first["parts"]),
+        ),
+        "drawn, images/s",
+    ]
+    rows = [
+        [
+            str(row["batch_size"]),
+            f"{row['images_per_second_per_device']:.4g}",
+            f"{1e3 * row['step_seconds']['median']:.4g}",
+            f"{1e3 * row['step_seconds']['p90']:.4g}",
+            f"{row['tflops_per_second_per_device']:.4g}",
+            "unknown device" if row["mfu"] is None else f"{row['mfu']:.1%}",
+            "unknown"
+            if row["peak_memory_bytes"] is None
+            else f"{row['peak_memory_bytes'] / 2**30:.2f} GiB",
+            f"{row['compile_seconds']['cold']:.1f}",
+            f"{row['compile_seconds']['cached']:.1f}",
+            *(f"{speed:.4g}" for speed in row["parts"].values()),
+            f"{row['sampling_images_per_second']:.4g}",
+        ]
+        for row in found
+    ]
+    lines = [titles, ["---"] * len(titles), *rows]
+    heading = f"{first['devices']} x {first['device']}, {first['dtype']}; {versions}\n\n"
+    return heading + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def plot(found: list[dict[str, Any]]) -> Any:
+    from mmgen_jax import plots
+
+    if len(found) == 1:
+        return plots.bars({"images/s": found[0]["parts"]}, "images a second")
+    lines = {
+        part: [(row["batch_size"], row["parts"][part]) for row in found]
+        for part in found[0]["parts"]
+    }
+    return plots.curves(lines, "batch size", "images a second")
+
+
+if __name__ == "__main__":
+    cli.run(main)
