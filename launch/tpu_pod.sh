@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Trains on a TPU pod of Google Cloud: on all its workers, again after a preemption.
+#
+#   launch/tpu_pod.sh --name=pod --zone=us-west4-a --type=v5litepod-16 --version=v2-alpha-tpuv5-lite \
+#     --spot --workers=4 -- --config=configs/flow.py:size=xl,latents=/mnt/runs/kl --workdir=/mnt/runs/xl
+#
+# What follows -- is launch/train.py's. --workdir must be a folder that all workers see (Filestore, or
+# a bucket mounted by gcsfuse): a run goes on from its newest checkpoint there. Options:
+#
+#   --name=NAME, --zone=ZONE   the TPU VM
+#   --workers=N                how many hosts it has (v5litepod-16: 4)
+#   --type=T --version=V       creates it where it is not there, and again when it was preempted
+#   --spot                     created as a spot VM
+#   --setup=COMMAND            run on each worker of a new VM before the installation, to mount a disk
+#   --restarts=N               how often training is started again (100)
+#   --project=P                of Google Cloud, if not gcloud's own
+#   --local=N                  the same training as N processes on this machine, no cloud
+#   --dry-run                  prints every command, and does nothing
+#
+# Exit codes are launch/train.py's: 0 done, 2 bad input, which is not tried again.
+set -euo pipefail
+
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+name='' zone='' workers='' type='' version='' setup='' project='' processes=''
+spot='' dry='' restarts=100
+while (($#)); do
+  case $1 in
+    --name=*) name=${1#*=} ;;
+    --zone=*) zone=${1#*=} ;;
+    --workers=*) workers=${1#*=} ;;
+    --type=*) type=${1#*=} ;;
+    --version=*) version=${1#*=} ;;
+    --setup=*) setup=${1#*=} ;;
+    --restarts=*) restarts=${1#*=} ;;
+    --project=*) project=${1#*=} ;;
+    --local=*) processes=${1#*=} ;;
+    --spot) spot=1 ;;
+    --dry-run) dry=1 ;;
+    --help)
+      sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
+    --)
+      shift
+      break
+      ;;
+    *) fail "$1 is no option; --help names them, and what is train.py's comes after --" ;;
+  esac
+  shift
+done
+(($#)) || fail "nothing after --; allowed: the flags of launch/train.py"
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [[ $processes ]]; then
+  DRY_RUN=$dry exec "$root/launch/local.sh" "$processes" "$@"
+fi
+[[ $name && $zone ]] || fail "--name and --zone must be given, or --local=N"
+[[ $workers =~ ^[1-9][0-9]*$ ]] || fail "--workers=$workers; allowed: how many hosts the pod has"
+[[ $restarts =~ ^[0-9]+$ ]] || fail "--restarts=$restarts; allowed: 0 or more"
+[[ -z $type && -z $version || $type && $version ]] || fail "--type and --version go together"
+
+where=(--zone="$zone" ${project:+--project="$project"})
+cloud() {
+  if [[ $dry ]]; then
+    printf '%q ' gcloud compute tpus tpu-vm "$@"
+    echo
+  else
+    gcloud compute tpus tpu-vm "$@"
+  fi
+}
+
+on_workers() { # runs a command on every worker at once; ends with 2 if one did, else with a failure
+  local number started=() result=0 code
+  for ((number = 0; number < workers; number++)); do
+    cloud ssh "$name" "${where[@]}" --worker="$number" --command="$1" 2>&1 | sed -u "s/^/[$number] /" &
+    started+=($!)
+    if [[ $dry ]]; then wait $!; fi
+  done
+  for number in "${started[@]}"; do
+    code=0
+    wait "$number" || code=$?
+    if ((code != 0 && result == 0 || code == 2)); then result=$code; fi
+  done
+  return "$result"
+}
+
+state() {
+  if [[ $dry ]]; then
+    echo MISSING
+  else
+    gcloud compute tpus tpu-vm describe "$name" "${where[@]}" --format='value(state)' 2>/dev/null ||
+      echo MISSING
+  fi
+}
+
+create() {
+  if [[ $1 != MISSING ]]; then cloud delete "$name" "${where[@]}" --quiet || true; fi
+  cloud create "$name" "${where[@]}" --accelerator-type="$type" --version="$version" ${spot:+--spot} ||
+    return 1
+  if [[ $setup ]]; then on_workers "$setup"; fi
+}
+
+prepare() { # a VM that is ready, with this code on it
+  local found
+  found=$(state)
+  if [[ $found != READY && $type ]]; then
+    create "$found" || return 1
+  elif [[ $found != READY && ! $dry ]]; then
+    echo "error: $name is $found; --type and --version would create it" >&2
+    exit 1
+  fi
+  on_workers "mkdir -p mmgen_jax" || return 1
+  cloud scp --recurse "$root"/{mmgen_jax,configs,launch,setup.py,pyproject.toml,README.md} \
+    "$name":mmgen_jax/ "${where[@]}" --worker=all || return 1
+  on_workers "cd mmgen_jax && python3 -m venv .venv && .venv/bin/pip install --quiet --editable='.[tpu]'"
+}
+
+train=$(printf '%q ' "$@")
+for ((attempt = 0; attempt <= restarts; attempt++)); do
+  code=0
+  if prepare; then
+    on_workers "cd mmgen_jax && exec .venv/bin/python launch/train.py ${train% }" || code=$?
+  else
+    code=1
+  fi
+  if [[ $dry ]] || ((code == 0 || code == 2)); then exit "$code"; fi
+  echo "training ended with $code; the VM is $(state); start $((attempt + 1)) of $restarts again in 60 s" >&2
+  sleep 60
+done
+exit "$code"
