@@ -23,7 +23,7 @@ from mmgen_jax.training.step import gradients
 UNCOUNTABLE = ("while", "shard_map", "xla_pmap", "pallas_call", "ragged_dot_general")
 
 
-def multiply_adds(function: Callable[..., Any], *abstract_args: Any) -> float:
+def multiply_adds(function: Callable[..., Any], *abstract_args: Any) -> int | float:
     """Counts the multiply-adds of matrix products and convolutions, without computing anything.
 
     It is what papers call the "FLOPs" of a network (DiT, Peebles & Xie 2023, table 4), and half of
@@ -83,7 +83,7 @@ def analytic(config: ConfigDict, assets: Assets) -> dict[str, Any]:
     }
 
 
-def _forward(model: Model, state: TrainState, batch: Batch) -> dict[str, float]:
+def _forward(model: Model, state: TrainState, batch: Batch) -> dict[str, int | float]:
     """Multiply-adds of the objective on a batch, by part."""
 
     def whole(state: TrainState, batch: Batch) -> Any:
@@ -119,11 +119,11 @@ def count(tree: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def _of_program(program: Jaxpr) -> float:
+def _of_program(program: Jaxpr) -> int | float:
     return sum(_of_equation(equation) for equation in program.eqns)
 
 
-def _of_equation(equation: JaxprEqn) -> float:
+def _of_equation(equation: JaxprEqn) -> int | float:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         left = equation.invars[0].aval.shape
@@ -139,7 +139,7 @@ def _of_equation(equation: JaxprEqn) -> float:
         raise ValueError(f"the multiply-adds of {name} cannot be counted")
     if name == "cond":
         lazy = re.search(rf"{LAZILY}_(\d+)", str(equation.source_info.name_stack))
-        return max(inner) / (int(lazy[1]) if lazy else 1)
+        return max(inner) / int(lazy[1]) if lazy else max(inner)
     return sum(inner) * (params["length"] if name == "scan" else 1)
 
 

@@ -133,7 +133,7 @@ def _fragment(line: str) -> tuple[str, ...] | None:
     return (chain[1], channel[1]) if chain and channel else None
 
 
-def _bytes(shapes: str, halved: bool) -> float:
+def _bytes(shapes: str, halved: bool) -> int | float:
     """Of what a collective gives; one that only starts gives its operands beside that."""
     sizes = [
         math.prod(map(int, filter(None, dims.split(",")))) * _width(dtype)
@@ -143,7 +143,7 @@ def _bytes(shapes: str, halved: bool) -> float:
     return sum(sizes[len(sizes) // 2 :]) if halved else sum(sizes)
 
 
-def _width(dtype: str) -> float:
+def _width(dtype: str) -> int | float:
     return BYTES[dtype] if dtype in BYTES else int(re.search(r"\d+", dtype)[0]) / 8
 
 
@@ -159,7 +159,7 @@ def _group(line: str, devices: int) -> int:
     return devices
 
 
-def _wire(kind: str, size: float, group: int, whole: bool) -> float:
+def _wire(kind: str, size: int | float, group: int, whole: bool) -> int | float:
     """Bytes that a device sends, of what the collective gives (reduced and not yet cut: whole)."""
     share = (group - 1) / group
     if kind == "all-reduce":

@@ -4,8 +4,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmgen_jax.benchmarking import multiply_adds
+from configs import flow
+from mmgen_jax import model as models
+from mmgen_jax.adversarial import lazily
+from mmgen_jax.benchmarking import analytic, multiply_adds
+from mmgen_jax.data import SOURCES
 from mmgen_jax.nn.transformer import Transformer
+from mmgen_jax.training import run
+from mmgen_jax.training import step as steps
+from tests.tiny import open_source, tiny_config
 
 
 def abstract(*shape):
@@ -81,3 +88,55 @@ def test_a_transformer(depth):
     shapes = jax.eval_shape(made.init, jax.random.key(0), *inputs)
     each = 4 * width**2 + 2 * tokens * width + 3 * width * hidden
     assert multiply_adds(made.apply, shapes, *inputs) == rows * tokens * depth * each
+
+
+def test_a_lazy_term_counts_as_often_as_it_is_there():
+    def loss(x, step):
+        return lazily(step, 4, lambda: jnp.sum(x @ x))
+
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    assert multiply_adds(loss, abstract(4, 4), step) == 64 / 4
+    assert multiply_adds(jax.grad(loss), abstract(4, 4), step) == 2 * 64 / 4 + 64 / 4
+
+
+@pytest.mark.parametrize("family", ("flow", "dalle", "vae", "gan", "stylegan", "autoencoder"))
+def test_the_cost_of_a_training_step(family):
+    """By part, and all of the gradient of the objective as it is; recomputing counts nothing."""
+    config = tiny_config(("text", "label"))
+    config.generator.name = family
+    if family == "dalle":
+        config.tokenizer.family, config.objective.reader_patch = "vqvae", 2
+    assets = models.fit(config, open_source(config))
+    found = analytic(config, assets)
+    model = models.build(config, assets)
+    state = run.state_shapes(config, model)
+    sizes = {group: tree_size(tree) for group, tree in state.params.items()}
+    assert found["parameters"] == sizes | {"total": sum(sizes.values())}
+    parts = dict(found["forward_multiply_adds_by_part"])
+    assert (parts.pop("tokenizer") > 0) == (family == "dalle")
+    assert all(part > 0 for part in parts.values())
+    assert found["forward_multiply_adds_per_image"] == pytest.approx(sum(parts.values()))
+    batch = jax.eval_shape(lambda: models.blank_batch(model, config.train.batch_size))
+    step = steps.build(config, model, run.players(config, model))
+    counted = 2 * multiply_adds(step, state, batch) / config.train.batch_size
+    assert found["model_flops_per_image"] == pytest.approx(counted, rel=0.03)
+    if "remat" in config.generator[family]:
+        config.generator[family].remat = True
+        config.train.accumulate = 2
+        assert analytic(config, assets) == found
+
+
+def tree_size(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_the_cost_of_a_published_network():
+    """DiT-S/2 on latents of 32 x 32 x 4: 33 million parameters, 6.06 G (Peebles & Xie 2023)."""
+    config = flow.get_config("size=dit_s_2,modalities=label")
+    config.train.batch_size = 2
+    small = config.data.copy_and_resolve_references()
+    small.image_size = 32
+    source = SOURCES["shapes"].open(small, "train")
+    found = analytic(config, models.fit(config, source))
+    assert found["forward_multiply_adds_by_part"]["generator"] == pytest.approx(6.06e9, rel=0.01)
+    assert found["parameters"]["generator"] == pytest.approx(33e6, rel=0.02)
