@@ -37,13 +37,15 @@ quickstart: $(INSTALLED)  ## trains a tiny model on text, label and audio, and s
 test: $(INSTALLED) system lint  ## checks style and runs all tests but the slow ones
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
-test-slow: $(INSTALLED) system  ## runs the slow tests, and the comparisons with PyTorch
+test-slow: $(INSTALLED) system  ## runs the slow tests, for TPUs too, and the comparisons with PyTorch
 	$(BIN)/python -m pip install --quiet --editable='.[reference]'
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target=$(VENV)/tpu-compile 'libtpu>=0.0.52'
 	$(BIN)/python -m pytest -m "slow or reference"
 
 lint: $(INSTALLED)  ## checks style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/shellcheck launch/*.sh launch/*.sbatch
 
 format: $(INSTALLED)  ## rewrites the code in the project's style
 	$(BIN)/ruff check --fix

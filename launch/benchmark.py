@@ -20,6 +20,7 @@ from mmgen_jax import config as configs
 from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
+flags.mark_flag_as_required("config")
 STEPS = flags.DEFINE_integer("steps", 20, "That are timed.", lower_bound=2)
 BATCH_SIZES = flags.DEFINE_list(
     "batch_sizes", None, "Several batch sizes to measure; default: config.train.batch_size."
@@ -31,8 +32,6 @@ OUT = flags.DEFINE_string("out", None, "JSON file to write.", required=True)
 
 def main() -> None:
     out = cli.writable("out", OUT.value, ".json")
-    if CONFIG.value is None:
-        raise InputError("--config must be given: a recipe, such as configs/flow.py:size=tiny")
     sizes = [number(text) for text in BATCH_SIZES.value or [str(CONFIG.value.train.batch_size)]]
     if PROFILE.value and (ANALYTIC.value or len(sizes) > 1):
         raise InputError("--profile goes with one batch size, and not with --analytic")

@@ -23,9 +23,9 @@ from absl import flags
 
 from mmgen_jax import cli
 from mmgen_jax import config as configs
-from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
+flags.mark_flag_as_required("config")
 TOPOLOGY = flags.DEFINE_list(
     "topology",
     None,
@@ -54,8 +54,6 @@ ENVIRONMENT = {
 
 def main() -> None:
     out = cli.writable("out", OUT.value, ".json")
-    if CONFIG.value is None:
-        raise InputError("--config must be given: a recipe, such as configs/flow.py:size=xl")
     configs.validate(CONFIG.value)
     os.environ |= ENVIRONMENT
     from mmgen_jax import compiling  # imports jax: after the environment is set

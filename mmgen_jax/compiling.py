@@ -1,7 +1,7 @@
 """The training step of a config, compiled for TPUs that are not there.
 
-The compiler is libtpu (`pip install mmgen_jax[tpu-compile]`), which needs no TPU: it is told the
-topology. The process must see no other use of libtpu: `launch/compile.py` sets the environment.
+The compiler is libtpu, which needs no TPU: it is told the topology. `launch/compile.py` sets the
+environment that it wants, and says how to install it.
 """
 
 import re
@@ -52,11 +52,12 @@ def chips(topology: str, slices: int = 1) -> list[Any]:
         found = topologies.get_topology_desc(
             platform="tpu", topology_name=topology, **options
         ).devices
-    except (jax.errors.JaxRuntimeError, ImportError, NotImplementedError) as error:
+    except RuntimeError as error:
         message = str(error).partition("\n")[0]
-        if "libtpu" in message:
+        if "not installed" in message:
             raise InputError(
-                f"no compiler for TPUs here ({message}); pip install 'mmgen_jax[tpu-compile]'"
+                "libtpu, the compiler for TPUs, is not installed; allowed: after pip install"
+                " --no-deps --target=DIR libtpu, with PYTHONPATH=DIR"
             ) from error
         raise InputError(
             f"--topology={topology}: {message}; allowed: such as v4:2x2x4, v5e:4x4, v5p:4x4x4,"

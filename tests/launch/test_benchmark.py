@@ -1,0 +1,71 @@
+"""The launcher that measures; how fast it is, is nothing to assert."""
+
+import json
+
+import pytest
+
+from tests.launching import assert_bad_input, launch, python
+
+BENCHMARK = "launch/benchmark.py"
+RECIPE = "--config=configs/flow.py:data=shapes,modalities=text+label"
+SMALL = (
+    *("--config.data.image_size=16", "--config.train.batch_size=8"),
+    *(f"--config.generator.flow.{k}" for k in ("width=32", "depth=1", "heads=2", "sample.steps=2")),
+    "--config.modalities.text.fit_examples=50",
+)
+
+
+@pytest.mark.slow
+def test_everything_is_measured(tmp_path):
+    out = tmp_path / "bench.json"
+    done = python(BENCHMARK, RECIPE, *SMALL, "--steps=3", "--batch_sizes=4,8", f"--out={out}")
+    assert done.code == 0, done.err
+    small, large = json.loads(out.read_text())["batch_sizes"]
+    assert (small["batch_size"], large["batch_size"]) == (4, 8)
+    for row in (small, large):
+        seconds = row["step_seconds"]
+        assert 0 < seconds["median"] <= seconds["p90"]
+        rate = row["images_per_second_per_device"]
+        assert rate == pytest.approx(row["batch_size"] / seconds["median"] / row["devices"])
+        flops = rate * row["model_flops_per_image"] / 1e12
+        assert row["tflops_per_second_per_device"] == pytest.approx(flops)
+        assert set(row["compile_seconds"]) == {"lower", "cold", "cached"}
+        assert list(row["parts"]) == [
+            *("pipeline", "model", "both", "train.py, one batch again", "train.py, pipeline")
+        ]
+        assert all(speed > 0 for speed in row["parts"].values())
+        assert row["sampling_images_per_second"] > 0
+        assert row["device"] == "cpu" and "jax" in row["versions"]
+        # A peak is not guessed.
+        assert row["mfu"] is None and row["peak_tflops_per_device"] is None
+    text = out.with_suffix(".md").read_text()
+    assert "unknown device" in text and "1 x cpu, float32; jax " in text
+    assert out.with_suffix(".png").exists()
+
+
+def test_costs_are_counted_without_running(tmp_path):
+    out = tmp_path / "bench.json"
+    done = launch(BENCHMARK, RECIPE, *SMALL, "--analytic", f"--out={out}")
+    assert (done.code, done.err) == (0, ""), done
+    found = json.loads(out.read_text())
+    assert list(found) == [
+        *("parameters", "forward_multiply_adds_by_part", "forward_multiply_adds_per_image"),
+        "model_flops_per_image",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), ("--config",)),
+        ((RECIPE, "--batch_sizes=8,many"), ("--batch_sizes", "'many'")),
+        ((RECIPE, "--steps=1"), ("steps",)),
+        ((RECIPE, "--analytic", "--profile=trace"), ("--profile", "--analytic")),
+        (
+            (RECIPE, "--config.train.batch_size=7", "--config.train.accumulate=2"),
+            ("accumulate = 2",),
+        ),
+    ],
+)
+def test_bad_input(tmp_path, flags, words):
+    assert_bad_input(launch(BENCHMARK, *flags, f"--out={tmp_path / 'bench.json'}"), *words)

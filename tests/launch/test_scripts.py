@@ -1,0 +1,163 @@
+"""The scripts that start training on pods, clusters and several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.launching import ROOT
+
+FLAGS = ("--config=configs/flow.py:data=shapes,modalities=text+label", "--workdir=/mnt/runs/a b")
+TRAIN = r"launch/train.py --config=configs/flow.py:data=shapes\,modalities=text+label"
+
+
+def run(script, *arguments, **environment):
+    command = ["bash", str(ROOT / "launch" / script), *arguments]
+    environment = os.environ | {"PYTHON": sys.executable} | environment
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_pod_is_made_and_every_worker_is_given_its_command():
+    options = ("--name=pod", "--zone=us-west4-a", "--workers=2", "--type=v5litepod-8")
+    more = (
+        "--version=v2-alpha-tpuv5-lite",
+        "--spot",
+        "--project=own",
+        "--setup=sudo mount /mnt/runs",
+    )
+    done = run("tpu_pod.sh", "--dry-run", *options, *more, "--", *FLAGS)
+    assert (done.returncode, done.stderr) == (0, "")
+    where = "--zone=us-west4-a --project=own"
+    vm = "gcloud compute tpus tpu-vm"
+    create, *lines = done.stdout.splitlines()
+    assert create.split() == [
+        *f"{vm} create pod {where} --accelerator-type=v5litepod-8".split(),
+        *("--version=v2-alpha-tpuv5-lite", "--spot"),
+    ]
+    for worker in (0, 1):
+        own = [line for line in lines if line.startswith(f"[{worker}] ")]
+        assert all(
+            line.startswith(f"[{worker}] {vm} ssh pod {where} --worker={worker} ") for line in own
+        )
+        mount, folder, install, train = (line.partition("--command=")[2] for line in own)
+        assert mount.split() == ["sudo\\", "mount\\", "/mnt/runs"]
+        assert "mkdir" in folder and "pip" in install and "[tpu" in install
+        # Quoted for two shells: this one, and the worker's.
+        said = subprocess.run(
+            ["bash", "-c", f"printf %s {train}"], capture_output=True, text=True, check=True
+        ).stdout
+        assert said.startswith("cd mmgen_jax && exec .venv/bin/python " + TRAIN)
+        assert said.endswith(r"--workdir=/mnt/runs/a\ b")
+    assert any(line.startswith(f"{vm} scp --recurse") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pod",), "--pod is no option"),
+        (("--name=pod", "--zone=z", "--workers=2"), "nothing after --"),
+        (("--name=pod", "--", *FLAGS), "--name and --zone must be given, or --local=N"),
+        (("--name=pod", "--zone=z", "--", *FLAGS), "--workers=; allowed"),
+        (("--name=pod", "--zone=z", "--workers=2", "--type=t", "--", *FLAGS), "go together"),
+        (("--local=0", "--", *FLAGS), "0 where the number of processes is expected"),
+    ],
+)
+def test_what_is_wrong_with_a_pod_is_one_line(arguments, words):
+    done = run("tpu_pod.sh", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_every_node_of_a_cluster_is_given_its_command():
+    done = run("slurm.sbatch", "--dry-run", *FLAGS, SLURM_NNODES="3")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for node, line in enumerate(lines):
+        assert line.startswith(f"[{node}] srun --kill-on-bad-exit=0 {sys.executable} ")
+        assert TRAIN in line and r"--workdir=/mnt/runs/a\ b" in line
+    empty = run("slurm.sbatch")
+    assert (empty.returncode, empty.stderr) == (
+        2,
+        "error: no flags; allowed: those of launch/train.py\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [("local.sh", "2"), ("slurm.sbatch", "--local=2"), ("tpu_pod.sh", "--local=2", "--")]
+)
+def test_processes_here_are_told_of_each_other(command):
+    done = (
+        run(*command, *FLAGS, DRY_RUN="1")
+        if command[0] == "local.sh"
+        else run(command[0], "--dry-run", *command[1:], *FLAGS)
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len({line.partition("ADDRESS=")[2].partition(" ")[0] for line in lines}) == 1
+    for number, line in enumerate(lines):
+        assert line.startswith(f"[{number}] env JAX_COORDINATOR_ADDRESS=127.0.0.1:")
+        assert f"JAX_NUM_PROCESSES=2 JAX_PROCESS_ID={number} {sys.executable} " in line
+        assert TRAIN in line
+
+
+SMALL = (
+    *(
+        "--config.data.image_size=16",
+        "--config.train.batch_size=8",
+        "--config.train.sample_every=0",
+    ),
+    *("--config.generator.flow.width=32", "--config.generator.flow.depth=1"),
+    *("--config.generator.flow.heads=2", "--config.train.log_every=2"),
+    *("--config.modalities.text.fit_examples=50", "--config.checkpoint.every=2"),
+)
+
+
+@pytest.mark.slow
+def test_two_processes_train_stop_and_go_on(tmp_path):
+    """SIGTERM to the script has both save; the same command goes on to the end."""
+    flags = (FLAGS[0], *SMALL, f"--workdir={tmp_path / 'run'}")
+    command = ["bash", str(ROOT / "launch/tpu_pod.sh"), "--local=2", "--", *flags]
+    environment = os.environ | {"PYTHON": sys.executable}
+    with subprocess.Popen(
+        [*command, "--config.train.steps=100000"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as job:
+        for line in job.stdout:
+            if line.startswith("[0] step"):
+                break
+        job.send_signal(signal.SIGTERM)
+        job.stdout.read()
+        assert job.wait(120) == 143
+    reached = max(
+        int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()
+    )
+    done = run(
+        "tpu_pod.sh",
+        "--local=2",
+        "--",
+        *flags,
+        f"--config.train.steps={reached + 4}",
+        "--accept_config_change",
+    )
+    assert done.returncode == 0, done.stdout
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert lines[-1]["step"] == reached + 4
+
+
+@pytest.mark.slow
+def test_bad_input_ends_all_processes_with_2(tmp_path):
+    start = time.monotonic()
+    done = run(
+        "local.sh", "2", FLAGS[0], "--config.train.batch_size=0", f"--workdir={tmp_path / 'x'}"
+    )
+    assert done.returncode == 2, time.monotonic() - start
+    assert "[0] error: config.train.batch_size = 0" in done.stdout
