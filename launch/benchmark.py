@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from mmgen_jax import cli
+from mmgen_jax import cli, tables
 from mmgen_jax import config as configs
 from mmgen_jax.errors import InputError
 
@@ -102,9 +102,8 @@ def table(found: list[dict[str, Any]]) -> str:
         ]
         for row in found
     ]
-    lines = [titles, ["---"] * len(titles), *rows]
     heading = f"{first['devices']} x {first['device']}, {first['dtype']}; {versions}\n\n"
-    return heading + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return heading + tables.markdown(titles, rows)
 
 
 def plot(found: list[dict[str, Any]]) -> Any:

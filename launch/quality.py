@@ -11,18 +11,15 @@ must be built before, and their judge trained (README.md).
 import json
 import os
 import platform
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
 
 import mmgen_jax
-from mmgen_jax import cli
-from mmgen_jax.errors import Failure, InputError
+from mmgen_jax import cli, tables
+from mmgen_jax.errors import InputError
 
 MINUTES = flags.DEFINE_float("minutes", 5.0, "Of training, each family.", lower_bound=0.01)
 DATA = flags.DEFINE_list("data", ["shapes", "digits"], "Data sets.")
@@ -37,7 +34,6 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/quality", "Folder of the runs.")
 OUT = flags.DEFINE_string("out", "docs/quality.md", "Markdown file to write; a picture beside it.")
 
 PACE = 40  # steps that measure the speed; the first is left out, for it compiles
-ROOT = Path(__file__).parents[1]
 
 
 class Stage(NamedTuple):
@@ -56,7 +52,7 @@ class Stage(NamedTuple):
 
 def main() -> None:
     out = cli.writable("out", OUT.value, ".md")
-    recipes = {path.stem for path in (ROOT / "configs").glob("*.py")}
+    recipes = {path.stem for path in (tables.ROOT / "configs").glob("*.py")}
     for family in FAMILIES.value:
         if family not in recipes:
             raise InputError(f"--families: {family!r}; allowed: {', '.join(sorted(recipes))}")
@@ -86,10 +82,10 @@ def check() -> None:
 
 def stages(family: str, data: str, top: Path) -> list[Stage]:
     """The trainings of one family."""
-    recipe = f"{ROOT}/configs/{family}.py:data={data},modalities={MODALITIES.value}"
+    recipe = f"{tables.ROOT}/configs/{family}.py:data={data},modalities={MODALITIES.value}"
     if family != "dalle":
         return [Stage(family, recipe, 1.0)]
-    tokenizer = Stage("tokenizer", f"{ROOT}/configs/vqvae.py:data={data}", 1 / 3)
+    tokenizer = Stage("tokenizer", f"{tables.ROOT}/configs/vqvae.py:data={data}", 1 / 3)
     return [tokenizer, Stage(family, f"{recipe},tokenizer={top / tokenizer.name}", 2 / 3)]
 
 
@@ -112,39 +108,14 @@ def train(stage: Stage, top: Path) -> dict[str, Any]:
 
     facts = {"recipe": stage.recipe, "seconds": wanted}
     # Apart, so that a run that is interrupted goes on to the same number of steps.
-    steps = once(top / f"{stage.name}-pace.json", facts, measure)["steps"]
-    return once(top / f"{stage.name}.json", facts, finish)
-
-
-def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> Any:
-    """What `compute` finds, from a file if it was found before.
-
-    Raises:
-      InputError: if it was found for something else.
-    """
-    if path.exists():
-        kept = json.loads(path.read_text())
-        if kept["of"] != facts:
-            raise InputError(
-                f"{path} is of {kept['of']}, not of {facts}; allowed: another --workdir"
-            )
-        return kept["found"]
-    found = compute()
-    path.write_text(json.dumps({"of": facts, "found": found}) + "\n")
-    return found
+    steps = tables.once(top / f"{stage.name}-pace.json", facts, measure)["steps"]
+    return tables.once(top / f"{stage.name}.json", facts, finish)
 
 
 def run_train(stage: Stage, workdir: Path, steps: int, *flags: str) -> None:
     """`launch/train.py`, in a process of its own."""
     options = (f"--config.train.steps={steps}", "--accept_config_change", *flags)
-    run("train.py", f"--config={stage.recipe}", f"--workdir={workdir}", *options)
-
-
-def run(script: str, *flags: str) -> None:
-    """A launcher in a process of its own; its output is this one's."""
-    command = [sys.executable, str(ROOT / "launch" / script), *flags]
-    if code := subprocess.run(command, check=False).returncode:
-        raise Failure(f"{script} ended with {code}; what is done stays in {WORKDIR.value}")
+    tables.run("train.py", f"--config={stage.recipe}", f"--workdir={workdir}", *options)
 
 
 def logged(workdir: Path) -> list[dict[str, Any]]:
@@ -161,11 +132,11 @@ def compared(data: str, top: Path) -> dict[str, Any]:
     flags = (f"--workdirs={runs}", "--metrics=satisfaction,diversity", f"--count={COUNT.value}")
 
     def find() -> dict[str, Any]:
-        run("compare.py", *flags, f"--out={report}")
+        tables.run("compare.py", *flags, f"--out={report}")
         return json.loads(report.read_text())["runs"]
 
     facts = {"flags": list(flags), "minutes": MINUTES.value, "modalities": MODALITIES.value}
-    return once(top / "compared.json", facts, find)
+    return tables.once(top / "compared.json", facts, find)
 
 
 def section(
@@ -193,9 +164,8 @@ def section(
     titles += ["combinations held out"] if held in found[FAMILIES.value[0]]["satisfaction"] else []
     titles += ["varies within a condition"]
     titles += ["recall"] if len(rows[0]) > len(titles) else []
-    lines = [titles, ["---"] * len(titles), *rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"## {data}\n\n{table}\n\n![Samples of every family]({picture.name})\n"
+    samples = f"![Samples of every family]({picture.name})"
+    return f"## {data}\n\n{tables.markdown(titles, rows)}\n\n{samples}\n"
 
 
 def heading() -> str:

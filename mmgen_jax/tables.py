@@ -1,0 +1,59 @@
+"""What the launchers that fill the tables of docs/ share."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmgen_jax.errors import Failure, InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> Any:
+    """What `compute` finds, from a file if it was found before: a table that is cut off goes on.
+
+    Raises:
+      InputError: if it was found for something else.
+    """
+    if path.exists():
+        kept = json.loads(path.read_text())
+        if kept["of"] != facts:
+            raise InputError(
+                f"{path} is of {kept['of']}, not of {facts}; allowed: another --workdir"
+            )
+        return kept["found"]
+    found = compute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"of": facts, "found": found}) + "\n")
+    return found
+
+
+def run(script: str, *flags: str) -> None:
+    """A launcher in a process of its own; its output is this one's.
+
+    Raises:
+      Failure: if it does not end well.
+    """
+    command = [sys.executable, str(ROOT / "launch" / script), *flags]
+    if code := subprocess.run(command, check=False).returncode:
+        raise Failure(f"{script} ended with {code}; what is done stays, and is not done again")
+
+
+def reported(script: str, out: Path, *flags: str) -> dict[str, Any]:
+    """What a launcher writes to `--out`; it is not run again for the same flags."""
+
+    def find() -> dict[str, Any]:
+        run(script, *flags, f"--out={out}")
+        return json.loads(out.read_text())
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return once(out.with_suffix(".done.json"), {"script": script, "flags": list(flags)}, find)
+
+
+def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
