@@ -3,7 +3,7 @@
     PYTHONPATH=.venv/tpu-compile python launch/scaling.py --workdir=runs/scaling
 
 The tiny size of every family for one small slice, and the sizes of flow that are for pods on
-larger ones, at the same batch for each chip, by `launch/compile.py`, which says how to install what.
+larger ones, at the same batch for each chip, by `launch/compile.py` (which says what it needs).
 It takes an hour or two on two cores; what is done in --workdir is not done again.
 """
 
