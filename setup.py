@@ -42,6 +42,7 @@ EXTRAS = {
         "beartype>=0.20",
         "librosa>=0.11",  # oracle of the log-mel spectrogram
         "nbclient>=0.10",  # runs the notebook
+        "nbformat>=5.10",
         "packaging>=24",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
