@@ -2,7 +2,7 @@
 # Trains on a TPU pod of Google Cloud: on all its workers, again after a preemption.
 #
 #   launch/tpu_pod.sh --name=pod --zone=us-west4-a --type=v5litepod-16 --version=v2-alpha-tpuv5-lite \
-#     --spot --workers=4 -- --config=configs/flow.py:size=xl,latents=/mnt/runs/kl --workdir=/mnt/runs/xl
+#     --spot --workers=4 -- --config=configs/flow.py:size=xl,latents=/shared/runs/kl --workdir=/shared/runs/xl
 #
 # What follows -- is launch/train.py's. --workdir must be a folder that all workers see (Filestore, or
 # a bucket mounted by gcsfuse): a run goes on from its newest checkpoint there. Options:

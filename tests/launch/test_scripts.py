@@ -11,7 +11,7 @@ import pytest
 
 from tests.launching import ROOT
 
-FLAGS = ("--config=configs/flow.py:data=shapes,modalities=text+label", "--workdir=/mnt/runs/a b")
+FLAGS = ("--config=configs/flow.py:data=shapes,modalities=text+label", "--workdir=/shared/runs/a b")
 TRAIN = r"launch/train.py --config=configs/flow.py:data=shapes\,modalities=text+label"
 
 
@@ -27,7 +27,7 @@ def test_a_pod_is_made_and_every_worker_is_given_its_command():
         "--version=v2-alpha-tpuv5-lite",
         "--spot",
         "--project=own",
-        "--setup=sudo mount /mnt/runs",
+        "--setup=sudo mount /shared/runs",
     )
     done = run("tpu_pod.sh", "--dry-run", *options, *more, "--", *FLAGS)
     assert (done.returncode, done.stderr) == (0, "")
@@ -44,14 +44,14 @@ def test_a_pod_is_made_and_every_worker_is_given_its_command():
             line.startswith(f"[{worker}] {vm} ssh pod {where} --worker={worker} ") for line in own
         )
         mount, folder, install, train = (line.partition("--command=")[2] for line in own)
-        assert mount.split() == ["sudo\\", "mount\\", "/mnt/runs"]
+        assert mount.split() == ["sudo\\", "mount\\", "/shared/runs"]
         assert "mkdir" in folder and "pip" in install and "[tpu" in install
         # Quoted for two shells: this one, and the worker's.
         said = subprocess.run(
             ["bash", "-c", f"printf %s {train}"], capture_output=True, text=True, check=True
         ).stdout
         assert said.startswith("cd mmgen_jax && exec .venv/bin/python " + TRAIN)
-        assert said.endswith(r"--workdir=/mnt/runs/a\ b")
+        assert said.endswith(r"--workdir=/shared/runs/a\ b")
     assert any(line.startswith(f"{vm} scp --recurse") for line in lines)
 
 
@@ -79,7 +79,7 @@ def test_every_node_of_a_cluster_is_given_its_command():
     assert len(lines) == 3
     for node, line in enumerate(lines):
         assert line.startswith(f"[{node}] srun --kill-on-bad-exit=0 {sys.executable} ")
-        assert TRAIN in line and r"--workdir=/mnt/runs/a\ b" in line
+        assert TRAIN in line and r"--workdir=/shared/runs/a\ b" in line
     empty = run("slurm.sbatch")
     assert (empty.returncode, empty.stderr) == (
         2,
