@@ -180,6 +180,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     """
     # Warnings of libraries about a machine's missing accelerators are no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A program that was compiled once is not compiled again.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache/mmgen_jax/jax"))
     logging.set_verbosity(logging.WARNING)
     # A failed save is one line of `checkpoints`; orbax and asyncio would log hundreds before it.
     logging.get_absl_handler().addFilter(

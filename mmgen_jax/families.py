@@ -329,6 +329,9 @@ declare_family(
         ),
         "free_bits": Key(4.0, "of each group's KL divergence: none is asked for less", at_least(0)),
         "kl_warmup_steps": Key(500, "steps of the KL divergence's linear warm-up", at_least(1)),
+        "scale_warmup_steps": Key(
+            0, "steps until a pixel's scale is what the network says; 0: at once", at_least(0)
+        ),
     },
     {"temperature": Key(1.0, "scale of the prior's deviations", at_least(0))},
     _check_vae,

@@ -1,6 +1,7 @@
 """What is on the disk of a run, for comparing runs bit for bit."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ def everything(workdir: Path, step: int) -> tuple[dict[str, bytes], dict[str, An
 
 
 def logged(workdir: Path) -> list[dict[str, Any]]:
-    """What metrics.jsonl holds, but for the times."""
+    """What metrics.jsonl holds, but for the times and how long it took to start."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().split("\n")[:-1]]
-    return [{k: v for k, v in line.items() if "per_second" not in k} for line in lines]
+    return [
+        {k: v for k, v in line.items() if not re.search("per_second|startup", k)} for line in lines
+    ]

@@ -20,10 +20,18 @@ from mmgen_jax.codecs import Codec
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, sampler, spherical
-from mmgen_jax.nn.vae import HierarchicalVAE, Likelihood, Noise, Posterior
+from mmgen_jax.nn.vae import (
+    SMALLEST_LOG_SCALE,
+    HierarchicalVAE,
+    Likelihood,
+    Noise,
+    Posterior,
+)
 from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width channel"]
+
+FIRST_LOG_SCALE = -1.0  # of a pixel, when training begins: errors cost their squares
 
 
 def build(options: Any, codec: Codec, dtype: str) -> Generator:
@@ -64,6 +72,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
     ) -> Losses:
         posterior_keys, prior_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         likelihood, posterior = run(params, condition, normal(posterior_keys), images)
+        likelihood = softened(options, likelihood, step)
         dimensions = images[0].size
         nll = -crossbatch.mean(log_likelihood(images, likelihood)) / dimensions
         kl = crossbatch.mean(divergence(posterior))
@@ -104,6 +113,21 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         reconstruct=reconstruct,
         log_weight=log_weight,
     )
+
+
+def softened(options: Any, likelihood: Likelihood, step: Any) -> Likelihood:
+    """The likelihood with scales that are alike at first, and the network's own at last.
+
+    A pixel that is certain has gradients as large as its scale is small. Where most of a picture is
+    background, they drown those of what stands in front of it, whose scale grows instead of its
+    mean being learned (Seitzer et al. 2022, "On the pitfalls of heteroscedastic uncertainty
+    estimation"): so first the means, nearly by least squares, then how certain they are.
+    """
+    if not options.scale_warmup_steps:
+        return likelihood
+    done = jnp.minimum(step / options.scale_warmup_steps, 1)
+    own = likelihood.log_scale
+    return likelihood._replace(log_scale=FIRST_LOG_SCALE + done * (own - FIRST_LOG_SCALE))
 
 
 def charged(options: Any, kl: Float[Array, "..."], step: Any) -> Float[Array, ""]:

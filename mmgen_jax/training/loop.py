@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from mmgen_jax import STARTED, gallery
 from mmgen_jax import config as configs
-from mmgen_jax import gallery
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
@@ -151,6 +151,7 @@ class Loop:
         self._clock = Clock()
         self._means = Means()
         self._skipped = Skipped()
+        self._startup: dict[str, float] = {}  # for the first line of the log
 
     def start(self, frozen: dict[str, Any]) -> TrainState:
         """A fresh state, each device's share made where it is to lie; `frozen` are groups of it."""
@@ -205,7 +206,8 @@ class Loop:
             return
         step, metrics = pending
         values = jax.device_get(metrics)
-        self._clock.tick()
+        if self._clock.tick():
+            self._startup = {"startup_seconds": time.monotonic() - STARTED}
         for name, value in values.items():
             self._check_finite(name, value, step)
         self._means.add(values)
@@ -224,6 +226,8 @@ class Loop:
         if speed:
             means["images_per_second"] = speed
             means["images_per_second_per_device"] = speed / self._mesh.size
+        means |= self._startup
+        self._startup = {}
         means["skipped_records"] = len(self._skipped.gather(self._batches.skipped))
         return means
 
@@ -265,13 +269,18 @@ class Clock:
         self._steps = 0
         self._seconds = 0.0
 
-    def tick(self) -> None:
-        """A step has ended. The first one, which holds the compilation, only starts the clock."""
-        now = time.monotonic()
-        if self._since is not None:
+    def tick(self) -> bool:
+        """A step has ended. The first one, which holds the compilation, only starts the clock.
+
+        Returns:
+          whether it was the first.
+        """
+        now, first = time.monotonic(), self._since is None
+        if not first:
             self._steps += 1
             self._seconds += now - self._since
         self._since = now
+        return first
 
     def rate(self) -> float:
         """Steps per second since it was last asked; 0 if none was counted."""

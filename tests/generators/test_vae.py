@@ -19,9 +19,9 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.generators import vae
 from mmgen_jax.guidance import Guidance
 from mmgen_jax.modalities import Encoding
-from mmgen_jax.nn.vae import HierarchicalVAE, Posterior
+from mmgen_jax.nn.vae import SMALLEST_LOG_SCALE, HierarchicalVAE, Likelihood, Posterior
 from tests.launching import python
-from tests.tiny import random_parameters
+from tests.tiny import random_parameters, tiny_config
 
 SIZE, ROWS, D = 16, 8, 16 * 16 * 3
 SIZES = dict(patch=4, width=24, depth=1, heads=2, latent=16, latent_sides=(1, 4))
@@ -377,3 +377,16 @@ def test_eight_devices_are_one():
     assert done.code == 0, done.err
     errors = json.loads(done.out)
     assert set(errors) == {"pmap", "fsdp", "cube"} and max(errors.values()) < 1e-4, errors
+
+
+def test_scales_are_alike_at_first_and_the_networks_own_at_last():
+    mean = jnp.zeros((1, 2, 2, 3))
+    likelihood = Likelihood(mean, jnp.full(mean.shape, SMALLEST_LOG_SCALE).at[0, 0].set(1.0))
+    options = tiny_config().generator.vae
+    assert vae.softened(options, likelihood, 0) is likelihood
+    options.scale_warmup_steps = 100
+    for step, (wide, narrow) in {0: (-1, -1), 50: (0, -4), 100: (1, -7), 1_000: (1, -7)}.items():
+        found = vae.softened(options, likelihood, jnp.int32(step))
+        np.testing.assert_allclose(found.log_scale[0, 0], wide, atol=1e-6)
+        np.testing.assert_allclose(found.log_scale[0, 1], narrow, rtol=1e-6)
+        assert found.mean is mean
