@@ -40,7 +40,7 @@ test: $(INSTALLED) system lint  ## checks style and runs all tests but the slow 
 test-slow: $(INSTALLED) system  ## runs the slow tests, for TPUs too, and the comparisons with PyTorch
 	$(BIN)/python -m pip install --quiet --editable='.[reference]'
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target=$(VENV)/tpu-compile 'libtpu>=0.0.52'
-	$(BIN)/python -m pytest -m "slow or reference"
+	$(BIN)/python -m pytest -m "slow or reference" --numprocesses=2 --dist=loadfile
 
 lint: $(INSTALLED)  ## checks style
 	$(BIN)/ruff check

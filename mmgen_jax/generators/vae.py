@@ -21,7 +21,6 @@ from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, sampler, spherical
 from mmgen_jax.nn.vae import (
-    SMALLEST_LOG_SCALE,
     HierarchicalVAE,
     Likelihood,
     Noise,
