@@ -10,6 +10,7 @@ from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
+from mmgen_jax.training import transfer
 from tests.launching import ROOT, recipe
 
 RECIPES = {path.stem: recipe(path.stem) for path in sorted((ROOT / "configs").glob("[!_]*.py"))}
@@ -77,3 +78,16 @@ def test_the_docstring_names_every_size_and_argument(name):
 def test_an_unknown_modality_is_named(name):
     with pytest.raises(InputError, match="unknown modality 'smell'; allowed: text, label"):
         configs.validate(RECIPES[name].get_config("modalities=text+smell"))
+
+
+def test_sizes_for_pods_plan_a_tokenizer():
+    """That of configs/vqvae.py; the run itself is asked for when training begins."""
+    there = RECIPES["vqvae"].get_config("quantizer=kl,size=base")
+    for size in ("xl", "3b"):
+        config = RECIPES["flow"].get_config(f"size={size}")
+        assert config.tokenizer.family == "vqvae" and not config.tokenizer.run
+        for key in ("quantizer", "patch", "latent", "width", "depth", "heads"):
+            assert config.generator.vqvae[key] == there.generator.vqvae[key]
+        assert config.data.image_size == there.data.image_size
+        with pytest.raises(InputError, match=r"config\.tokenizer\.run = ''.*latents="):
+            transfer.tokenizer(config)
