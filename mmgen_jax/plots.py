@@ -58,6 +58,6 @@ def _drawn(draw: Callable[[Axes], None]) -> Picture:
     axes = figure.add_subplot()
     draw(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))  # beside: it hides nothing
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
