@@ -1,0 +1,1 @@
+"""A package, so that no other that is installed as `tests` comes before it."""
