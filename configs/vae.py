@@ -24,7 +24,9 @@ beside it), of digits, text + label + audio, by `launch/evaluate.py
 asked for in 95.2% for a label alone (93.0 - 96.8), 94.6% for a word in any of 79 languages (92.3 -
 96.3), 95.4% for a recording (93.2 - 96.9), 99.2% for all three (98.0 - 99.7); recall of the test
 pictures 0.64 to 0.73; 1.1054 bits per dimension at most (IWAE-64; 1.1165 by the evidence lower
-bound). The larger sizes want a GPU or a TPU.
+bound). Of shapes, text + label + audio, after 3,686 of its 5,000 steps, 4 minutes: joint
+satisfaction 47.7% of 256, of combinations that were held out 39.1%. The larger sizes want a GPU or
+a TPU.
 """
 
 from typing import NamedTuple
@@ -63,27 +65,24 @@ def get_config(argument: str | None = None) -> ConfigDict:
     vae = config.generator.vae
     vae.patch, vae.width, vae.depth, vae.heads = size.patch, size.width, size.depth, size.heads
     vae.latent, vae.latent_sides = size.latent, size.latent_sides
+    if config.data.name == "digits":
+        for name in config.modalities.names:
+            # In nats per dimension what an input says is next to nothing. By its likelihood alone
+            # the tiny size drew the right digit for 72% of labels after as many steps, not for 95%.
+            config.modalities[name].generated_weight = 0.003
     if chosen["size"] == "tiny":
         recipes.tiny_inputs(config)
         vae.kl_warmup_steps = 300
         config.train.batch_size, config.train.steps = 32, 2_500
         config.train.ema_decay = 0.998
         if config.data.name == "digits":
-            _tiny_digits(config)
+            config.optimizer.generator.learning_rate = 2e-3
         else:
             _tiny_scenes(config)
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)
         vae.kl_warmup_steps = vae.scale_warmup_steps = 5_000
     return config
-
-
-def _tiny_digits(config: ConfigDict) -> None:
-    config.optimizer.generator.learning_rate = 2e-3
-    for name in config.modalities.names:
-        # In nats per dimension what an input says is next to nothing. By its likelihood alone the
-        # tiny size drew the right digit for 72% of labels after as many steps, not for 95%.
-        config.modalities[name].generated_weight = 0.003
 
 
 def _tiny_scenes(config: ConfigDict) -> None:

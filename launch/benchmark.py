@@ -33,35 +33,38 @@ OUT = flags.DEFINE_string("out", None, "JSON file to write.", required=True)
 def main() -> None:
     out = cli.writable("out", OUT.value, ".json")
     sizes = [number(text) for text in BATCH_SIZES.value or [str(CONFIG.value.train.batch_size)]]
-    if PROFILE.value and (ANALYTIC.value or len(sizes) > 1):
-        raise InputError("--profile goes with one batch size, and not with --analytic")
+    if len(sizes) > 1 and (PROFILE.value or ANALYTIC.value):
+        raise InputError("--batch_sizes: --profile and --analytic go with one; allowed: one size")
+    if PROFILE.value and ANALYTIC.value:
+        raise InputError("--profile goes with what is run; allowed: not with --analytic")
     configs.validate(CONFIG.value)
 
     import jax  # after the flags are known to be good
 
     from mmgen_jax import benchmarking
     from mmgen_jax import model as models
-    from mmgen_jax.data import SOURCES
     from mmgen_jax.metrics.report import write
     from mmgen_jax.throughput import Benchmark
+    from mmgen_jax.training import loop
 
-    found = []
+    asked = []
     for size in sizes:
-        config = CONFIG.value.copy_and_resolve_references()
-        config.train.batch_size = size
-        if not ANALYTIC.value:
-            configs.validate(config, jax.device_count())
-        source = SOURCES[config.data.name].open(config.data, config.data.split)
-        assets = models.fit(config, source)
-        if ANALYTIC.value:
-            write(out, benchmarking.analytic(config, assets), [])
-            return
+        asked.append(CONFIG.value.copy_and_resolve_references())
+        asked[-1].train.batch_size = size
+        configs.validate(asked[-1], None if ANALYTIC.value else jax.device_count())
+    source = loop.opened(CONFIG.value)
+    assets = models.fit(CONFIG.value, source)
+    if ANALYTIC.value:
+        write(out, benchmarking.analytic(asked[0], assets), [])
+        return
+    found = []
+    for config in asked:
         profile = Path(PROFILE.value) if PROFILE.value else None
         found.append(Benchmark(config, source, assets).report(STEPS.value, profile))
         print(table(found[-1:]), flush=True)
-    report = found[0] if len(found) == 1 else {"batch_sizes": found}
-    out.with_suffix(".md").write_text(table(found) + "\n")
-    write(out, report, [("images a second", plot(found))])
+        out.with_suffix(".md").write_text(table(found) + "\n")
+        report = found[0] if len(asked) == 1 else {"batch_sizes": found}
+        write(out, report, [("images a second", plot(found))])
 
 
 def number(text: str) -> int:

@@ -44,6 +44,7 @@ OUT = flags.DEFINE_string("out", None, "JSON file to write.", required=True)
 # libtpu is the compiler alone: it must not look for a TPU, nor keep other programs from one.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # it cannot read what is for no device
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     # It asks for these, and warns where they are missing; a topology that is named needs neither.
@@ -61,27 +62,29 @@ def main() -> None:
     from mmgen_jax.data import SOURCES
     from mmgen_jax.metrics.report import write
 
-    for topology in TOPOLOGY.value:  # before minutes of compiling
-        compiling.chips(topology, SLICES.value)
+    asked = SLICES.value, BATCH_PER_CHIP.value
+    plans = [compiling.plan(CONFIG.value, topology, *asked) for topology in TOPOLOGY.value]
     data = CONFIG.value.data
     assets = models.fit(CONFIG.value, SOURCES[data.name].open(data, data.split))
     found = []
-    for topology in TOPOLOGY.value:
-        print(f"compiling for {SLICES.value} x {topology}", flush=True)
-        config = CONFIG.value.copy_and_resolve_references()
-        row = compiling.report(config, assets, topology, SLICES.value, BATCH_PER_CHIP.value)
-        found.append(row)
-        print(describe(row), flush=True)
+    for planned in plans:
+        print(f"compiling for {planned.slices} x {planned.topology}", flush=True)
+        found.append(compiling.report(planned, assets))
+        print(describe(found[-1]), flush=True)
+        write(out, found[0] if len(plans) == 1 else {"topologies": found}, sections(found))
+
+
+def sections(found: list[dict[str, Any]]) -> list[Any]:
+    """A plot of how it scales, once there is more than one topology."""
     if len(found) == 1:
-        write(out, found[0], [])
-        return
+        return []
     from mmgen_jax import plots
 
     lines = {
         "GiB of memory a chip": [(r["chips"], r["memory_per_chip_bytes"] / 2**30) for r in found],
         "GB a chip sends in a step": [(r["chips"], r["collective_bytes"] / 1e9) for r in found],
     }
-    write(out, {"topologies": found}, [("scaling", plots.curves(lines, "chips", "per chip"))])
+    return [("scaling", plots.curves(lines, "chips", "per chip"))]
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -89,7 +92,7 @@ def describe(row: dict[str, Any]) -> str:
     gib = lambda size: f"{size / 2**30:.2f} GiB"  # noqa: E731
     lines = [
         f"{row['chips']} x {row['device']}, mesh {row['mesh']}, batch {row['batch_size']}: "
-        + ("fits" if row["fits"] else "does not fit"),
+        + {True: "fits", False: "does not fit", None: "memory unknown"}[row["fits"]],
         f"  memory of a chip: {gib(row['memory_per_chip_bytes'])}"
         + (f" of {gib(row['hbm_bytes'])}" if row["hbm_bytes"] else ""),
     ]

@@ -5,7 +5,7 @@
 #
 # Each process's lines begin with its number. Ends with 0 if all did, else with the first process's
 # exit code that is not 0 and not another's death. A signal goes to all; they save, and it ends with 143.
-# PYTHON names the interpreter; DRY_RUN=1 prints the commands instead.
+# PYTHON names the interpreter (.venv/bin/python); DRY_RUN=1 prints the commands instead.
 set -euo pipefail
 
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
@@ -16,13 +16,14 @@ processes=$1
 shift
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=${PYTHON:-python}
+python=${PYTHON:-$root/.venv/bin/python}
 # A port that nobody listens at.
 port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
-started=() lines=()
+started=() lines=() stopped=''
 # shellcheck disable=SC2329 # the trap calls it
 stop() {
+  stopped=1
   kill -TERM "${started[@]}" 2>/dev/null || true
 }
 trap stop TERM INT
@@ -36,6 +37,7 @@ for ((number = 0; number < processes; number++)); do
     echo
     continue
   fi
+  [[ $stopped ]] && break
   "${command[@]}" 2>&1 | sed -u "s/^/[$number] /" &
   lines+=($!) # with pipefail, its end is the command's
   started+=("$(jobs -p %%)")

@@ -11,13 +11,14 @@
 #   --workers=N                how many hosts it has (v5litepod-16: 4)
 #   --type=T --version=V       creates it where it is not there, and again when it was preempted
 #   --spot                     created as a spot VM
-#   --setup=COMMAND            run on each worker of a new VM before the installation, to mount a disk
+#   --setup=COMMAND            run on each worker before every start, to mount the disk; it may be there
 #   --restarts=N               how often training is started again (100)
 #   --project=P                of Google Cloud, if not gcloud's own
 #   --local=N                  the same training as N processes on this machine, no cloud
 #   --dry-run                  prints every command, and does nothing
 #
-# Exit codes are launch/train.py's: 0 done, 2 bad input, which is not tried again.
+# Exit codes are launch/train.py's: 0 done, 1 failed, 2 bad input, 143 stopped (a signal to this script
+# has all workers save). Started again is what was preempted or cut off (143, 255, or a VM that is gone).
 set -euo pipefail
 
 fail() {
@@ -63,6 +64,8 @@ fi
 [[ $restarts =~ ^[0-9]+$ ]] || fail "--restarts=$restarts; allowed: 0 or more"
 [[ -z $type && -z $version || $type && $version ]] || fail "--type and --version go together"
 
+[[ $dry ]] || command -v gcloud >/dev/null || fail "gcloud is not installed; allowed: --dry-run, --local=N"
+
 where=(--zone="$zone" ${project:+--project="$project"})
 cloud() {
   if [[ $dry ]]; then
@@ -76,7 +79,8 @@ cloud() {
 on_workers() { # runs a command on every worker at once; ends with 2 if one did, else with a failure
   local number started=() result=0 code
   for ((number = 0; number < workers; number++)); do
-    cloud ssh "$name" "${where[@]}" --worker="$number" --command="$1" 2>&1 | sed -u "s/^/[$number] /" &
+    cloud ssh "$name" "${where[@]}" --worker="$number" \
+      --ssh-flag='-o ServerAliveInterval=30' --command="$1" 2>&1 | sed -u "s/^/[$number] /" &
     started+=($!)
     if [[ $dry ]]; then wait $!; fi
   done
@@ -98,10 +102,12 @@ state() {
 }
 
 create() {
-  if [[ $1 != MISSING ]]; then cloud delete "$name" "${where[@]}" --quiet || true; fi
-  cloud create "$name" "${where[@]}" --accelerator-type="$type" --version="$version" ${spot:+--spot} ||
-    return 1
-  if [[ $setup ]]; then on_workers "$setup"; fi
+  case $1 in
+    PREEMPTED | TERMINATED) cloud delete "$name" "${where[@]}" --quiet || return 1 ;;
+    MISSING) ;;
+    *) return 1 ;; # it is about to be something else
+  esac
+  cloud create "$name" "${where[@]}" --accelerator-type="$type" --version="$version" ${spot:+--spot}
 }
 
 prepare() { # a VM that is ready, with this code on it
@@ -113,22 +119,35 @@ prepare() { # a VM that is ready, with this code on it
     echo "error: $name is $found; --type and --version would create it" >&2
     exit 1
   fi
-  on_workers "mkdir -p mmgen_jax" || return 1
+  on_workers "${setup:+$setup && }mkdir -p mmgen_jax" || return 1
   cloud scp --recurse "$root"/{mmgen_jax,configs,launch,setup.py,pyproject.toml,README.md} \
     "$name":mmgen_jax/ "${where[@]}" --worker=all || return 1
-  on_workers "cd mmgen_jax && python3 -m venv .venv && .venv/bin/pip install --quiet --editable='.[tpu]'"
+  # uv brings a Python that is new enough; images of TPU VMs may have an older one.
+  on_workers "cd mmgen_jax && python3 -m pip install --quiet --user uv && export PATH=~/.local/bin:\$PATH \
+&& uv venv --quiet --allow-existing --python=3.12 .venv && uv pip install --quiet --editable='.[tpu]'"
 }
+
+# shellcheck disable=SC2329 # the trap calls it
+stop() {
+  stopped=1
+  on_workers "pkill -TERM -f launch/train.py" || true
+}
+stopped=''
+trap stop TERM INT
 
 train=$(printf '%q ' "$@")
 for ((attempt = 0; attempt <= restarts; attempt++)); do
-  code=0
+  code=255
   if prepare; then
-    on_workers "cd mmgen_jax && exec .venv/bin/python launch/train.py ${train% }" || code=$?
-  else
-    code=1
+    code=0
+    # The lock keeps a second training from a worker where one still runs that was cut off.
+    on_workers "cd mmgen_jax && exec flock --nonblock --conflict-exit-code=255 .lock \
+.venv/bin/python launch/train.py ${train% }" || code=$?
   fi
-  if [[ $dry ]] || ((code == 0 || code == 2)); then exit "$code"; fi
-  echo "training ended with $code; the VM is $(state); start $((attempt + 1)) of $restarts again in 60 s" >&2
-  sleep 60
+  if [[ $dry || $stopped ]] || ((code == 0 || code == 2)); then exit "$code"; fi
+  found=$(state)
+  if ((code != 143 && code != 255)) && [[ $found == READY ]]; then exit "$code"; fi
+  echo "training ended with $code; the VM is $found" >&2
+  if ((attempt < restarts)); then sleep 60; fi
 done
 exit "$code"

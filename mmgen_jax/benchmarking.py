@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
+from jax.interpreters.partial_eval import dce_jaxpr
 from ml_collections import ConfigDict
 
 from mmgen_jax import codecs, fusion
@@ -31,7 +32,7 @@ def multiply_adds(function: Callable[..., Any], *abstract_args: Any) -> int | fl
     lookups, which are few beside products, are not counted; multiplications by the zeros of a
     convolution's padding and dilation are. A scan counts as often as it runs, a conditional as its
     most expensive branch, or as that by N under a scope `lazily_N` (`adversarial.lazily`), and what
-    `jax.checkpoint` recomputes once more.
+    `jax.checkpoint` recomputes once more. What no result depends on does not count.
 
     Args:
       function: what `jax.jit` could compile; a gradient may be in it.
@@ -44,7 +45,8 @@ def multiply_adds(function: Callable[..., Any], *abstract_args: Any) -> int | fl
       ValueError: if it cannot be known: a `while` loop whose length is not fixed, or a computation
         that is written for each device's share.
     """
-    return _of_program(jax.make_jaxpr(function)(*abstract_args).jaxpr)
+    program = jax.make_jaxpr(function)(*abstract_args).jaxpr
+    return _of_program(dce_jaxpr(program, True)[0])
 
 
 def analytic(config: ConfigDict, assets: Assets) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def define_metrics() -> flags.FlagHolder:
         "metrics",
         ["satisfaction"],
         "satisfaction: do pictures say all they were asked for, for every subset of inputs;"
-        " contradictions: which of two inputs wins where they name different classes;"
+        " contradictions: which of two inputs wins where they ask for different things;"
         " diversity: do pictures vary as real ones do (precision, recall, classes shown);"
         " fid, kid, is, prdc: how far are they from real ones, as a whole, by an extractor's"
         " features (with --weights of Inception-v3 the FID, Inception score and so on);"
@@ -109,7 +109,7 @@ def define_metrics() -> flags.FlagHolder:
         " likelihood: how probable are unseen pictures (ELBO and IWAE, bits per dimension);"
         " codes: how much of its vocabulary does a tokenizer use."
         " satisfaction judges shapes, emoji and digits, diversity digits (after"
-        " launch/train_judge.py); fitting and contradictions need labels, reconstruction an"
+        " launch/train_judge.py); fitting needs labels, reconstruction an"
         " autoencoder, VAE or VQ-VAE, likelihood a VAE.",
     )
 
@@ -181,7 +181,9 @@ def run(main: Callable[[], None]) -> NoReturn:
     # Warnings of libraries about a machine's missing accelerators are no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # A program that was compiled once is not compiled again.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache/mmgen_jax/jax"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        place = Path(os.path.expanduser("~/.cache/mmgen_jax/jax"))  # noqa: PTH111, never raises
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place)
     logging.set_verbosity(logging.WARNING)
     # A failed save is one line of `checkpoints`; orbax and asyncio would log hundreds before it.
     logging.get_absl_handler().addFilter(

@@ -4,12 +4,15 @@ The compiler is libtpu, which needs no TPU: it is told the topology. `launch/com
 environment that it wants, and says how to install it.
 """
 
+import math
 import re
 import time
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import topologies
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmgen_jax import benchmarking, collectives, devices
@@ -66,51 +69,71 @@ def chips(topology: str, slices: int = 1) -> list[Any]:
     return list(found)
 
 
-def report(
-    config: ConfigDict, assets: Assets, topology: str, slices: int, per_chip: int | None
-) -> dict[str, Any]:
-    """Compiles the training step of a config for a topology; JSON-able.
+class Plan(NamedTuple):
+    """A config on chips.
+
+    Attributes:
+      config: with the batch size that was asked for.
+      topology: of each slice.
+      slices: how many there are.
+      mesh: of their chips.
+    """
+
+    config: ConfigDict
+    topology: str
+    slices: int
+    mesh: Mesh
+
+
+def plan(config: ConfigDict, topology: str, slices: int, per_chip: int | None) -> Plan:
+    """Lays a config out on chips, before minutes of compiling.
 
     Args:
-      config: its batch size is set where `per_chip` is given.
-      assets: of its modalities.
-      topology: of one slice.
+      config: as a recipe gives it.
+      topology: of each slice.
       slices: how many there are.
       per_chip: examples of a step for each chip that the batch is split over; None: as config has.
 
     Raises:
       InputError: as `chips` does, and for a config that cannot work on so many devices.
     """
-    found = chips(topology, slices)
-    data, fsdp, tensor = configs.mesh_shape(config.sharding, len(found))
-    if per_chip is not None:
-        config.train.batch_size = per_chip * data * fsdp * config.train.accumulate
-    processes = len({device.process_index for device in found})
-    configs.validate(config, len(found), processes)
+    config, found = config.copy_and_resolve_references(), chips(topology, slices)
     if config.train.strategy != "jit":
         raise InputError(
             f"config.train.strategy = {config.train.strategy!r}; allowed for devices that are not"
             " there: 'jit'"
         )
-    mesh = sharding.mesh_of((data, fsdp, tensor), found[: data * fsdp * tensor])
+    shape = configs.mesh_shape(config.sharding, len(found), slices)
+    if per_chip is not None:
+        config.train.batch_size = max(1, per_chip * shape[0] * shape[1])
+    processes = len({device.process_index for device in found})
+    configs.validate(config, len(found), processes, slices)
+    return Plan(config, topology, slices, sharding.mesh_of(shape, found[: math.prod(shape)]))
+
+
+def report(planned: Plan, assets: Assets) -> dict[str, Any]:
+    """Compiles the training step of a plan; JSON-able. `assets` are of its modalities."""
+    config, topology, slices, mesh = planned
+    data, fsdp, tensor = mesh.devices.shape
     built = program.build(config, models.build(config, assets), mesh)
     compiled = compile_program(built)
-    kind = devices.kind_of(found[0].device_kind)
+    kind = devices.kind_of(mesh.devices.flat[0].device_kind)
     total = compiled.memory["total"]
     return {
         "topology": topology,
         "slices": slices,
         "chips": mesh.size,
-        "device": kind.name if kind else found[0].device_kind,
+        "device": kind.name if kind else mesh.devices.flat[0].device_kind,
         "mesh": {"data": data, "fsdp": fsdp, "tensor": tensor},
         "batch_size": config.train.batch_size,
-        "fits": kind is not None and total <= kind.memory,
+        "fits": total <= kind.memory if kind else None,
         "memory_per_chip_bytes": total,
         "hbm_bytes": kind.memory if kind else None,
         "memory": compiled.memory,
         "collectives": compiled.collectives,
         "collective_bytes": sum(row["bytes"] for row in compiled.collectives.values()),
         "compile_seconds": compiled.seconds,
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "libtpu")},
         **benchmarking.analytic(config, assets),
     }
 

@@ -73,9 +73,10 @@ class Benchmark:
         compiled = self._compiling()
         state = self._state()
         batches = self._batches()
-        pipeline = self._pipeline(batches, steps)
+        pipeline = self._pipeline(self._drained(batches), steps)
         state, model = self._steps(state, itertools.repeat(self._placed(batches)), steps, profile)
-        both = self._steps(state, map(self._program.strategy.place, batches), steps)[1]
+        placed = map(self._program.strategy.place, self._drained(batches))
+        both = self._steps(state, placed, steps)[1]
         looped = {name: self._looped(kind, steps) for name, kind in self._kinds(batches).items()}
         batches.close()
         found = self._facts() | benchmarking.analytic(self._config, self._assets)
@@ -102,7 +103,7 @@ class Benchmark:
             batch = sharding.placed(batch, everywhere)
         else:
             batch = jax.tree.map(self._shared, batch)
-        found = {}
+        found: dict[str, float] = {}
         for name in ("cold", "cached"):
             jax.clear_caches()
             start = time.monotonic()
@@ -124,6 +125,13 @@ class Benchmark:
     def _batches(self) -> Any:
         rows = sharding.rows(self._mesh, self._size)
         return loop.feed(self._config, self._model, self._source, rows)
+
+    def _drained(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The same without those that were read ahead while others were measured."""
+        data = self._config.data
+        for _ in range(2 * data.threads + 2 * data.workers + 2):
+            next(batches)
+        return batches
 
     def _placed(self, batches: Iterator[Any]) -> Any:
         return jax.block_until_ready(self._program.strategy.place(next(batches)))
@@ -158,12 +166,12 @@ class Benchmark:
         return state, Seconds.of(taken[WARM - 1 :])
 
     def _kinds(self, batches: Any) -> dict[str, Any]:
-        return {"one batch again": _Again(next(batches)), "pipeline": batches}
+        return {"one batch again": _Again(next(batches)), "pipeline": self._drained(batches)}
 
     def _looped(self, batches: Any, steps: int) -> float:
         """Images a second of the training loop, as it logs them itself."""
         config = self._config.copy_and_resolve_references()
-        config.train.steps = config.train.log_every = WARM + steps
+        config.train.steps = WARM + steps
         config.train.sample_every, config.checkpoint.every = 0, WARM + steps
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder)
@@ -172,7 +180,11 @@ class Benchmark:
             with Logbook(workdir, None, config.train.steps) as logbook, Interrupts() as interrupts:
                 trainer.run(self._state(), logbook, interrupts)
             lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        return json.loads(lines[-1])["images_per_second"]
+        last, seconds = 1, 0.0  # the first step, which compiles, is not counted
+        for line in map(json.loads, lines):
+            seconds += (line["step"] - last) * self._size / line["images_per_second"]
+            last = line["step"]
+        return (last - 1) * self._size / seconds
 
     def _sampling(self) -> float:
         """Images a second that are drawn, of the conditions of a training batch."""
@@ -183,8 +195,7 @@ class Benchmark:
         rows = jax.tree.map(lambda x: x[:size], (batch["values"], batch["has"]))
         options, modalities = run.sample_options(self._config), self._config.modalities
         weights = {name: modalities[name].guidance for name in self._model.modalities}
-        mesh = self._mesh if self._config.train.strategy == "jit" else None
-        sampler = Sampler(self._model, options, size, mesh, finish=np.asarray)
+        sampler = Sampler(self._model, options, size, self._mesh, finish=np.asarray)
         state, taken = self._state(), []
         for seed in range(3):
             start = time.monotonic()
@@ -216,9 +227,10 @@ class Benchmark:
 
 
 def peak_memory() -> int | None:
-    """Bytes that the first device has had in use at most; None where it does not say."""
-    stats = jax.devices()[0].memory_stats()
-    return stats["peak_bytes_in_use"] if stats and "peak_bytes_in_use" in stats else None
+    """Bytes that any device has had in use at most, so far; None where they do not say."""
+    found = [device.memory_stats() for device in jax.local_devices()]
+    name = "peak_bytes_in_use"
+    return max((stats[name] for stats in found if stats and name in stats), default=None)
 
 
 class _Again:
@@ -240,6 +252,9 @@ class _Nowhere:
 
     def save(self, *_: Any) -> None:
         """Nothing is kept."""
+
+    def wait(self) -> None:
+        """There is nothing to wait for."""
 
 
 @contextmanager

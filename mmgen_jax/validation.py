@@ -15,32 +15,36 @@ from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, SQUARE, lea
 MOST_SHARES = 16  # of the parameters, where a config leaves their number open; a power of two
 
 
-def mesh_shape(options: ConfigDict, devices: int) -> tuple[int, int, int]:
+def mesh_shape(options: ConfigDict, devices: int, slices: int = 1) -> tuple[int, int, int]:
     """Sizes of the mesh's axes (data, fsdp, tensor) on so many devices.
 
-    `fsdp` = 0 is the largest power of two, up to `MOST_SHARES`, that divides what `tensor` leaves
-    of the devices: more shares leave hardly less memory to each, for activations stay as they are,
-    and widths such as 1152 are not to be cut into more than 128.
+    `fsdp` = 0 is the largest power of two, up to `MOST_SHARES`, that divides what `tensor` and
+    `data` leave of a slice's devices: more shares leave hardly less memory to each, for activations
+    stay as they are, and widths such as 1152 are not to be cut into more than 128.
 
     Args:
       options: config.sharding.
       devices: of all processes.
+      slices: of TPUs, that share the devices.
     """
     data, fsdp, tensor = options.data, options.fsdp, options.tensor
     if fsdp == 0:
-        fsdp = math.gcd(devices // tensor, MOST_SHARES)
+        fsdp = math.gcd(devices // (tensor * max(data, slices)), MOST_SHARES)
     if data == -1:
         data = devices // (fsdp * tensor)
     return data, fsdp, tensor
 
 
-def validate(config: ConfigDict, devices: int | None = None, processes: int = 1) -> None:
+def validate(
+    config: ConfigDict, devices: int | None = None, processes: int = 1, slices: int = 1
+) -> None:
     """Refuses a config that cannot work.
 
     Args:
       config: made from `default`.
       devices: number of devices of all processes, once known; their check is left out before.
       processes: number of processes.
+      slices: of TPUs, that share the devices.
 
     Raises:
       InputError: one line that names the key, the value and what is allowed.
@@ -54,7 +58,7 @@ def validate(config: ConfigDict, devices: int | None = None, processes: int = 1)
     _check_tokenizer(config)
     _check_sizes(config)
     if devices is not None:
-        _check_devices(config, devices, processes)
+        _check_devices(config, devices, processes, slices)
 
 
 def _check_modalities(config: ConfigDict) -> None:
@@ -175,12 +179,12 @@ def _check_period(config: ConfigDict, key: str, period: int) -> None:
             )
 
 
-def _check_devices(config: ConfigDict, devices: int, processes: int) -> None:
+def _check_devices(config: ConfigDict, devices: int, processes: int, slices: int) -> None:
     if config.train.strategy == "pmap" and processes > 1:
         raise InputError(
             f"config.train.strategy = 'pmap' with {processes} processes; allowed: strategy 'jit'"
         )
-    data, fsdp, tensor = mesh_shape(config.sharding, devices)
+    data, fsdp, tensor = mesh_shape(config.sharding, devices, slices)
     axes = config.sharding
     asked = f"config.sharding.data = {axes.data}, fsdp = {axes.fsdp}, tensor = {axes.tensor}"
     used = data * fsdp * tensor
@@ -190,6 +194,11 @@ def _check_devices(config: ConfigDict, devices: int, processes: int) -> None:
         raise InputError(
             f"{asked} leaves {devices - used} of {devices} devices without work;"
             f" allowed: a product of {devices}"
+        )
+    if data % slices:
+        raise InputError(
+            f"{asked}: data = {data} is not shared out evenly over {slices} slices; allowed:"
+            f" multiples of {slices}"
         )
     share = config.train.batch_size // config.train.accumulate
     if share % (data * fsdp):

@@ -96,7 +96,8 @@ def test_a_lazy_term_counts_as_often_as_it_is_there():
 
     step = jax.ShapeDtypeStruct((), jnp.int32)
     assert multiply_adds(loss, abstract(4, 4), step) == 64 / 4
-    assert multiply_adds(jax.grad(loss), abstract(4, 4), step) == 2 * 64 / 4 + 64 / 4
+    # The term itself is not asked for.
+    assert multiply_adds(jax.grad(loss), abstract(4, 4), step) == 2 * 64 / 4
 
 
 OTHERS = ("dalle", "vae", "vqvae", "gan", "stylegan", "autoencoder")

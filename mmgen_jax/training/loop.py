@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mmgen_jax import STARTED, gallery
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import SOURCES, Source
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
@@ -50,20 +50,17 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
       Failure: if the disk is full, or gone.
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
     """
-    configs.validate(config, jax.device_count(), jax.process_count())
-    source = SOURCES[config.data.name].open(config.data, config.data.split)
+    slices = sharding.slice_count(jax.devices())
+    configs.validate(config, jax.device_count(), jax.process_count(), slices)
+    source = opened(config)
     last = _newest(workdir)
     if last is not None and not accept_config_change:
         run.check_config(workdir, config, last)
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
     frozen = transfer.tokenizer(config) if last is None else {}
-    if config.tokenizer.latents:
-        from mmgen_jax import precomputing  # by way of TFDS, which takes seconds to import
-
-        source = precomputing.opened(config, source)
-        if last is None:  # before anything is written
-            precomputing.compare(config, source, frozen)
+    if config.tokenizer.latents and last is None:
+        _check_latents(config, source, frozen)  # before anything is written
     with ExitStack() as stack:
         saver = stack.enter_context(_saver(config, workdir))
         before = start.assets if start else None
@@ -75,7 +72,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         trainer = Loop(config, workdir, model, mesh, batches, saver)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:
-            precomputing.compare(config, source, state.params, mesh)
+            _check_latents(config, source, state.params, mesh)
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
         stack.enter_context(logbook)
         if start:
@@ -86,6 +83,22 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
             state = transfer.overlaid(model, state, found)
         interrupts = stack.enter_context(Interrupts())
         trainer.run(state, logbook, interrupts)
+
+
+def opened(config: ConfigDict) -> Source:
+    """The split that a config trains on, with the latents that it names."""
+    source = SOURCES[config.data.name].open(config.data, config.data.split)
+    if not config.tokenizer.latents:
+        return source
+    from mmgen_jax import precomputing  # by way of TFDS, which takes seconds to import
+
+    return precomputing.opened(config, source)
+
+
+def _check_latents(*inputs: Any) -> None:
+    from mmgen_jax import precomputing
+
+    precomputing.compare(*inputs)
 
 
 def _newest(workdir: Path) -> int | None:

@@ -27,7 +27,7 @@ def make_mesh(options: ConfigDict) -> Mesh:
     Args:
       options: config.sharding; `data` = -1 takes what the others leave of the devices.
     """
-    shape = configs.mesh_shape(options, jax.device_count())
+    shape = configs.mesh_shape(options, jax.device_count(), slice_count(jax.devices()))
     return mesh_of(shape, jax.devices()[: int(np.prod(shape))])
 
 
@@ -39,8 +39,7 @@ def mesh_of(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
     Raises:
       InputError: if they cannot.
     """
-    tpus = devices[0].platform == "tpu"
-    slices = len({getattr(device, "slice_index", 0) for device in devices}) if tpus else 1
+    slices = slice_count(devices)
     if shape[0] % slices:
         raise InputError(
             f"the mesh's data = {shape[0]} over {slices} slices; allowed: a multiple of {slices}"
@@ -52,6 +51,13 @@ def mesh_of(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
         within = (shape[0] // slices, *shape[1:])
         made = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), **options)
     return Mesh(made, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def slice_count(devices: Sequence[jax.Device]) -> int:
+    """Slices of TPUs, each with a fast network of its own; 1 of other devices."""
+    if devices[0].platform != "tpu":
+        return 1
+    return len({getattr(device, "slice_index", 0) for device in devices})
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -43,14 +43,15 @@ def test_a_pod_is_made_and_every_worker_is_given_its_command():
         assert all(
             line.startswith(f"[{worker}] {vm} ssh pod {where} --worker={worker} ") for line in own
         )
-        mount, folder, install, train = (line.partition("--command=")[2] for line in own)
-        assert mount.split() == ["sudo\\", "mount\\", "/shared/runs"]
-        assert "mkdir" in folder and "pip" in install and "[tpu" in install
+        folder, install, train = (line.partition("--command=")[2] for line in own)
+        assert folder.startswith(r"sudo\ mount\ /shared/runs\ \&\&\ mkdir")
+        assert "pip" in install and "[tpu" in install
         # Quoted for two shells: this one, and the worker's.
         said = subprocess.run(
             ["bash", "-c", f"printf %s {train}"], capture_output=True, text=True, check=True
         ).stdout
-        assert said.startswith("cd mmgen_jax && exec .venv/bin/python " + TRAIN)
+        assert said.startswith("cd mmgen_jax && exec flock --nonblock ")
+        assert ".lock .venv/bin/python " + TRAIN in said
         assert said.endswith(r"--workdir=/shared/runs/a\ b")
     assert any(line.startswith(f"{vm} scp --recurse") for line in lines)
 
@@ -72,13 +73,15 @@ def test_what_is_wrong_with_a_pod_is_one_line(arguments, words):
     assert words in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_every_node_of_a_cluster_is_given_its_command():
-    done = run("slurm.sbatch", "--dry-run", *FLAGS, SLURM_NNODES="3")
+def test_every_process_of_a_cluster_is_given_its_command():
+    done = run("slurm.sbatch", "--dry-run", *FLAGS, SLURM_NTASKS="3")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     for node, line in enumerate(lines):
-        assert line.startswith(f"[{node}] srun --kill-on-bad-exit=0 {sys.executable} ")
+        assert line.startswith(
+            f"[{node}] srun --kill-on-bad-exit=0 --cpus-per-task=8 {sys.executable} "
+        )
         assert TRAIN in line and r"--workdir=/shared/runs/a\ b" in line
     empty = run("slurm.sbatch")
     assert (empty.returncode, empty.stderr) == (

@@ -48,7 +48,8 @@ def test_the_mesh_takes_the_devices_that_the_config_names():
         ({"fsdp": 0}, 12, (3, 4, 1)),
         ({"fsdp": 0}, 256, (16, 16, 1)),
         ({"fsdp": 0, "tensor": 4}, 64, (1, 16, 4)),
-        ({"fsdp": 0, "data": 2}, 8, (2, 8, 1)),
+        ({"fsdp": 0, "data": 2}, 8, (2, 4, 1)),
+        ({"fsdp": 0, "data": 8}, 8, (8, 1, 1)),
     ],
 )
 def test_one_axis_takes_what_the_others_leave(options, devices, shape):
