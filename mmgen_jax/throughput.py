@@ -182,6 +182,8 @@ class Benchmark:
             lines = (workdir / "metrics.jsonl").read_text().splitlines()
         last, seconds = 1, 0.0  # the first step, which compiles, is not counted
         for line in map(json.loads, lines):
+            if "images_per_second" not in line:
+                continue  # of the first step alone
             seconds += (line["step"] - last) * self._size / line["images_per_second"]
             last = line["step"]
         return (last - 1) * self._size / seconds
