@@ -368,6 +368,7 @@ print(json.dumps(errors))
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one():
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     done = python("-c", ON_DEVICES, XLA_FLAGS=flags)
