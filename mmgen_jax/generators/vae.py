@@ -20,12 +20,7 @@ from mmgen_jax.codecs import Codec
 from mmgen_jax.fusion import Condition
 from mmgen_jax.generators import Generator, GeneratorSpec, Losses
 from mmgen_jax.generators.latents import Latents, sampler, spherical
-from mmgen_jax.nn.vae import (
-    HierarchicalVAE,
-    Likelihood,
-    Noise,
-    Posterior,
-)
+from mmgen_jax.nn.vae import HierarchicalVAE, Likelihood, Noise, Posterior
 from mmgen_jax.training import crossbatch
 
 Images = Float[Array, "batch height width channel"]
