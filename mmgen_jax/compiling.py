@@ -140,12 +140,9 @@ def report(planned: Plan, assets: Assets) -> dict[str, Any]:
 
 def compile_program(built: Program) -> Compiled:
     """Compiles a program's step for its mesh."""
-    state = sharding.placed(built.state, built.shardings)
-    everywhere = jax.tree.map(lambda _: sharding.split(built.mesh), built.batch)
-    batch = sharding.placed(built.batch, everywhere)
-    start = time.monotonic()
     memory = _of_state(built)
-    lowered = built.strategy.step.lower(state, batch)
+    start = time.monotonic()
+    lowered = built.lower()
     try:
         made = lowered.compile()
     except jax.errors.JaxRuntimeError as error:

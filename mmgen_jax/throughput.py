@@ -23,7 +23,6 @@ from mmgen_jax.sampling import Sampler
 from mmgen_jax.training import loop, program, run, sharding
 from mmgen_jax.training.interrupts import Interrupts
 from mmgen_jax.training.logbook import Logbook
-from mmgen_jax.training.state import create
 
 WARM = 3  # steps that are not timed
 DRAWN = 64  # pictures that each device draws at once, at most
@@ -71,7 +70,7 @@ class Benchmark:
 
     def _report(self, steps: int, profile: Path | None) -> dict[str, Any]:
         compiled = self._compiling()
-        state = self._state()
+        state = self._program.init()
         batches = self._batches()
         pipeline = self._pipeline(self._drained(batches), steps)
         state, model = self._steps(state, itertools.repeat(self._placed(batches)), steps, profile)
@@ -96,31 +95,15 @@ class Benchmark:
 
     def _compiling(self) -> dict[str, float]:
         """Seconds to trace and lower the step, to compile it, and to read it from the cache."""
-        state = sharding.placed(self._program.state, self._program.shardings)
-        step, batch = self._program.strategy.step, self._program.batch
-        if self._config.train.strategy == "jit":
-            everywhere = jax.tree.map(lambda _: sharding.split(self._mesh), batch)
-            batch = sharding.placed(batch, everywhere)
-        else:
-            batch = jax.tree.map(self._shared, batch)
         found: dict[str, float] = {}
         for name in ("cold", "cached"):
             jax.clear_caches()
             start = time.monotonic()
-            lowered = step.lower(state, batch)
+            lowered = self._program.lower()
             found["lower"] = time.monotonic() - start
             lowered.compile()
             found[name] = time.monotonic() - start - found["lower"]
         return found
-
-    def _shared(self, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        count = self._mesh.size
-        return jax.ShapeDtypeStruct((count, x.shape[0] // count, *x.shape[1:]), x.dtype)
-
-    def _state(self) -> Any:
-        players = run.players(self._config, self._model)
-        seed, shardings = self._config.train.seed, self._program.shardings
-        return jax.jit(lambda: create(self._model, players, seed), out_shardings=shardings)()
 
     def _batches(self) -> Any:
         rows = sharding.rows(self._mesh, self._size)
@@ -178,7 +161,7 @@ class Benchmark:
             saver = _Nowhere()
             trainer = loop.Loop(config, workdir, self._model, self._mesh, batches, saver)
             with Logbook(workdir, None, config.train.steps) as logbook, Interrupts() as interrupts:
-                trainer.run(self._state(), logbook, interrupts)
+                trainer.run(self._program.init(), logbook, interrupts)
             lines = (workdir / "metrics.jsonl").read_text().splitlines()
         last, seconds = 1, 0.0  # the first step, which compiles, is not counted
         for line in map(json.loads, lines):
@@ -198,7 +181,7 @@ class Benchmark:
         options, modalities = run.sample_options(self._config), self._config.modalities
         weights = {name: modalities[name].guidance for name in self._model.modalities}
         sampler = Sampler(self._model, options, size, self._mesh, finish=np.asarray)
-        state, taken = self._state(), []
+        state, taken = self._program.init(), []
         for seed in range(3):
             start = time.monotonic()
             sampler(state.averaged, state.state, *rows, weights, seed)

@@ -25,9 +25,9 @@ from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
 from mmgen_jax.training.means import Means
 from mmgen_jax.training.preview import Preview
-from mmgen_jax.training.program import Program, build
+from mmgen_jax.training.program import build
 from mmgen_jax.training.skipped import Skipped
-from mmgen_jax.training.state import TrainState, create
+from mmgen_jax.training.state import TrainState
 
 
 class NotFinite(Failure):
@@ -154,10 +154,8 @@ class Loop:
     ):
         self._config, self._workdir, self._model, self._mesh = config, workdir, model, mesh
         self._batches, self._saver = batches, saver
-        program = build(config, model, mesh)
-        self._shapes, self._shardings = program.state, program.shardings
-        self._check_metric(program)
-        self._place, self._step = program.strategy
+        self._program = build(config, model, mesh)
+        self._check_metric()
         self._preview = Preview(config, model, mesh) if config.train.sample_every else None
         self._norm = jax.jit(optax.tree.norm)
         self._vote = processes.Vote(mesh)
@@ -168,14 +166,13 @@ class Loop:
 
     def start(self, frozen: dict[str, Any]) -> TrainState:
         """A fresh state, each device's share made where it is to lie; `frozen` are groups of it."""
-        players, seed = run.players(self._config, self._model), self._config.train.seed
-        fresh = jax.jit(lambda: create(self._model, players, seed), out_shardings=self._shardings)
         found = transfer.by_path({"params": models.pretrained(self._model) | frozen})
-        return transfer.overlaid(self._model, fresh(), found) if found else fresh()
+        fresh = self._program.init()
+        return transfer.overlaid(self._model, fresh, found) if found else fresh
 
     def restore(self, step: int) -> TrainState:
         """A checkpoint's state; the data and the log's means move to where they were."""
-        restored = self._saver.restore(step, sharding.placed(self._shapes, self._shardings))
+        restored = self._saver.restore(step, self._program.placed)
         self._batches.set_state({"position": restored.data["position"]})
         self._means = Means(restored.log)
         self._skipped = Skipped(restored.data["skipped"])
@@ -184,9 +181,9 @@ class Loop:
     def run(self, state: TrainState, logbook: Logbook, interrupts: Interrupts) -> TrainState:
         """Trains to the last step. The state given is donated."""
         config, pending, step = self._config, None, int(state.step)
+        strategy = self._program.strategy
         while step < config.train.steps:
-            batch = self._place(next(self._batches))
-            state, metrics = self._step(state, batch)
+            state, metrics = strategy.step(state, strategy.place(next(self._batches)))
             # Metrics are read one step late, so that the host runs ahead of the device.
             self._read(pending)
             step, pending = step + 1, (step + 1, metrics)
@@ -261,11 +258,12 @@ class Loop:
                 gallery.save_png(path, picture)
         logbook.image(step, "samples", picture)
 
-    def _check_metric(self, program: Program) -> None:
+    def _check_metric(self) -> None:
         """Refuses a metric that is not there, before an hour has gone into a run."""
         keep = self._config.checkpoint
         if not keep.keep_best:
             return
+        program = self._program
         _, metrics = jax.eval_shape(program.step, program.state, program.batch)
         if keep.best_metric not in metrics:
             raise InputError(

@@ -20,26 +20,29 @@ class Strategy(NamedTuple):
     Attributes:
       place: what the input pipeline of this process made -> the batch as `step` takes it.
       step: (state, batch) -> (state, metrics). The state that goes in is donated.
+      batch: shapes and dtypes of what `step` takes, to compile it before there is any.
     """
 
     place: Callable[[dict[str, Any]], Batch]
     step: Step
+    batch: Batch
 
 
-def with_jit(step: Step, mesh: Mesh, shardings: Any, batch_size: int) -> Strategy:
+def with_jit(step: Step, mesh: Mesh, shardings: Any, batch: Batch) -> Strategy:
     """The compiler splits the step over the mesh, as its operands are split."""
-    everywhere = sharding.replicated(mesh)
-
+    everywhere, split = sharding.replicated(mesh), sharding.split(mesh)
+    size = batch.index.shape[0]
     compiled = jax.jit(
         on_mesh(mesh, step),
-        in_shardings=(shardings, sharding.split(mesh)),
+        in_shardings=(shardings, split),
         out_shardings=(shardings, everywhere),
         donate_argnums=0,
     )
-    return Strategy(partial(sharding.to_devices, mesh, batch_size=batch_size), compiled)
+    shapes = sharding.placed(batch, jax.tree.map(lambda _: split, batch))
+    return Strategy(partial(sharding.to_devices, mesh, batch_size=size), compiled, shapes)
 
 
-def with_pmap(step: Step, mesh: Mesh, shardings: Any, batch_size: int) -> Strategy:
+def with_pmap(step: Step, mesh: Mesh, shardings: Any, batch: Batch) -> Strategy:
     """Every device runs the step on its share of the batch; `crossbatch` communicates.
 
     The state goes in and comes out whole, so that it is what it is under jit, in checkpoints too.
@@ -52,13 +55,21 @@ def with_pmap(step: Step, mesh: Mesh, shardings: Any, batch_size: int) -> Strate
         devices=list(mesh.devices.flat),
         donate_argnums=0,
     )
-    share = batch_size // mesh.size
+    split = sharding.split(mesh)
 
     def place(batch: dict[str, Any]) -> Batch:
-        cut = lambda x: np.reshape(x, (-1, share, *np.shape(x)[1:]))  # noqa: E731
-        return sharding.batch_of(jax.tree.map(cut, batch))
+        cut = jax.tree.map(lambda x: np.reshape(x, _cut(mesh, np.shape(x))), batch)
+        return sharding.batch_of(jax.device_put(cut, split))
 
-    return Strategy(place, mapped)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(_cut(mesh, x.shape), x.dtype, sharding=split), batch
+    )
+    return Strategy(place, mapped, shapes)
+
+
+def _cut(mesh: Mesh, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an array of a batch that has an axis for the devices."""
+    return (mesh.size, shape[0] // mesh.size, *shape[1:])
 
 
 STRATEGIES = {"jit": with_jit, "pmap": with_pmap}
