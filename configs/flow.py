@@ -89,6 +89,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.fusion.pool_tokens = False  # every token of a caption is in the attention
         optimizer = config.optimizer.generator
         optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
+    if chosen["size"] == "xl":
+        flow.remat = (
+            True  # a v5e has 16 GiB; where there is more, a third of the products can be saved
+        )
     if chosen["size"] == "3b":
         config.sharding.tensor = 4  # its layers are wide enough
     if chosen["latents"]:

@@ -2,8 +2,8 @@
 
     python launch/compile.py --config=configs/flow.py:size=xl --topology=v5e:16x16 --out=pod.json
 
-Several topologies, at the same batch for each chip, give a plot of how it scales; a table of many
-recipes is made by `launch/scaling.py`:
+What it finds is a JSON file and a Markdown table beside it. Several topologies, at the same batch
+for each chip, give a plot of how it scales; a table of many recipes is made by `launch/scaling.py`:
 
     python launch/compile.py --config=configs/flow.py:size=xl --topology=v5e:4x4,v5e:16x16 \
         --batch_per_chip=16 --out=scaling.json
@@ -58,54 +58,48 @@ def main() -> None:
     out = cli.writable("out", OUT.value, ".json")
     configs.validate(CONFIG.value)
     os.environ |= ENVIRONMENT
-    from mmgen_jax import compiling  # imports jax: after the environment is set
+    from mmgen_jax import (
+        compiling,  # imports jax: after the environment is set
+        plots,
+    )
     from mmgen_jax import model as models
-    from mmgen_jax.data import SOURCES
     from mmgen_jax.metrics.report import write
+    from mmgen_jax.training import loop
 
     asked = SLICES.value, BATCH_PER_CHIP.value
     plans = [compiling.plan(CONFIG.value, topology, *asked) for topology in TOPOLOGY.value]
-    data = CONFIG.value.data
-    assets = models.fit(CONFIG.value, SOURCES[data.name].open(data, data.split))
+    assets = models.fit(CONFIG.value, loop.opened(CONFIG.value))
     found = []
     for planned in plans:
         print(f"compiling for {planned.slices} x {planned.topology}", flush=True)
         found.append(compiling.report(planned, assets))
         print(describe(found[-1]), flush=True)
-        write(out, found[0] if len(plans) == 1 else {"topologies": found}, sections(found))
+        rows = [(CONFIG.value.generator.name, report) for report in found]
+        out.with_suffix(".md").write_text(compiling.table(rows) + "\n")
+        lines = compiling.curves(found) if len(found) > 1 else {}
+        sections = [("how it scales", plots.curves(lines, "chips", "per chip"))] if lines else []
+        write(out, found[0] if len(plans) == 1 else {"topologies": found}, sections)
 
 
-def sections(found: list[dict[str, Any]]) -> list[Any]:
-    """A plot of how it scales, once there is more than one topology."""
-    if len(found) == 1:
-        return []
-    from mmgen_jax import plots
-
-    lines = {
-        "GiB of memory a chip": [(r["chips"], r["memory_per_chip_bytes"] / 2**30) for r in found],
-        "GB a chip sends in a step": [(r["chips"], r["collective_bytes"] / 1e9) for r in found],
-    }
-    return [("scaling", plots.curves(lines, "chips", "per chip"))]
-
-
-def describe(row: dict[str, Any]) -> str:
+def describe(found: dict[str, Any]) -> str:
     """One topology's numbers, for people."""
     gib = lambda size: f"{size / 2**30:.2f} GiB"  # noqa: E731
     lines = [
-        f"{row['chips']} x {row['device']}, mesh {row['mesh']}, batch {row['batch_size']}: "
-        + {True: "fits", False: "does not fit", None: "memory unknown"}[row["fits"]],
-        f"  memory of a chip: {gib(row['memory_per_chip_bytes'])}"
-        + (f" of {gib(row['hbm_bytes'])}" if row["hbm_bytes"] else ""),
+        f"{found['chips']} x {found['device']}, mesh {found['mesh']}, batch {found['batch_size']}: "
+        + ("fits" if found["fits"] else "does not fit"),
+        f"  memory of a chip: {gib(found['memory_per_chip_bytes'])}"
+        + (f" of {gib(found['hbm_bytes'])}" if found["hbm_bytes"] else ""),
     ]
-    lines += [f"    {name}: {gib(size)}" for name, size in row["memory"].items() if name != "total"]
-    lines += [f"  sent by a chip in a step: {row['collective_bytes'] / 1e9:.3f} GB"]
+    lines += [f"    {part}: {gib(size)}" for part, size in found["memory"].items()]
+    if found["fits"]:
+        lines += [f"  sent by a chip in a step: {found['collective_bytes'] / 1e9:.3f} GB"]
+        lines += [
+            f"    {kind}: {sent['count']}, {sent['bytes'] / 1e9:.3f} GB"
+            for kind, sent in found["collectives"].items()
+        ]
     lines += [
-        f"    {kind}: {sent['count']}, {sent['bytes'] / 1e9:.3f} GB"
-        for kind, sent in row["collectives"].items()
-    ]
-    lines += [
-        f"  model FLOPs per image: {row['model_flops_per_image']:.4g}",
-        f"  compiled in {row['compile_seconds']:.0f} s",
+        f"  model FLOPs per image: {found['model_flops_per_image']:.4g}",
+        f"  compiled in {found['compile_seconds']:.0f} s",
     ]
     return "\n".join(lines)
 

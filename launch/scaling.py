@@ -39,29 +39,24 @@ PODS = (
     Pod("flow.py:size=xl", ("v6e:16x16",), 8),
     Pod("flow.py:size=3b", ("v5p:4x4x4", "v5p:4x4x8"), 8),
 )
-TITLES = (
-    *("recipe", "chips", "mesh (data x fsdp x tensor)", "batch", "parameters", "fits"),
-    *("memory of a chip, GiB", "of", "of it activations", "sent by a chip in a step, GB"),
-    *("model TFLOP an image", "compiled in, s"),
-)
 
 
 def main() -> None:
     out, workdir = cli.writable("out", OUT.value, ".md"), Path(WORKDIR.value)
-    rows, lines = [], {}
-    for pod in PODS:
-        for topology in pod.topologies:
-            found = compiled(pod, topology, workdir)
-            rows.append(row(pod.recipe, found))
-            if len(pod.topologies) > 1:
-                for what, value in perspective(found).items():
-                    name = f"{pod.recipe}, {found['device']}: {what}"
-                    lines.setdefault(name, []).append((found["chips"], value))
-    from mmgen_jax import gallery, plots
+    found = {pod: [compiled(pod, name, workdir) for name in pod.topologies] for pod in PODS}
+    from mmgen_jax import compiling, gallery, plots
 
-    plot = plots.curves(lines, "chips", "per chip")
-    gallery.save_png(out.with_suffix(".png"), plot)
-    out.write_text(f"{HEADING}\n{tables.markdown(TITLES, rows)}\n\n![Scaling]({out.stem}.png)\n")
+    rows = [(pod.recipe, report) for pod, reports in found.items() for report in reports]
+    lines = {
+        f"{pod.recipe}, {reports[0]['device']}: {what}": points
+        for pod, reports in found.items()
+        if len(reports) > 1
+        for what, points in compiling.curves(reports).items()
+    }
+    gallery.save_png(out.with_suffix(".png"), plots.curves(lines, "chips", "per chip"))
+    versions = ", ".join(f"{name} {text}" for name, text in rows[0][1]["versions"].items())
+    picture = f"![Scaling]({out.stem}.png)"
+    out.write_text(f"{HEADING}\nBy {versions}.\n\n{compiling.table(rows)}\n\n{picture}\n")
     print(out)
 
 
@@ -71,31 +66,6 @@ def compiled(pod: Pod, topology: str, workdir: Path) -> dict[str, Any]:
     return tables.reported(
         "compile.py", workdir / f"{name}.json", *flags, f"--batch_per_chip={pod.per_chip}"
     )
-
-
-def row(recipe: str, found: dict[str, Any]) -> list[str]:
-    gib = lambda size: f"{size / 2**30:.2f}"  # noqa: E731
-    return [
-        f"`{recipe}`",
-        f"{found['chips']} x {found['device']}",
-        " x ".join(str(size) for size in found["mesh"].values()),
-        f"{found['batch_size']:,}",
-        f"{found['parameters']['total'] / 1e6:,.1f} M",
-        {True: "yes", False: "no", None: "unknown"}[found["fits"]],
-        gib(found["memory_per_chip_bytes"]),
-        gib(found["hbm_bytes"]) if found["hbm_bytes"] else "unknown",
-        gib(found["memory"]["activations"]) if "activations" in found["memory"] else "",
-        f"{found['collective_bytes'] / 1e9:.3f}",
-        f"{found['model_flops_per_image'] / 1e12:.4g}",
-        f"{found['compile_seconds']:.0f}",
-    ]
-
-
-def perspective(found: dict[str, Any]) -> dict[str, float]:
-    return {
-        "GiB of memory": found["memory_per_chip_bytes"] / 2**30,
-        "GB sent in a step": found["collective_bytes"] / 1e9,
-    }
 
 
 HEADING = """# How recipes lie on TPU pods

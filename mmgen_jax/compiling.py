@@ -7,6 +7,7 @@ environment that it wants, and says how to install it.
 import math
 import re
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmgen_jax import benchmarking, collectives, devices
+from mmgen_jax import benchmarking, collectives, devices, tables
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.errors import InputError
@@ -32,12 +33,13 @@ class Compiled(NamedTuple):
 
     Attributes:
       memory: bytes of a chip, by what takes them; "total" is all together.
-      collectives: by kind, `count` and `bytes` that a chip sends in a step; {} if it did not fit.
+      collectives: by kind, `count` and `bytes` that a chip sends in a step; None if the compiler
+        gave up, because it did not fit.
       seconds: that lowering and compiling took.
     """
 
     memory: dict[str, int]
-    collectives: dict[str, dict[str, int]]
+    collectives: dict[str, dict[str, int]] | None
     seconds: float
 
 
@@ -118,7 +120,7 @@ def report(planned: Plan, assets: Assets) -> dict[str, Any]:
     built = program.build(config, models.build(config, assets), mesh)
     compiled = compile_program(built)
     kind = devices.kind_of(mesh.devices.flat[0].device_kind)
-    total = compiled.memory["total"]
+    total, sent = compiled.memory["total"], compiled.collectives
     return {
         "topology": topology,
         "slices": slices,
@@ -126,15 +128,57 @@ def report(planned: Plan, assets: Assets) -> dict[str, Any]:
         "device": kind.name if kind else mesh.devices.flat[0].device_kind,
         "mesh": {"data": data, "fsdp": fsdp, "tensor": tensor},
         "batch_size": config.train.batch_size,
-        "fits": total <= kind.memory if kind else None,
+        "fits": sent is not None,  # it knows what of a chip's memory is left for programs
         "memory_per_chip_bytes": total,
         "hbm_bytes": kind.memory if kind else None,
         "memory": compiled.memory,
-        "collectives": compiled.collectives,
-        "collective_bytes": sum(row["bytes"] for row in compiled.collectives.values()),
+        "collectives": sent,
+        "collective_bytes": None if sent is None else sum(row["bytes"] for row in sent.values()),
         "compile_seconds": compiled.seconds,
         "versions": {name: version(name) for name in ("jax", "jaxlib", "libtpu")},
         **benchmarking.analytic(config, assets),
+    }
+
+
+TITLES = (
+    *("recipe", "chips", "mesh (data x fsdp x tensor)", "batch", "parameters", "fits"),
+    *("memory of a chip, GiB", "of", "of it activations", "sent by a chip in a step, GB"),
+    *("model TFLOP an image", "compiled in, s"),
+)
+
+
+def table(found: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """Reports in Markdown, a line for each; beside each the name of its recipe."""
+    return tables.markdown(TITLES, [_row(name, report) for name, report in found])
+
+
+def _row(name: str, found: dict[str, Any]) -> list[str]:
+    gib = lambda size: f"{size / 2**30:.2f}"  # noqa: E731
+    slices = f"{found['slices']} slices, " if found["slices"] > 1 else ""
+    return [
+        f"`{name}`",
+        f"{found['chips']} x {found['device']} ({slices}{found['topology'].partition(':')[2]})",
+        " x ".join(str(size) for size in found["mesh"].values()),
+        f"{found['batch_size']:,}",
+        f"{found['parameters']['total'] / 1e6:,.1f} M",
+        "yes" if found["fits"] else "no",
+        gib(found["memory_per_chip_bytes"]),
+        gib(found["hbm_bytes"]) if found["hbm_bytes"] else "unknown",
+        gib(found["memory"]["activations"]) if found["fits"] else "",
+        f"{found['collective_bytes'] / 1e9:.3f}" if found["fits"] else "",
+        f"{found['model_flops_per_image'] / 1e12:.4g}",
+        f"{found['compile_seconds']:.0f}",
+    ]
+
+
+def curves(found: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """What chips hold and send, of those reports that fit, over the number of chips."""
+    fitting = [report for report in found if report["fits"]]
+    if not fitting:
+        return {}
+    return {
+        "GiB of memory": [(r["chips"], r["memory_per_chip_bytes"] / 2**30) for r in fitting],
+        "GB sent in a step": [(r["chips"], r["collective_bytes"] / 1e9) for r in fitting],
     }
 
 
@@ -149,7 +193,7 @@ def compile_program(built: Program) -> Compiled:
         used = _used(str(error))
         if used is None:
             raise
-        return Compiled(memory | {"total": used}, {}, time.monotonic() - start)
+        return Compiled(memory | {"total": used}, None, time.monotonic() - start)
     seconds = time.monotonic() - start
     stats = made.memory_analysis()
     memory |= {

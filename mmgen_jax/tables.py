@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgen_jax.errors import Failure, InputError
+from mmgen_jax.training.manifest import write_atomically
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,7 +28,8 @@ def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]
         return kept["found"]
     found = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"of": facts, "found": found}) + "\n")
+    text = json.dumps({"of": facts, "found": found}) + "\n"
+    write_atomically(path, [text.encode()])
     return found
 
 
@@ -35,11 +37,13 @@ def run(script: str, *flags: str) -> None:
     """A launcher in a process of its own; its output is this one's.
 
     Raises:
-      Failure: if it does not end well.
+      InputError: if that is what it ends with.
+      Failure: if it does not end well otherwise.
     """
     command = [sys.executable, str(ROOT / "launch" / script), *flags]
     if code := subprocess.run(command, check=False).returncode:
-        raise Failure(f"{script} ended with {code}; what is done stays, and is not done again")
+        kind = InputError if code == 2 else Failure
+        raise kind(f"{script} ended with {code}; what is done stays, and is not done again")
 
 
 def reported(script: str, out: Path, *flags: str) -> dict[str, Any]:
