@@ -8,12 +8,16 @@ the multiply-adds of the model; memory; pictures drawn a second. A JSON file, a 
 a plot beside it. What is counted, without running anything:
 
     python launch/benchmark.py --config=configs/flow.py:size=xl --analytic --out=bench.json
+
+The same command on every machine of a TPU pod or a Slurm job measures all of them together (see
+launch/tpu_pod.sh, --launcher); the first process writes.
 """
 
 from pathlib import Path
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from mmgen_jax import cli, tables
 from mmgen_jax import config as configs
@@ -37,34 +41,53 @@ def main() -> None:
         raise InputError("--batch_sizes: --profile and --analytic go with one; allowed: one size")
     if PROFILE.value and ANALYTIC.value:
         raise InputError("--profile goes with what is run; allowed: not with --analytic")
-    configs.validate(CONFIG.value)
-
-    import jax  # after the flags are known to be good
-
-    from mmgen_jax import benchmarking
-    from mmgen_jax import model as models
-    from mmgen_jax.metrics.report import write
-    from mmgen_jax.throughput import Benchmark
-    from mmgen_jax.training import loop
-
     asked = []
     for size in sizes:
         asked.append(CONFIG.value.copy_and_resolve_references())
         asked[-1].train.batch_size = size
-        configs.validate(asked[-1], None if ANALYTIC.value else jax.device_count())
-    source = loop.opened(CONFIG.value)
-    assets = models.fit(CONFIG.value, source)
-    if ANALYTIC.value:
-        write(out, benchmarking.analytic(asked[0], assets), [])
-        return
+        configs.validate(asked[-1])
+
+    from mmgen_jax.training import processes  # jax: after the flags are known to be good
+
+    with processes.joined():
+        count(asked[0], out) if ANALYTIC.value else measure(asked, out)
+
+
+def count(config: ConfigDict, out: Path) -> None:
+    from mmgen_jax import benchmarking
+    from mmgen_jax import model as models
+    from mmgen_jax.metrics.report import write
+    from mmgen_jax.throughput import versions
+    from mmgen_jax.training import loop
+
+    found = benchmarking.analytic(config, models.fit(config, loop.opened(config)))
+    write(out, found | {"versions": versions()}, [])
+
+
+def measure(asked: list[ConfigDict], out: Path) -> None:
+    """All processes measure, together; one writes."""
+    import jax
+
+    from mmgen_jax import model as models
+    from mmgen_jax.metrics.report import write
+    from mmgen_jax.throughput import Benchmark
+    from mmgen_jax.training import loop, processes, sharding
+
+    for config in asked:
+        slices = sharding.slice_count(jax.devices())
+        configs.validate(config, jax.device_count(), jax.process_count(), slices)
+    source = loop.opened(asked[0])
+    assets = models.fit(asked[0], source)
+    profile = Path(PROFILE.value) if PROFILE.value else None
     found = []
     for config in asked:
-        profile = Path(PROFILE.value) if PROFILE.value else None
         found.append(Benchmark(config, source, assets).report(STEPS.value, profile))
+        if not processes.is_main():
+            continue
         print(table(found[-1:]), flush=True)
         out.with_suffix(".md").write_text(table(found) + "\n")
         report = found[0] if len(asked) == 1 else {"batch_sizes": found}
-        write(out, report, [("images a second", plot(found))])
+        write(out, report, [(where(found[0]), plot(found))])
 
 
 def number(text: str) -> int:
@@ -76,7 +99,6 @@ def number(text: str) -> int:
 def table(found: list[dict[str, Any]]) -> str:
     """What was measured, in Markdown: a line for each batch size."""
     first = found[0]
-    versions = ", ".join(f"{name} {text}" for name, text in first["versions"].items())
     titles = [
         *("batch", "images/s per device", "step, ms (median)", "p90", "TFLOP/s per device", "MFU"),
         *(
@@ -105,8 +127,12 @@ def table(found: list[dict[str, Any]]) -> str:
         ]
         for row in found
     ]
-    heading = f"{first['devices']} x {first['device']}, {first['dtype']}; {versions}\n\n"
-    return heading + tables.markdown(titles, rows)
+    return f"{where(first)}\n\n{tables.markdown(titles, rows)}"
+
+
+def where(found: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {text}" for name, text in found["versions"].items())
+    return f"{found['devices']} x {found['device']}, {found['dtype']}; {versions}"
 
 
 def plot(found: list[dict[str, Any]]) -> Any:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs launch/train.py as several processes on this machine, as a pod would:
+# Runs a launcher as several processes on this machine, as a pod would:
 #
 #   launch/local.sh 2 --config=configs/flow.py:data=shapes,size=tiny --workdir=runs/flow
 #
 # Each process's lines begin with its number. Ends with 0 if all did, else with the first process's
 # exit code that is not 0 and not another's death. A signal goes to all; they save, and it ends with 143.
-# PYTHON names the interpreter (.venv/bin/python); DRY_RUN=1 prints the commands instead.
+# PYTHON names the interpreter (.venv/bin/python), LAUNCHER what of launch/ it runs (train.py, which
+# benchmark.py may stand for); DRY_RUN=1 prints the commands instead.
 set -euo pipefail
 
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
@@ -30,7 +31,7 @@ trap stop TERM INT
 
 for ((number = 0; number < processes; number++)); do
   command=(env "JAX_COORDINATOR_ADDRESS=127.0.0.1:$port" "JAX_NUM_PROCESSES=$processes"
-    "JAX_PROCESS_ID=$number" "$python" "$root/launch/train.py" "$@")
+    "JAX_PROCESS_ID=$number" "$python" "$root/launch/${LAUNCHER:-train.py}" "$@")
   if [[ ${DRY_RUN:-} ]]; then
     printf '[%d] ' "$number"
     printf '%q ' "${command[@]}"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Trains on a TPU pod of Google Cloud: on all its workers, again after a preemption.
+# Trains on a TPU pod of Google Cloud, or measures how fast it would: on all its workers, again after a
+# preemption.
 #
 #   launch/tpu_pod.sh --name=pod --zone=us-west4-a --type=v5litepod-16 --version=v2-alpha-tpuv5-lite \
 #     --spot --workers=4 -- --config=configs/flow.py:size=xl,latents=/shared/runs/kl --workdir=/shared/runs/xl
 #
-# What follows -- is launch/train.py's. --workdir must be a folder that all workers see (Filestore, or
+# What follows -- is the launcher's. --workdir must be a folder that all workers see (Filestore, or
 # a bucket mounted by gcsfuse): a run goes on from its newest checkpoint there. Options:
 #
 #   --name=NAME, --zone=ZONE   the TPU VM
@@ -14,10 +15,11 @@
 #   --setup=COMMAND            run on each worker before every start, to mount the disk; it may be there
 #   --restarts=N               how often training is started again (100)
 #   --project=P                of Google Cloud, if not gcloud's own
+#   --launcher=FILE            of launch/, what the workers run: train.py, or benchmark.py
 #   --local=N                  the same training as N processes on this machine, no cloud
 #   --dry-run                  prints every command, and does nothing
 #
-# Exit codes are launch/train.py's: 0 done, 1 failed, 2 bad input, 143 stopped (a signal to this script
+# Exit codes are the launcher's: 0 done, 1 failed, 2 bad input, 143 stopped (a signal to this script
 # has all workers save). Started again is what was preempted or cut off (143, 255, or a VM that is gone).
 set -euo pipefail
 
@@ -27,7 +29,7 @@ fail() {
 }
 
 name='' zone='' workers='' type='' version='' setup='' project='' processes=''
-spot='' dry='' restarts=100
+spot='' dry='' restarts=100 launcher=train.py
 while (($#)); do
   case $1 in
     --name=*) name=${1#*=} ;;
@@ -38,6 +40,7 @@ while (($#)); do
     --setup=*) setup=${1#*=} ;;
     --restarts=*) restarts=${1#*=} ;;
     --project=*) project=${1#*=} ;;
+    --launcher=*) launcher=${1#*=} ;;
     --local=*) processes=${1#*=} ;;
     --spot) spot=1 ;;
     --dry-run) dry=1 ;;
@@ -49,15 +52,17 @@ while (($#)); do
       shift
       break
       ;;
-    *) fail "$1 is no option; --help names them, and what is train.py's comes after --" ;;
+    *) fail "$1 is no option; --help names them, and what is the launcher's comes after --" ;;
   esac
   shift
 done
-(($#)) || fail "nothing after --; allowed: the flags of launch/train.py"
+(($#)) || fail "nothing after --; allowed: the flags of launch/$launcher"
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+[[ $launcher == train.py || $launcher == benchmark.py ]] ||
+  fail "--launcher=$launcher; allowed: train.py, benchmark.py"
 if [[ $processes ]]; then
-  DRY_RUN=$dry exec "$root/launch/local.sh" "$processes" "$@"
+  DRY_RUN=$dry LAUNCHER=$launcher exec "$root/launch/local.sh" "$processes" "$@"
 fi
 [[ $name && $zone ]] || fail "--name and --zone must be given, or --local=N"
 [[ $workers =~ ^[1-9][0-9]*$ ]] || fail "--workers=$workers; allowed: how many hosts the pod has"
@@ -130,7 +135,7 @@ prepare() { # a VM that is ready, with this code on it
 # shellcheck disable=SC2329 # the trap calls it
 stop() {
   stopped=1
-  on_workers "pkill -TERM -f launch/train.py" || true
+  on_workers "pkill -TERM -f launch/$launcher" || true
 }
 stopped=''
 trap stop TERM INT
@@ -142,7 +147,7 @@ for ((attempt = 0; attempt <= restarts; attempt++)); do
     code=0
     # The lock keeps a second training from a worker where one still runs that was cut off.
     on_workers "cd mmgen_jax && exec flock --nonblock --conflict-exit-code=255 .lock \
-.venv/bin/python launch/train.py ${train% }" || code=$?
+.venv/bin/python launch/$launcher ${train% }" || code=$?
   fi
   if [[ $dry || $stopped ]] || ((code == 0 || code == 2)); then exit "$code"; fi
   found=$(state)

@@ -43,7 +43,9 @@ class Seconds(NamedTuple):
 
 
 class Benchmark:
-    """A config's training step on the devices of this process, with a fresh state.
+    """A config's training step on the devices of all processes, with a fresh state.
+
+    Every process of a run makes it and measures with it, with the same arguments.
 
     Args:
       config: a validated one.
@@ -105,8 +107,8 @@ class Benchmark:
             found[name] = time.monotonic() - start - found["lower"]
         return found
 
-    def _batches(self) -> Any:
-        rows = sharding.rows(self._mesh, self._size)
+    def _batches(self, rows: list[int] | None = None) -> Any:
+        rows = sharding.rows(self._mesh, self._size) if rows is None else rows
         return loop.feed(self._config, self._model, self._source, rows)
 
     def _drained(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -174,17 +176,16 @@ class Benchmark:
     def _sampling(self) -> float:
         """Images a second that are drawn, of the conditions of a training batch."""
         size = min(self._size, DRAWN * self._mesh.size)
-        batches = self._batches()
+        batches = self._batches(list(range(size)))  # the same for every process
         batch = next(batches)
         batches.close()
-        rows = jax.tree.map(lambda x: x[:size], (batch["values"], batch["has"]))
         options, modalities = run.sample_options(self._config), self._config.modalities
         weights = {name: modalities[name].guidance for name in self._model.modalities}
         sampler = Sampler(self._model, options, size, self._mesh, finish=np.asarray)
         state, taken = self._program.init(), []
         for seed in range(3):
             start = time.monotonic()
-            sampler(state.averaged, state.state, *rows, weights, seed)
+            sampler(state.averaged, state.state, batch["values"], batch["has"], weights, seed)
             taken.append(time.monotonic() - start)
         return size / min(taken[1:])
 
@@ -207,8 +208,13 @@ class Benchmark:
             "mesh": dict(self._mesh.shape),
             "batch_size": self._size,
             "dtype": self._config.train.dtype,
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": versions(),
         }
+
+
+def versions() -> dict[str, str]:
+    """Of what computes, by name."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 def peak_memory() -> int | None:
