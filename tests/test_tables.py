@@ -29,7 +29,7 @@ def test_a_launchers_report_is_read_and_its_failure_told(tmp_path, monkeypatch):
     script.write_text(
         "import sys, pathlib\n"
         "flags = dict(flag.split('=') for flag in sys.argv[1:])\n"
-        "assert flags['--to'] != '0'\n"
+        "if flags['--to'] in '012': sys.exit(int(flags['--to']))\n"
         "pathlib.Path(flags['--out']).write_text('{\"to\": %s}' % flags['--to'])\n"
     )
     monkeypatch.setattr(tables, "ROOT", tmp_path)
@@ -37,8 +37,9 @@ def test_a_launchers_report_is_read_and_its_failure_told(tmp_path, monkeypatch):
     assert tables.reported("count.py", out, "--to=3") == {"to": 3}
     out.unlink()
     assert tables.reported("count.py", out, "--to=3") == {"to": 3}
-    with pytest.raises(Failure, match=r"count\.py ended with 1"):
-        tables.reported("count.py", tmp_path / "found" / "none.json", "--to=0")
+    for code, kind in ((1, Failure), (2, InputError)):
+        with pytest.raises(kind, match=rf"count\.py ended with {code}"):
+            tables.reported("count.py", tmp_path / "found" / "none.json", f"--to={code}")
     assert not (tmp_path / "found" / "none.done.json").exists()
     assert json.loads((tmp_path / "found" / "count.done.json").read_text())["found"] == {"to": 3}
 

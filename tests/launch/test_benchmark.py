@@ -1,10 +1,13 @@
 """The launcher that measures; how fast it is, is nothing to assert."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.launching import assert_bad_input, launch, python
+from tests.launching import ROOT, assert_bad_input, launch, python
 
 BENCHMARK = "launch/benchmark.py"
 RECIPE = "--config=configs/flow.py:data=shapes,modalities=text+label"
@@ -43,6 +46,26 @@ def test_everything_is_measured(tmp_path):
     assert out.with_suffix(".png").exists()
 
 
+@pytest.mark.slow
+def test_processes_measure_together_and_one_writes(tmp_path):
+    """As on the hosts of a pod; the scripts give each its place by the environment."""
+    out = tmp_path / "bench.json"
+    command = ["bash", str(ROOT / "launch/local.sh"), "2", RECIPE, *SMALL, "--steps=2"]
+    done = subprocess.run(
+        [*command, f"--out={out}"],
+        env=os.environ | {"PYTHON": sys.executable, "LAUNCHER": "benchmark.py", "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    found = json.loads(out.read_text())
+    assert found["devices"] == 2 and found["mesh"]["data"] == 2
+    rate = found["images_per_second_per_device"]
+    assert rate == pytest.approx(found["images_per_second"] / 2)
+    assert [line[:3] for line in done.stdout.splitlines() if "bench.json" in line] == ["[0]"]
+
+
 def test_costs_are_counted_without_running(tmp_path):
     out = tmp_path / "bench.json"
     done = launch(BENCHMARK, RECIPE, *SMALL, "--analytic", f"--out={out}")
@@ -50,7 +73,7 @@ def test_costs_are_counted_without_running(tmp_path):
     found = json.loads(out.read_text())
     assert list(found) == [
         *("parameters", "forward_multiply_adds_by_part", "forward_multiply_adds_per_image"),
-        "model_flops_per_image",
+        *("model_flops_per_image", "versions"),
     ]
 
 

@@ -56,9 +56,21 @@ def test_a_pod_is_made_and_every_worker_is_given_its_command():
     assert any(line.startswith(f"{vm} scp --recurse") for line in lines)
 
 
+def test_workers_can_measure_instead_of_train():
+    pod = ("--name=pod", "--zone=z", "--workers=1", "--launcher=benchmark.py", "--dry-run")
+    for done in (
+        run("tpu_pod.sh", *pod, "--", *FLAGS),
+        run("tpu_pod.sh", "--launcher=benchmark.py", "--local=1", "--dry-run", "--", *FLAGS),
+        run("slurm.sbatch", "--dry-run", *FLAGS, SLURM_NTASKS="1", LAUNCHER="benchmark.py"),
+    ):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "launch/benchmark.py" in done.stdout and "train.py" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--launcher=sample.py", "--local=2", "--", *FLAGS), "--launcher=sample.py; allowed"),
         (("--pod",), "--pod is no option"),
         (("--name=pod", "--zone=z", "--workers=2"), "nothing after --"),
         (("--name=pod", "--", *FLAGS), "--name and --zone must be given, or --local=N"),
