@@ -13,7 +13,7 @@ _HEADER = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
 _COLLECTIVE = re.compile(rf"= (.+?) ({'|'.join(KINDS)}|ragged-all-to-all)(-start)?\(")
 _CALLS = re.compile(r"(?:calls|to_apply|body|condition|called_computations)=\{?(%[\w.-]+)")
 _BRANCHES = re.compile(r"(?:branch_computations=\{([^}]*)\}|(?:true|false)_computation=(%[\w.-]+))")
-_WHILE = re.compile(r" while\(.*condition=%([\w.-]+), body=%([\w.-]+)")
+_WHILE = re.compile(r" while\(.*condition=%(?P<condition>[\w.-]+), body=%(?P<body>[\w.-]+)")
 _TRIPS = re.compile(r'known_trip_count"?:\s*\{"n":"(\d+)"\}')
 _SHAPE = re.compile(r"\b([a-z]+\d+\w*|pred)\[([\d,]*)\]")
 
@@ -85,7 +85,7 @@ def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
     callers = defaultdict(list)  # callee -> (caller, times)
     for name, lines in bodies.items():
         for line in lines:
-            for callee, times in _callees(line, bodies):
+            for callee, times in _callees(line, bodies, name):
                 callers[callee].append((name, times))
     known = {"ENTRY": 1}
 
@@ -97,11 +97,11 @@ def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
     return {name: of(name) for name in bodies}
 
 
-def _callees(line: str, bodies: dict[str, list[str]]) -> Iterator[tuple[str, int]]:
+def _callees(line: str, bodies: dict[str, list[str]], caller: str) -> Iterator[tuple[str, int]]:
     if loop := _WHILE.search(line):
         trips = _TRIPS.search(line)
-        yield loop[2], int(trips[1]) if trips else _bound(bodies, loop[1], loop[2])
-        yield loop[1], 1
+        yield loop["body"], int(trips[1]) if trips else _rounds(bodies, caller, line)
+        yield loop["condition"], 1
         return
     for callee in _CALLS.findall(line):
         yield callee[1:], 1
@@ -110,19 +110,52 @@ def _callees(line: str, bodies: dict[str, list[str]]) -> Iterator[tuple[str, int
             yield callee, 1
 
 
-def _bound(bodies: dict[str, list[str]], condition: str, body: str) -> int:
-    """The constant that a loop's counter is compared with: jax's scans count from 0."""
+def _rounds(bodies: dict[str, list[str]], caller: str, loop: str) -> int:
+    """How often a loop runs, by the constants that its counter begins, grows and ends with.
+
+    jax's scans count from 0 by 1; a ring that goes both ways at once, by which a product overlaps
+    with what it gathers, counts by 2.
+    """
+    condition, body = _WHILE.search(loop).groups()
     root = next(line for line in bodies[condition] if line.lstrip().startswith("ROOT"))
-    operands = re.search(r"\((%[\w.-]+), (%[\w.-]+)\)", root)
-    constants = dict(
-        re.findall(r"(%[\w.-]+) = s32\[\]\S* constant\((\d+)\)", "\n".join(bodies[condition]))
-    )
-    for operand in operands.groups() if operands else ():
-        if operand in constants:
-            return int(constants[operand])
-    if any(_COLLECTIVE.search(line) for line in bodies[body]):
-        raise ValueError(f"how often the loop {body} runs does not stand in the program")
-    return 1
+    limit, counter = None, None
+    for name in _operands(root, "compare"):
+        value = _constant(bodies[condition], name)
+        limit = value if limit is None else limit
+        if place := re.search(r"index=(\d+)", _defined(bodies[condition], name)):
+            counter = int(place[1])
+    if limit is None or counter is None:
+        if any(_COLLECTIVE.search(line) for line in bodies[body]):
+            raise ValueError(f"how often the loop {body} runs does not stand in the program")
+        return 1
+    last = next(line for line in bodies[body] if line.lstrip().startswith("ROOT"))
+    grown = _defined(bodies[body], _operands(last, "tuple")[counter])
+    steps = [_constant(bodies[body], name) for name in _operands(grown, "add")]
+    step = next((value for value in steps if value), 1)
+    initial = _defined(bodies[caller], _operands(loop, "while")[0])
+    begin = _operands(initial, "tuple")
+    first = (_constant(bodies[caller], begin[counter]) if begin else None) or 0
+    return max(0, math.ceil((limit - first) / step))
+
+
+def _defined(lines: list[str], name: str) -> str:
+    """The line of a computation that defines a name; empty if there is none."""
+    starts = (f"{name} = ", f"ROOT {name} = ")
+    return next((line for line in lines if line.lstrip().startswith(starts)), "")
+
+
+def _operands(line: str, operation: str) -> list[str]:
+    """The names that an operation is given; none if it is not of the line."""
+    return re.findall(r"%[\w.-]+", line.partition(f" {operation}(")[2].partition(")")[0])
+
+
+def _constant(lines: list[str], name: str) -> int | None:
+    """The whole number that a name stands for, itself or as a copy."""
+    line = _defined(lines, name)
+    if number := re.search(r"= [su]32\[\]\S* constant\((\d+)\)", line):
+        return int(number[1])
+    copied = _operands(line, "copy")
+    return _constant(lines, copied[0]) if copied else None
 
 
 def _fragment(line: str) -> tuple[str, ...] | None:

@@ -37,22 +37,43 @@ FUSED = """
   ROOT %t = (s32[], f32[4]{0}) tuple(%i, %x)
 }
 
+%cond.2 (p: (f32[4], u32[])) -> pred[] {
+  %limit = u32[]{:T(128)} constant(8)
+  %p = (f32[4]{0}, u32[]) parameter(0)
+  %i = u32[] get-tuple-element(%p), index=1
+  ROOT %lt = pred[]{:T(512)} compare(%i, %limit), direction=LT
+}
+
+%body.2 (p: (f32[4], u32[])) -> (f32[4], u32[]) {
+  %two = u32[] constant(2)
+  %i = u32[] get-tuple-element(%p), index=1
+  %x = f32[4]{0} get-tuple-element(%p), index=0
+  %next = u32[]{:T(128)} add(%i, %two)
+  %exchange = f32[8]{0} all-to-all(%x), channel_id=5, replica_groups={{0,1},{2,3},{4,5},{6,7}}
+  ROOT %t = (f32[4]{0}, /*index=1*/u32[]{:T(128)}) tuple(%x, /*index=1*/%next)
+}
+
 ENTRY %main.1 (a: f32[4]) -> f32[4] {
   %f = bf16[48,64]{1,0} fusion(%a), kind=kOutput, calls=%all-reduce-scatter.1
   %g = f32[16,16]{1,0} fusion(%a), kind=kLoop, calls=%part.1
   %h = f32[16,16]{1,0} fusion(%a), kind=kLoop, calls=%part.2
   %w = (s32[], f32[4]{0}) while(%tuple), condition=%cond, body=%body
+  %one = u32[]{:T(128)} constant(1)
+  %begin = u32[]{:T(128)} copy(%one)
+  %initial = (f32[4]{0}, /*index=1*/u32[]{:T(128)}) tuple(%a, %begin)
+  %v = (f32[4]{0}, /*index=1*/u32[]{:T(128)}) while(%initial), condition=%cond.2, body=%body.2
   ROOT %sum = (f32[4]{0}, f32[8]{0}) all-reduce(%a, %b), channel_id=2, replica_groups={{0,1},{2,3},{4,5},{6,7}}, to_apply=%add
 }
 """  # noqa: E501, as compilers write
 
 
 def test_programs_of_tpus_by_hand():
-    """A scatter that is fused, one gather in two fusions, a loop that runs twelve times."""
+    """A scatter that is fused, one gather in two fusions, loops that run 12 and 4 times."""
     found = {kind: tuple(sent) for kind, sent in traffic(FUSED, 8).items()}
     assert found == {
         "all-gather": (1 + 12, 16 * 16 * 4 * 7 // 8 + 12 * (4 * 4 * 4 * 3 // 4)),
         "all-reduce": (1, (4 + 8) * 4),  # twice a half of it
+        "all-to-all": (4, 4 * (8 * 4 // 2)),  # of 1, 3, 5 and 7
         "collective-permute": (12, 12 * 14 * 2 * 2),
         "reduce-scatter": (1, 384 * 64 * 2 * 7 // 8),
     }
