@@ -1,6 +1,6 @@
 """Measures how fast a recipe trains and draws on the devices of this machine.
 
-    python launch/benchmark.py --config=configs/flow.py:size=tiny --steps=20 --out=bench.json
+    python launch/benchmark.py --config=configs/flow.py:size=tiny --steps=10 --out=bench.json
 
 Images a second per device, of the step alone (one batch over and over), of the input pipeline
 alone, of both, and of the training loop; time to compile; share of the device's peak (MFU), from
@@ -25,7 +25,9 @@ from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
 flags.mark_flag_as_required("config")
-STEPS = flags.DEFINE_integer("steps", 20, "That are timed.", lower_bound=2)
+STEPS = flags.DEFINE_integer(
+    "steps", 20, "That are timed, of each part and in each of three rounds.", lower_bound=2
+)
 BATCH_SIZES = flags.DEFINE_list(
     "batch_sizes", None, "Several batch sizes to measure; default: config.train.batch_size."
 )
@@ -81,7 +83,7 @@ def measure(asked: list[ConfigDict], out: Path) -> None:
     profile = Path(PROFILE.value) if PROFILE.value else None
     found = []
     for config in asked:
-        found.append(Benchmark(config, source, assets).report(STEPS.value, profile))
+        found.append(Benchmark(config, source, assets, STEPS.value).report(profile))
         if not processes.is_main():
             continue
         print(table(found[-1:]), flush=True)

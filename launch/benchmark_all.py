@@ -1,6 +1,6 @@
 """Benchmarks the tiny size of every family on this machine, and writes docs/benchmark.md.
 
-    python launch/benchmark_all.py --steps=20 --workdir=runs/benchmark
+    python launch/benchmark_all.py --steps=10 --workdir=runs/benchmark
 
 Each by `launch/benchmark.py`, in a process of its own; nothing else should run meanwhile. What is
 done in --workdir is not done again.
@@ -15,7 +15,9 @@ from absl import flags
 
 from mmgen_jax import cli, tables
 
-STEPS = flags.DEFINE_integer("steps", 20, "That are timed.", lower_bound=2)
+STEPS = flags.DEFINE_integer(
+    "steps", 20, "That are timed, of each part and in each of three rounds.", lower_bound=2
+)
 SIZE = flags.DEFINE_string("size", "tiny", "Of the recipes.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/benchmark", "Folder of what is found.")
 OUT = flags.DEFINE_string("out", "docs/benchmark.md", "Markdown to write; a plot goes beside it.")

@@ -143,7 +143,7 @@ def report(planned: Plan, assets: Assets) -> dict[str, Any]:
 TITLES = (
     *("recipe", "chips", "mesh (data x fsdp x tensor)", "batch", "parameters", "fits"),
     *("memory of a chip, GiB", "of", "of it activations", "sent by a chip in a step, GB"),
-    *("model TFLOP an image", "compiled in, s"),
+    *("of it", "model TFLOP an image", "compiled in, s"),
 )
 
 
@@ -166,6 +166,10 @@ def _row(name: str, found: dict[str, Any]) -> list[str]:
         gib(found["hbm_bytes"]) if found["hbm_bytes"] else "unknown",
         gib(found["memory"]["activations"]) if found["fits"] else "",
         f"{found['collective_bytes'] / 1e9:.3f}" if found["fits"] else "",
+        ", ".join(
+            f"{kind} {sent['bytes'] / 1e9:.3f}"
+            for kind, sent in (found["collectives"] or {}).items()
+        ),
         f"{found['model_flops_per_image'] / 1e12:.4g}",
         f"{found['compile_seconds']:.0f}",
     ]

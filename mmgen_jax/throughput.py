@@ -4,6 +4,7 @@ import itertools
 import json
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from mmgen_jax.training.interrupts import Interrupts
 from mmgen_jax.training.logbook import Logbook
 
 WARM = 3  # steps that are not timed
+ROUNDS = 3  # in which every part is timed
 DRAWN = 64  # pictures that each device draws at once, at most
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -34,12 +36,11 @@ class Seconds(NamedTuple):
 
     median: float
     p90: float
-    mean: float
 
     @classmethod
     def of(cls, taken: list[float]) -> "Seconds":
         """Of single times."""
-        return cls(float(np.median(taken)), float(np.quantile(taken, 0.9)), float(np.mean(taken)))
+        return cls(float(np.median(taken)), float(np.quantile(taken, 0.9)))
 
 
 class Benchmark:
@@ -51,49 +52,62 @@ class Benchmark:
       config: a validated one.
       source: of its data.
       assets: what the modalities learned of that.
+      steps: that are timed, of each part and in each round.
     """
 
-    def __init__(self, config: ConfigDict, source: Source, assets: Assets):
-        self._config, self._source, self._assets = config, source, assets
+    def __init__(self, config: ConfigDict, source: Source, assets: Assets, steps: int):
+        self._config, self._source, self._assets = (
+            config.copy_and_resolve_references(),
+            source,
+            assets,
+        )
+        # As the loop will have it: one program for all parts.
+        self._config.train.steps = WARM + steps
+        self._config.train.sample_every, self._config.checkpoint.every = 0, WARM + steps
         self._mesh = sharding.make_mesh(config.sharding)
         self._model = models.build(config, assets)
-        self._program = program.build(config, self._model, self._mesh)
-        self._size = config.train.batch_size
+        self._program = program.build(self._config, self._model, self._mesh)
+        self._size, self._steps = config.train.batch_size, steps
 
-    def report(self, steps: int, profile: Path | None = None) -> dict[str, Any]:
+    def report(self, profile: Path | None = None) -> dict[str, Any]:
         """Measures everything; JSON-able.
 
         Args:
-          steps: that are timed, of each part.
           profile: folder for a trace of the timed steps (xprof, TensorBoard).
         """
         with _cache_of_its_own():  # so that the step is compiled once
-            return self._report(steps, profile)
-
-    def _report(self, steps: int, profile: Path | None) -> dict[str, Any]:
-        compiled = self._compiling()
-        state = self._program.init()
-        batches = self._batches()
-        pipeline = self._pipeline(self._drained(batches), steps)
-        state, model = self._steps(state, itertools.repeat(self._placed(batches)), steps, profile)
-        placed = map(self._program.strategy.place, self._drained(batches))
-        both = self._steps(state, placed, steps)[1]
-        looped = {name: self._looped(kind, steps) for name, kind in self._kinds(batches).items()}
-        batches.close()
+            compiled = self._compiling()
+            batches = self._batches()
+            pipeline = self._pipeline(self._drained(batches))
+            steps, speeds = self._rounds(batches, profile)
+            batches.close()
+            sampling = self._sampling()
         found = self._facts() | benchmarking.analytic(self._config, self._assets)
         return found | {
             "compile_seconds": compiled,
-            "step_seconds": model._asdict(),
-            **self._speed(model.median, found["model_flops_per_image"]),
-            "parts": {
-                "pipeline": self._size / pipeline.mean,
-                "model": self._size / model.mean,
-                "both": self._size / both.mean,
-                **{f"train.py, {name}": speed for name, speed in looped.items()},
-            },
+            "step_seconds": steps._asdict(),
+            **self._speed(steps.median, found["model_flops_per_image"]),
+            "parts": {"pipeline": self._size / pipeline} | speeds,
             "peak_memory_bytes": peak_memory(),
-            "sampling_images_per_second": self._sampling(),
+            "sampling_images_per_second": sampling,
         }
+
+    def _rounds(self, batches: Any, profile: Path | None) -> tuple[Seconds, dict[str, float]]:
+        """Times of the step alone, and images a second of every part: of rounds the median.
+
+        Parts take turns, so that what else the machine does is no advantage of one.
+        """
+        place, alone, speeds = self._program.strategy.place, [], defaultdict(list)
+        for number in range(ROUNDS):
+            again = itertools.repeat(self._placed(batches))
+            taken = self._timed(again, profile if number == 0 else None)
+            alone += taken
+            speeds["model"].append(self._size / np.mean(taken))
+            speeds["train.py, one batch again"].append(self._looped(_Again(next(batches))))
+            taken = self._timed(map(place, self._drained(batches)))
+            speeds["both"].append(self._size / np.mean(taken))
+            speeds["train.py, pipeline"].append(self._looped(self._drained(batches)))
+        return Seconds.of(alone), {part: float(np.median(of)) for part, of in speeds.items()}
 
     def _compiling(self) -> dict[str, float]:
         """Seconds to trace and lower the step, to compile it, and to read it from the cache."""
@@ -121,48 +135,37 @@ class Benchmark:
     def _placed(self, batches: Iterator[Any]) -> Any:
         return jax.block_until_ready(self._program.strategy.place(next(batches)))
 
-    def _pipeline(self, batches: Iterator[Any], steps: int) -> Seconds:
-        """The input pipeline alone, onto the devices."""
-        taken = []
-        for _ in range(WARM + steps):
-            start = time.monotonic()
+    def _pipeline(self, batches: Iterator[Any]) -> float:
+        """Seconds that a batch takes to be read and brought onto the devices, on average."""
+        for _ in range(WARM):
             self._placed(batches)
-            taken.append(time.monotonic() - start)
-        return Seconds.of(taken[WARM:])
+        start = time.monotonic()
+        for _ in range(self._steps):
+            self._placed(batches)
+        return (time.monotonic() - start) / self._steps
 
-    def _steps(
-        self, state: Any, batches: Iterator[Any], steps: int, profile: Path | None = None
-    ) -> tuple[Any, Seconds]:
-        """Steps as the loop makes them: the host waits for the one before the last."""
-        pending, taken, since = None, [], None
-        for number in range(WARM + steps + 1):
+    def _timed(self, batches: Iterator[Any], profile: Path | None = None) -> list[float]:
+        """Seconds of single steps, made as the loop does: the host waits for the one before."""
+        state, pending, ends = self._program.init(), None, []
+        for number in range(WARM + self._steps + 1):
             if profile and number == WARM:
                 jax.profiler.start_trace(str(profile))
             state, metrics = self._program.strategy.step(state, next(batches))
-            if pending is not None:
-                jax.block_until_ready(pending)
-                now = time.monotonic()
-                taken += [] if since is None else [now - since]
-                since = now
+            jax.block_until_ready(pending)
+            ends.append(time.monotonic())
             pending = metrics
         jax.block_until_ready(state)
         if profile:
             jax.profiler.stop_trace()
-        return state, Seconds.of(taken[WARM - 1 :])
+        return list(np.diff(ends)[WARM:])
 
-    def _kinds(self, batches: Any) -> dict[str, Any]:
-        return {"one batch again": _Again(next(batches)), "pipeline": self._drained(batches)}
-
-    def _looped(self, batches: Any, steps: int) -> float:
+    def _looped(self, batches: Any) -> float:
         """Images a second of the training loop, as it logs them itself."""
-        config = self._config.copy_and_resolve_references()
-        config.train.steps = WARM + steps
-        config.train.sample_every, config.checkpoint.every = 0, WARM + steps
         with tempfile.TemporaryDirectory() as folder:
-            workdir = Path(folder)
-            saver = _Nowhere()
-            trainer = loop.Loop(config, workdir, self._model, self._mesh, batches, saver)
-            with Logbook(workdir, None, config.train.steps) as logbook, Interrupts() as interrupts:
+            workdir, saver = Path(folder), _Nowhere()
+            trainer = loop.Loop(self._config, workdir, self._model, self._mesh, batches, saver)
+            last = self._config.train.steps
+            with Logbook(workdir, None, last) as logbook, Interrupts() as interrupts:
                 trainer.run(self._program.init(), logbook, interrupts)
             lines = (workdir / "metrics.jsonl").read_text().splitlines()
         last, seconds = 1, 0.0  # the first step, which compiles, is not counted

@@ -34,7 +34,7 @@ def test_everything_is_measured(tmp_path):
         assert row["tflops_per_second_per_device"] == pytest.approx(flops)
         assert set(row["compile_seconds"]) == {"lower", "cold", "cached"}
         assert list(row["parts"]) == [
-            *("pipeline", "model", "both", "train.py, one batch again", "train.py, pipeline")
+            *("pipeline", "model", "train.py, one batch again", "both", "train.py, pipeline")
         ]
         assert all(speed > 0 for speed in row["parts"].values())
         assert row["sampling_images_per_second"] > 0
