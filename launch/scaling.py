@@ -25,17 +25,20 @@ class Pod(NamedTuple):
       recipe: of --config.
       topologies: each of one slice.
       per_chip: examples.
+      slices: of each topology.
     """
 
     recipe: str
     topologies: tuple[str, ...]
     per_chip: int
+    slices: int = 1
 
 
 FAMILIES = ("flow", "dalle", "vae", "vqvae", "gan", "stylegan", "autoencoder")
 PODS = (
     *(Pod(f"{family}.py:size=tiny", ("v5e:4x4",), 8) for family in FAMILIES),
     Pod("flow.py:size=xl", ("v5e:4x4", "v5e:8x8", "v5e:16x16"), 8),
+    Pod("flow.py:size=xl", ("v5e:8x8",), 8, slices=2),
     Pod("flow.py:size=xl", ("v6e:16x16",), 8),
     Pod("flow.py:size=3b", ("v5p:4x4x4", "v5p:4x4x8"), 8),
 )
@@ -61,10 +64,12 @@ def main() -> None:
 
 
 def compiled(pod: Pod, topology: str, workdir: Path) -> dict[str, Any]:
-    name = f"{pod.recipe}-{topology}".translate(str.maketrans("/:,=", "----"))
-    flags = (f"--config={tables.ROOT}/configs/{pod.recipe}", f"--topology={topology}")
+    name = f"{pod.recipe}-{pod.slices}x{topology}".translate(str.maketrans("/:,=", "----"))
     return tables.reported(
-        "compile.py", workdir / f"{name}.json", *flags, f"--batch_per_chip={pod.per_chip}"
+        "compile.py",
+        workdir / f"{name}.json",
+        *(f"--config={tables.ROOT}/configs/{pod.recipe}", f"--topology={topology}"),
+        *(f"--slices={pod.slices}", f"--batch_per_chip={pod.per_chip}"),
     )
 
 
@@ -77,8 +82,9 @@ ring (`mmgen_jax/collectives.py`), what the model computes for an image with its
 
 The mesh is chosen by a rule (`config.sharding.fsdp = 0`): parameters, moments and average are
 shared out over as many chips as there are, up to 16; `tensor` splits the layers of size 3b over 4;
-what is left repeats them (`data`), and averages the gradients of each share. A conditional's
-branches all count in what is sent.
+what is left, slices among it, repeats them (`data`), and averages the gradients of each share. A
+conditional's branches all count in what is sent. Whether gradients are scattered or, at twice the
+bytes, averaged whole is the compiler's choice: "of it" shows it.
 """
 
 

@@ -56,11 +56,8 @@ class Benchmark:
     """
 
     def __init__(self, config: ConfigDict, source: Source, assets: Assets, steps: int):
-        self._config, self._source, self._assets = (
-            config.copy_and_resolve_references(),
-            source,
-            assets,
-        )
+        self._source, self._assets = source, assets
+        self._config = config.copy_and_resolve_references()
         # As the loop will have it: one program for all parts.
         self._config.train.steps = WARM + steps
         self._config.train.sample_every, self._config.checkpoint.every = 0, WARM + steps
