@@ -1,6 +1,6 @@
 """Measures how fast a recipe trains and draws on the devices of this machine.
 
-    python launch/benchmark.py --config=configs/flow.py:size=tiny --steps=10 --out=bench.json
+    python launch/benchmark.py --config=configs/flow.py:size=tiny --steps=20 --out=bench.json
 
 Images a second per device, of the step alone (one batch over and over), of the input pipeline
 alone, of both, and of the training loop; time to compile; share of the device's peak (MFU), from

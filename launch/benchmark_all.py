@@ -1,6 +1,6 @@
 """Benchmarks the tiny size of every family on this machine, and writes docs/benchmark.md.
 
-    python launch/benchmark_all.py --steps=10 --workdir=runs/benchmark
+    python launch/benchmark_all.py --steps=20 --workdir=runs/benchmark
 
 Each by `launch/benchmark.py`, in a process of its own; nothing else should run meanwhile. What is
 done in --workdir is not done again.

@@ -1,7 +1,6 @@
 """How fast a config trains and draws on the devices that are here, part by part."""
 
 import itertools
-import json
 import tempfile
 import time
 from collections import defaultdict
@@ -59,8 +58,9 @@ class Benchmark:
         self._source, self._assets = source, assets
         self._config = config.copy_and_resolve_references()
         # As the loop will have it: one program for all parts.
-        self._config.train.steps = WARM + steps
-        self._config.train.sample_every, self._config.checkpoint.every = 0, WARM + steps
+        last = WARM + steps + 1
+        self._config.train.steps = self._config.checkpoint.every = last
+        self._config.train.sample_every = 0
         self._mesh = sharding.make_mesh(config.sharding)
         self._model = models.build(config, assets)
         self._program = program.build(self._config, self._model, self._mesh)
@@ -100,7 +100,9 @@ class Benchmark:
             taken = self._timed(again, profile if number == 0 else None)
             alone += taken
             speeds["model"].append(self._size / np.mean(taken))
-            speeds["train.py, one batch again"].append(self._looped(_Again(next(batches))))
+            speeds["train.py, one batch again"].append(
+                self._looped(itertools.repeat(next(batches)))
+            )
             taken = self._timed(map(place, self._drained(batches)))
             speeds["both"].append(self._size / np.mean(taken))
             speeds["train.py, pipeline"].append(self._looped(self._drained(batches)))
@@ -144,7 +146,7 @@ class Benchmark:
     def _timed(self, batches: Iterator[Any], profile: Path | None = None) -> list[float]:
         """Seconds of single steps, made as the loop does: the host waits for the one before."""
         state, pending, ends = self._program.init(), None, []
-        for number in range(WARM + self._steps + 1):
+        for number in range(self._config.train.steps):
             if profile and number == WARM:
                 jax.profiler.start_trace(str(profile))
             state, metrics = self._program.strategy.step(state, next(batches))
@@ -157,21 +159,14 @@ class Benchmark:
         return list(np.diff(ends)[WARM:])
 
     def _looped(self, batches: Any) -> float:
-        """Images a second of the training loop, as it logs them itself."""
+        """Images a second of the training loop, with its log, by when it asks for batches."""
+        asked, last = _Asked(batches), self._config.train.steps
         with tempfile.TemporaryDirectory() as folder:
-            workdir, saver = Path(folder), _Nowhere()
-            trainer = loop.Loop(self._config, workdir, self._model, self._mesh, batches, saver)
-            last = self._config.train.steps
+            workdir = Path(folder)
+            trainer = loop.Loop(self._config, workdir, self._model, self._mesh, asked, _Nowhere())
             with Logbook(workdir, None, last) as logbook, Interrupts() as interrupts:
                 trainer.run(self._program.init(), logbook, interrupts)
-            lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        last, seconds = 1, 0.0  # the first step, which compiles, is not counted
-        for line in map(json.loads, lines):
-            if "images_per_second" not in line:
-                continue  # of the first step alone
-            seconds += (line["step"] - last) * self._size / line["images_per_second"]
-            last = line["step"]
-        return (last - 1) * self._size / seconds
+        return self._size / float(np.mean(np.diff(asked.times)[WARM:]))
 
     def _sampling(self) -> float:
         """Images a second that are drawn, of the conditions of a training batch."""
@@ -224,17 +219,18 @@ def peak_memory() -> int | None:
     return max((stats[name] for stats in found if stats and name in stats), default=None)
 
 
-class _Again:
-    """One batch, over and over, as the input pipeline hands batches out."""
+class _Asked:
+    """Batches, as the input pipeline hands them out, and when they were asked for: seconds."""
 
-    def __init__(self, batch: Any):
-        self._batch, self.skipped = batch, {}
+    def __init__(self, batches: Iterator[Any]):
+        self._batches, self.times, self.skipped = batches, [], {}
 
     def __next__(self) -> Any:
-        return self._batch
+        self.times.append(time.monotonic())
+        return next(self._batches)
 
     def get_state(self) -> dict[str, int]:
-        """No position."""
+        """No position that anybody goes back to."""
         return {"position": 0}
 
 

@@ -82,6 +82,8 @@ def test_what_is_reported(tmp_path):
         expected = 2 * 4 * parameters * (chips - 1) / chips
         assert found["collective_bytes"] == pytest.approx(expected, rel=0.05)
         assert "fits" in told and "TPU v5e" in told
+        (line,) = (tmp_path / "pod.md").read_text().splitlines()[2:]
+        assert line.startswith(f"| `flow` | {chips} x TPU v5e (") and "| yes |" in line
 
 
 @pytest.mark.slow
@@ -90,6 +92,7 @@ def test_what_does_not_fit_is_said(tmp_path):
     found, told = for_tpus(tmp_path / "pod.json", *flags)
     assert not found["fits"] and found["memory_per_chip_bytes"] > found["hbm_bytes"]
     assert "does not fit" in told
+    assert found["collectives"] is None and "| no |" in (tmp_path / "pod.md").read_text()
 
 
 @pytest.mark.slow
