@@ -159,7 +159,7 @@ class Benchmark:
         return list(np.diff(ends)[WARM:])
 
     def _looped(self, batches: Any) -> float:
-        """Images a second of the training loop, with its log, by when it asks for batches."""
+        """Images a second of the training loop, by when it asks for batches."""
         asked, last = _Asked(batches), self._config.train.steps
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder)
