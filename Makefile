@@ -41,7 +41,8 @@ test-slow: $(INSTALLED) system  ## runs the slow tests, for TPUs too, and the co
 	$(BIN)/python -m pip install --quiet --editable='.[reference]'
 	# One of another build than torch only breaks what looks for it.
 	$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target=$(VENV)/tpu-compile 'libtpu>=0.0.52'
+	test -d $(VENV)/tpu-compile/libtpu \
+	  || $(BIN)/python -m pip install --quiet --no-deps --target=$(VENV)/tpu-compile libtpu==0.0.52
 	$(BIN)/python -m pytest -m "slow or reference" --numprocesses=2 --dist=loadfile
 
 lint: $(INSTALLED)  ## checks style

@@ -11,7 +11,7 @@ for each chip, give a plot of how it scales; a table of many recipes is made by 
 The compiler is libtpu, which needs no TPU. In a folder of its own it does not disturb other
 programs, of which only one at a time may use it:
 
-    pip install --no-deps --target=.venv/tpu-compile libtpu
+    pip install --no-deps --target=.venv/tpu-compile libtpu==0.0.52
     PYTHONPATH=.venv/tpu-compile python launch/compile.py ...
 
 The data set is read for what modalities learn of it: vocabulary, names of classes.
