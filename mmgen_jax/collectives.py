@@ -100,42 +100,66 @@ def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
 def _callees(line: str, bodies: dict[str, list[str]], caller: str) -> Iterator[tuple[str, int]]:
     if loop := _WHILE.search(line):
         trips = _TRIPS.search(line)
-        yield loop["body"], int(trips[1]) if trips else _rounds(bodies, caller, line)
+        rounds = int(trips[1]) if trips else _rounds(bodies, caller, line)
+        if rounds is None and _communicates(bodies, loop["body"]):
+            raise ValueError(
+                f"how often the loop {loop['body']} runs does not stand in the program"
+            )
+        yield loop["body"], rounds or 0
         yield loop["condition"], 1
         return
-    for callee in _CALLS.findall(line):
-        yield callee[1:], 1
-    for several, one in _BRANCHES.findall(line):
-        for callee in re.findall(r"%([\w.-]+)", several or one):
-            yield callee, 1
+    for callee in _named(line):
+        yield callee, 1
 
 
-def _rounds(bodies: dict[str, list[str]], caller: str, loop: str) -> int:
+def _named(line: str) -> list[str]:
+    """The computations that a line calls."""
+    branches = [several or one for several, one in _BRANCHES.findall(line)]
+    names = [*_CALLS.findall(line), *re.findall(r"%[\w.-]+", " ".join(branches))]
+    return [name[1:] for name in names]
+
+
+def _communicates(bodies: dict[str, list[str]], name: str) -> bool:
+    """Whether there is a collective in a computation, or in what it calls."""
+    lines = bodies[name] if name in bodies else []
+    return any(
+        _COLLECTIVE.search(line) or any(_communicates(bodies, callee) for callee in _named(line))
+        for line in lines
+    )
+
+
+def _rounds(bodies: dict[str, list[str]], caller: str, loop: str) -> int | None:
     """How often a loop runs, by the constants that its counter begins, grows and ends with.
 
-    jax's scans count from 0 by 1; a ring that goes both ways at once, by which a product overlaps
-    with what it gathers, counts by 2.
+    jax's scans count by 1; a ring that goes both ways at once, by which a product overlaps with
+    what it gathers, by 2. None if some of it does not stand there as a constant.
     """
-    condition, body = _WHILE.search(loop).groups()
-    root = next(line for line in bodies[condition] if line.lstrip().startswith("ROOT"))
-    limit, counter = None, None
-    for name in _operands(root, "compare"):
-        value = _constant(bodies[condition], name)
-        limit = value if limit is None else limit
-        if place := re.search(r"index=(\d+)", _defined(bodies[condition], name)):
-            counter = int(place[1])
-    if limit is None or counter is None:
-        if any(_COLLECTIVE.search(line) for line in bodies[body]):
-            raise ValueError(f"how often the loop {body} runs does not stand in the program")
-        return 1
-    last = next(line for line in bodies[body] if line.lstrip().startswith("ROOT"))
-    grown = _defined(bodies[body], _operands(last, "tuple")[counter])
-    steps = [_constant(bodies[body], name) for name in _operands(grown, "add")]
-    step = next((value for value in steps if value), 1)
-    initial = _defined(bodies[caller], _operands(loop, "while")[0])
-    begin = _operands(initial, "tuple")
-    first = (_constant(bodies[caller], begin[counter]) if begin else None) or 0
-    return max(0, math.ceil((limit - first) / step))
+    condition, body = (bodies[name] for name in _WHILE.search(loop).groups())
+    compared = _last(condition)
+    if "direction=LT" not in compared or len(_operands(compared, "compare")) != 2:
+        return None
+    less, more = _operands(compared, "compare")
+    counter, limit = _place(condition, less), _constant(condition, more)
+    initial = _operands(_defined(bodies[caller], _operands(loop, "while")[0]), "tuple")
+    results = _operands(_last(body), "tuple")
+    if counter is None or limit is None or not initial or not results:
+        return None
+    first = _constant(bodies[caller], initial[counter])
+    grown = _operands(_defined(body, results[counter]), "add")
+    steps = [value for name in grown if (value := _constant(body, name))]
+    if first is None or len(steps) != 1:
+        return None
+    return max(0, math.ceil((limit - first) / steps[0]))
+
+
+def _last(lines: list[str]) -> str:
+    return next(line for line in lines if line.lstrip().startswith("ROOT"))
+
+
+def _place(lines: list[str], name: str) -> int | None:
+    """Which element of a tuple a name stands for."""
+    found = re.search(r" get-tuple-element\(.*index=(\d+)", _defined(lines, name))
+    return int(found[1]) if found else None
 
 
 def _defined(lines: list[str], name: str) -> str:

@@ -34,7 +34,10 @@ FUSED = """
   %gather = (f32[1,4]{1,0}, f32[4,4]{1,0}) all-gather-start(%x), channel_id=9, replica_groups=[2,4]<=[8], dimensions={0}
   %done = f32[4,4]{1,0} all-gather-done(%gather)
   %move = (bf16[14,2]{1,0}, bf16[14,2]{1,0}, u32[], u32[]) collective-permute-start(%y), channel_id=1, source_target_pairs={{0,1},{1,0}}
-  ROOT %t = (s32[], f32[4]{0}) tuple(%i, %x)
+  %i.2 = s32[] get-tuple-element(%q), index=0
+  %step = s32[]{:T(128)} constant(1)
+  %next.2 = s32[] add(%i.2, %step)
+  ROOT %t = (s32[], f32[4]{0}) tuple(%next.2, %x)
 }
 
 %cond.2 (p: (f32[4], u32[])) -> pred[] {
@@ -57,6 +60,8 @@ ENTRY %main.1 (a: f32[4]) -> f32[4] {
   %f = bf16[48,64]{1,0} fusion(%a), kind=kOutput, calls=%all-reduce-scatter.1
   %g = f32[16,16]{1,0} fusion(%a), kind=kLoop, calls=%part.1
   %h = f32[16,16]{1,0} fusion(%a), kind=kLoop, calls=%part.2
+  %zero = s32[]{:T(128)} constant(0)
+  %tuple = (s32[], f32[4]{0}) tuple(%zero, %a)
   %w = (s32[], f32[4]{0}) while(%tuple), condition=%cond, body=%body
   %one = u32[]{:T(128)} constant(1)
   %begin = u32[]{:T(128)} copy(%one)
@@ -96,6 +101,22 @@ def test_a_program_for_eight_devices():
         "collective-permute": [1, rows // 8],
         "reduce-scatter": [5, 5 * rows * 7 // 8],
     }
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [
+        ("%lt = pred[]{:T(512)} compare(%i, %limit), direction=LT", "%lt = pred[] fusion(%i)"),
+        ("%limit = u32[]{:T(128)} constant(8)", "%limit = u32[] parameter(1)"),
+        ("%one = u32[]{:T(128)} constant(1)", "%one = u32[] parameter(1)"),
+        ("%next = u32[]{:T(128)} add(%i, %two)", "%next = u32[] fusion(%i)"),
+    ],
+)
+def test_a_loop_of_unknown_length_is_refused(known, unknown):
+    head, found, rest = FUSED.rpartition(known)
+    assert found
+    with pytest.raises(ValueError, match=r"how often the loop body(\.2)? runs does not stand"):
+        traffic(head + unknown + rest, 8)
 
 
 def compile_known_program():
