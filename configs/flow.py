@@ -90,7 +90,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         optimizer = config.optimizer.generator
         optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
     if chosen["size"] == "xl":
-        flow.remat = True  # a v5e has 16 GiB; where there is more, products can be saved
+        flow.remat = True  # else a v5e has no room for 8 examples; elsewhere it may cost more
     if chosen["size"] == "3b":
         config.sharding.tensor = 4  # its layers are wide enough
     if chosen["latents"]:

@@ -1,16 +1,19 @@
-"""Measures how fast a recipe trains and draws on the devices of this machine.
+"""Measures how fast a recipe trains and draws on the devices that are here.
 
     python launch/benchmark.py --config=configs/flow.py:size=tiny --steps=20 --out=bench.json
 
-Images a second per device, of the step alone (one batch over and over), of the input pipeline
-alone, of both, and of the training loop; time to compile; share of the device's peak (MFU), from
-the multiply-adds of the model; memory; pictures drawn a second. A JSON file, a Markdown table and
-a plot beside it. What is counted, without running anything:
+Images a second of the step alone (one batch over and over; for each device too), of the input
+pipeline alone, of both, and of the training loop; time to compile; share of the device's peak
+(MFU), from the multiply-adds of the model; memory; pictures drawn a second. A JSON file, a Markdown
+table and a plot beside it. What is counted, without running anything:
 
     python launch/benchmark.py --config=configs/flow.py:size=xl --analytic --out=bench.json
 
-The same command on every machine of a TPU pod or a Slurm job measures all of them together (see
-launch/tpu_pod.sh, --launcher); the first process writes.
+The same command on every machine of a TPU pod or a Slurm job measures all of them together; the
+first process writes --out, whose folder must be there on every machine:
+
+    launch/tpu_pod.sh --name=pod --zone=us-west4-a --workers=4 --launcher=benchmark.py -- \
+        --config=configs/flow.py:size=xl --out=/shared/bench.json
 """
 
 from pathlib import Path
@@ -60,10 +63,11 @@ def count(config: ConfigDict, out: Path) -> None:
     from mmgen_jax import model as models
     from mmgen_jax.metrics.report import write
     from mmgen_jax.throughput import versions
-    from mmgen_jax.training import loop
+    from mmgen_jax.training import loop, processes
 
     found = benchmarking.analytic(config, models.fit(config, loop.opened(config)))
-    write(out, found | {"versions": versions()}, [])
+    if processes.is_main():
+        write(out, found | {"versions": versions()}, [])
 
 
 def measure(asked: list[ConfigDict], out: Path) -> None:

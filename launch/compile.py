@@ -18,9 +18,11 @@ The data set is read for what modalities learn of it: vocabulary, names of class
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 from absl import flags
+from ml_collections.config_flags import get_config_filename
 
 from mmgen_jax import cli
 from mmgen_jax import config as configs
@@ -69,12 +71,12 @@ def main() -> None:
     asked = SLICES.value, BATCH_PER_CHIP.value
     plans = [compiling.plan(CONFIG.value, topology, *asked) for topology in TOPOLOGY.value]
     assets = models.fit(CONFIG.value, loop.opened(CONFIG.value))
-    found = []
+    found, recipe = [], Path(get_config_filename(flags.FLAGS["config"])).name
     for planned in plans:
         print(f"compiling for {planned.slices} x {planned.topology}", flush=True)
         found.append(compiling.report(planned, assets))
         print(describe(found[-1]), flush=True)
-        rows = [(CONFIG.value.generator.name, report) for report in found]
+        rows = [(recipe, report) for report in found]
         out.with_suffix(".md").write_text(compiling.table(rows) + "\n")
         lines = compiling.curves(found) if len(found) > 1 else {}
         sections = [("how it scales", plots.curves(lines, "chips", "per chip"))] if lines else []

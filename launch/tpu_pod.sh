@@ -16,11 +16,11 @@
 #   --restarts=N               how often training is started again (100)
 #   --project=P                of Google Cloud, if not gcloud's own
 #   --launcher=FILE            of launch/, what the workers run: train.py, or benchmark.py
-#   --local=N                  the same training as N processes on this machine, no cloud
+#   --local=N                  the same as N processes on this machine, no cloud
 #   --dry-run                  prints every command, and does nothing
 #
 # Exit codes are the launcher's: 0 done, 1 failed, 2 bad input, 143 stopped (a signal to this script
-# has all workers save). Started again is what was preempted or cut off (143, 255, or a VM that is gone).
+# goes to all workers; training saves). Started again is what was preempted or cut off (143, 255, or a VM that is gone).
 set -euo pipefail
 
 fail() {
@@ -152,7 +152,7 @@ for ((attempt = 0; attempt <= restarts; attempt++)); do
   if [[ $dry || $stopped ]] || ((code == 0 || code == 2)); then exit "$code"; fi
   found=$(state)
   if ((code != 143 && code != 255)) && [[ $found == READY ]]; then exit "$code"; fi
-  echo "training ended with $code; the VM is $found" >&2
+  echo "$launcher ended with $code; the VM is $found" >&2
   if ((attempt < restarts)); then sleep 60; fi
 done
 exit "$code"

@@ -62,7 +62,7 @@ def chips(topology: str, slices: int = 1) -> list[Any]:
         if "not installed" in message:
             raise InputError(
                 "libtpu, the compiler for TPUs, is not installed; allowed: after pip install"
-                " --no-deps --target=DIR libtpu, with PYTHONPATH=DIR"
+                " --no-deps --target=DIR libtpu==0.0.52, with PYTHONPATH=DIR"
             ) from error
         raise InputError(
             f"--topology={topology}: {message}; allowed: such as v4:2x2x4, v5e:4x4, v5p:4x4x4,"

@@ -20,9 +20,9 @@ from mmgen_jax import model as models
 from mmgen_jax.data import Source
 from mmgen_jax.model import Assets
 from mmgen_jax.sampling import Sampler
-from mmgen_jax.training import loop, program, run, sharding
+from mmgen_jax.training import loop, processes, program, run, sharding
 from mmgen_jax.training.interrupts import Interrupts
-from mmgen_jax.training.logbook import Logbook
+from mmgen_jax.training.logbook import Logbook, NoLogbook
 
 WARM = 3  # steps that are not timed
 ROUNDS = 3  # in which every part is timed
@@ -45,7 +45,9 @@ class Seconds(NamedTuple):
 class Benchmark:
     """A config's training step on the devices of all processes, with a fresh state.
 
-    Every process of a run makes it and measures with it, with the same arguments.
+    Every process of a run makes it and measures with it, with the same arguments. Each finds the
+    same of the steps, that they make together; its own of compiling, memory and its share of the
+    input pipeline.
 
     Args:
       config: a validated one.
@@ -55,16 +57,13 @@ class Benchmark:
     """
 
     def __init__(self, config: ConfigDict, source: Source, assets: Assets, steps: int):
-        self._source, self._assets = source, assets
-        self._config = config.copy_and_resolve_references()
-        # As the loop will have it: one program for all parts.
-        last = WARM + steps + 1
-        self._config.train.steps = self._config.checkpoint.every = last
-        self._config.train.sample_every = 0
+        self._config, self._source, self._assets = config, source, assets
         self._mesh = sharding.make_mesh(config.sharding)
         self._model = models.build(config, assets)
-        self._program = program.build(self._config, self._model, self._mesh)
+        self._program = program.build(config, self._model, self._mesh)
         self._size, self._steps = config.train.batch_size, steps
+        # So many batches may be there, read while something else was measured; grain's buffers.
+        self._ahead = max(1, config.data.workers) * (2 * config.data.threads + 3)
 
     def report(self, profile: Path | None = None) -> dict[str, Any]:
         """Measures everything; JSON-able.
@@ -75,7 +74,7 @@ class Benchmark:
         with _cache_of_its_own():  # so that the step is compiled once
             compiled = self._compiling()
             batches = self._batches()
-            pipeline = self._pipeline(self._drained(batches))
+            pipeline = self._pipeline(batches)
             steps, speeds = self._rounds(batches, profile)
             batches.close()
             sampling = self._sampling()
@@ -83,7 +82,7 @@ class Benchmark:
         return found | {
             "compile_seconds": compiled,
             "step_seconds": steps._asdict(),
-            **self._speed(steps.median, found["model_flops_per_image"]),
+            **self._speed(speeds["model"], found["model_flops_per_image"]),
             "parts": {"pipeline": self._size / pipeline} | speeds,
             "peak_memory_bytes": peak_memory(),
             "sampling_images_per_second": sampling,
@@ -95,18 +94,19 @@ class Benchmark:
         Parts take turns, so that what else the machine does is no advantage of one.
         """
         place, alone, speeds = self._program.strategy.place, [], defaultdict(list)
+        fed = WARM + self._ahead
         for number in range(ROUNDS):
             again = itertools.repeat(self._placed(batches))
-            taken = self._timed(again, profile if number == 0 else None)
+            taken = self._timed(again, WARM, profile if number == 0 else None)
             alone += taken
-            speeds["model"].append(self._size / np.mean(taken))
-            speeds["train.py, one batch again"].append(
-                self._looped(itertools.repeat(next(batches)))
-            )
-            taken = self._timed(map(place, self._drained(batches)))
-            speeds["both"].append(self._size / np.mean(taken))
-            speeds["train.py, pipeline"].append(self._looped(self._drained(batches)))
-        return Seconds.of(alone), {part: float(np.median(of)) for part, of in speeds.items()}
+            speeds["model"].append(taken)
+            one = itertools.repeat(next(batches))
+            speeds["train.py, one batch again"].append(self._looped(one, WARM))
+            speeds["both"].append(self._timed(map(place, batches), fed))
+            speeds["train.py, pipeline"].append(self._looped(batches, fed))
+        # Means: what a step does only every so often (`lazily`) counts in part.
+        rates = {part: [self._size / np.mean(taken) for taken in of] for part, of in speeds.items()}
+        return Seconds.of(alone), {part: float(np.median(of)) for part, of in rates.items()}
 
     def _compiling(self) -> dict[str, float]:
         """Seconds to trace and lower the step, to compile it, and to read it from the cache."""
@@ -124,30 +124,23 @@ class Benchmark:
         rows = sharding.rows(self._mesh, self._size) if rows is None else rows
         return loop.feed(self._config, self._model, self._source, rows)
 
-    def _drained(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same without those that were read ahead while others were measured."""
-        data = self._config.data
-        for _ in range(2 * data.threads + 2 * data.workers + 2):
-            next(batches)
-        return batches
-
     def _placed(self, batches: Iterator[Any]) -> Any:
         return jax.block_until_ready(self._program.strategy.place(next(batches)))
 
     def _pipeline(self, batches: Iterator[Any]) -> float:
         """Seconds that a batch takes to be read and brought onto the devices, on average."""
-        for _ in range(WARM):
+        for _ in range(self._ahead):
             self._placed(batches)
         start = time.monotonic()
         for _ in range(self._steps):
             self._placed(batches)
         return (time.monotonic() - start) / self._steps
 
-    def _timed(self, batches: Iterator[Any], profile: Path | None = None) -> list[float]:
+    def _timed(self, batches: Iterator[Any], warm: int, profile: Path | None = None) -> list[float]:
         """Seconds of single steps, made as the loop does: the host waits for the one before."""
         state, pending, ends = self._program.init(), None, []
-        for number in range(self._config.train.steps):
-            if profile and number == WARM:
+        for number in range(warm + self._steps + 1):
+            if profile and number == warm:
                 jax.profiler.start_trace(str(profile))
             state, metrics = self._program.strategy.step(state, next(batches))
             jax.block_until_ready(pending)
@@ -156,17 +149,22 @@ class Benchmark:
         jax.block_until_ready(state)
         if profile:
             jax.profiler.stop_trace()
-        return list(np.diff(ends)[WARM:])
+        return list(np.diff(ends)[warm:])
 
-    def _looped(self, batches: Any) -> float:
-        """Images a second of the training loop, by when it asks for batches."""
-        asked, last = _Asked(batches), self._config.train.steps
+    def _looped(self, batches: Any, warm: int) -> list[float]:
+        """Seconds of the loop's steps, by when it asks for batches; one logs, none saves."""
+        config = self._config.copy_and_resolve_references()
+        last = config.train.steps = config.checkpoint.every = warm + self._steps + 1
+        config.train.sample_every = config.checkpoint.keep_best = 0
+        config.train.log_every = warm + 1
+        asked = _Asked(batches)
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder)
-            trainer = loop.Loop(self._config, workdir, self._model, self._mesh, asked, _Nowhere())
-            with Logbook(workdir, None, last) as logbook, Interrupts() as interrupts:
+            trainer = loop.Loop(config, workdir, self._model, self._program, asked, _Nowhere())
+            logbook = Logbook(workdir, None, last) if processes.is_main() else NoLogbook()
+            with logbook, Interrupts() as interrupts:
                 trainer.run(self._program.init(), logbook, interrupts)
-        return self._size / float(np.mean(np.diff(asked.times)[WARM:]))
+        return list(np.diff(asked.times)[warm:])
 
     def _sampling(self) -> float:
         """Images a second that are drawn, of the conditions of a training batch."""
@@ -213,7 +211,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory() -> int | None:
-    """Bytes that any device has had in use at most, so far; None where they do not say."""
+    """Bytes that a device of this process has had in use at most; None if it does not say."""
     found = [device.memory_stats() for device in jax.local_devices()]
     name = "peak_bytes_in_use"
     return max((stats[name] for stats in found if stats and name in stats), default=None)

@@ -25,7 +25,7 @@ from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
 from mmgen_jax.training.means import Means
 from mmgen_jax.training.preview import Preview
-from mmgen_jax.training.program import build
+from mmgen_jax.training.program import Program, build
 from mmgen_jax.training.skipped import Skipped
 from mmgen_jax.training.state import TrainState
 
@@ -69,7 +69,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         mesh = sharding.make_mesh(config.sharding)
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
-        trainer = Loop(config, workdir, model, mesh, batches, saver)
+        trainer = Loop(config, workdir, model, build(config, model, mesh), batches, saver)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:
             _check_latents(config, source, state.params, mesh)
@@ -141,24 +141,35 @@ def feed(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> Trai
 
 
 class Loop:
-    """One run's moving parts, and the loop over them."""
+    """One run's moving parts, and the loop over them.
+
+    Args:
+      config: the run's.
+      workdir: its folder.
+      model: as pictures are drawn with it.
+      program: the config's training step, and where it lies.
+      batches: what it is fed.
+      saver: of its checkpoints.
+
+    Raises:
+      InputError: if checkpoints are to be kept by a metric that is not there.
+    """
 
     def __init__(
         self,
         config: ConfigDict,
         workdir: Path,
         model: Model,
-        mesh: jax.sharding.Mesh,
+        program: Program,
         batches: TrainingBatches,
         saver: Checkpoints,
     ):
-        self._config, self._workdir, self._model, self._mesh = config, workdir, model, mesh
+        self._config, self._workdir, self._model, self._program = config, workdir, model, program
         self._batches, self._saver = batches, saver
-        self._program = build(config, model, mesh)
         self._check_metric()
-        self._preview = Preview(config, model, mesh) if config.train.sample_every else None
+        self._preview = Preview(config, model, program.mesh) if config.train.sample_every else None
         self._norm = jax.jit(optax.tree.norm)
-        self._vote = processes.Vote(mesh)
+        self._vote = processes.Vote(program.mesh)
         self._clock = Clock()
         self._means = Means()
         self._skipped = Skipped()
@@ -235,7 +246,7 @@ class Loop:
         speed = self._clock.rate() * self._config.train.batch_size
         if speed:
             means["images_per_second"] = speed
-            means["images_per_second_per_device"] = speed / self._mesh.size
+            means["images_per_second_per_device"] = speed / self._program.mesh.size
         means |= self._startup
         self._startup = {}
         means["skipped_records"] = len(self._skipped.gather(self._batches.skipped))

@@ -29,7 +29,7 @@ def test_everything_is_measured(tmp_path):
         seconds = row["step_seconds"]
         assert 0 < seconds["median"] <= seconds["p90"]
         rate = row["images_per_second_per_device"]
-        assert rate == pytest.approx(row["batch_size"] / seconds["median"] / row["devices"])
+        assert rate == pytest.approx(row["parts"]["model"] / row["devices"])
         flops = rate * row["model_flops_per_image"] / 1e12
         assert row["tflops_per_second_per_device"] == pytest.approx(flops)
         assert set(row["compile_seconds"]) == {"lower", "cold", "cached"}
@@ -57,12 +57,12 @@ def test_processes_measure_together_and_one_writes(tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout
     found = json.loads(out.read_text())
     assert found["devices"] == 2 and found["mesh"]["data"] == 2
-    rate = found["images_per_second_per_device"]
-    assert rate == pytest.approx(found["images_per_second"] / 2)
+    assert found["images_per_second_per_device"] == pytest.approx(found["parts"]["model"] / 2)
     assert [line[:3] for line in done.stdout.splitlines() if "bench.json" in line] == ["[0]"]
 
 

@@ -83,7 +83,7 @@ def test_what_is_reported(tmp_path):
         assert found["collective_bytes"] == pytest.approx(expected, rel=0.05)
         assert "fits" in told and "TPU v5e" in told
         (line,) = (tmp_path / "pod.md").read_text().splitlines()[2:]
-        assert line.startswith(f"| `flow` | {chips} x TPU v5e (") and "| yes |" in line
+        assert line.startswith(f"| `flow.py:size=tiny` | {chips} x TPU v5e (") and "| yes |" in line
 
 
 @pytest.mark.slow
