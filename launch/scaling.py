@@ -82,10 +82,10 @@ ring (`mmgen_jax/collectives.py`), what the model computes for an image with its
 
 Tiny sizes lie whole on every chip. Of the larger ones the mesh is chosen by a rule
 (`config.sharding.fsdp = 0`): parameters, moments and average are shared out over as many chips as
-there are, up to 16; `tensor` splits the layers of size 3b over 4;
-what is left, slices among it, repeats them (`data`), and averages the gradients of each share. A
-conditional's branches all count in what is sent. Whether gradients are scattered or, at twice the
-bytes, averaged whole is the compiler's choice: "of it" shows it.
+there are, up to 16; `tensor` splits the layers of size 3b over 4; what is left, slices among it,
+repeats them (`data`), and averages the gradients of each share. A conditional's branches all count
+in what is sent. Whether gradients are scattered or, at twice the bytes, averaged whole is the
+compiler's choice: the column after it shows that.
 """
 
 

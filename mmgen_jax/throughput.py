@@ -182,8 +182,8 @@ class Benchmark:
             taken.append(time.monotonic() - start)
         return size / min(taken[1:])
 
-    def _speed(self, seconds: float, flops: float) -> dict[str, Any]:
-        rate = self._size / seconds
+    def _speed(self, rate: float, flops: float) -> dict[str, Any]:
+        """Of so many images a second, of so many operations each."""
         each = rate / self._mesh.size
         kind = devices.kind_of(jax.devices()[0].device_kind)
         return {
