@@ -60,10 +60,9 @@ def main() -> None:
     out = cli.writable("out", OUT.value, ".json")
     configs.validate(CONFIG.value)
     os.environ |= ENVIRONMENT
-    from mmgen_jax import (
-        compiling,  # imports jax: after the environment is set
-        plots,
-    )
+
+    # These import jax: after the environment is set.
+    from mmgen_jax import compiling, plots
     from mmgen_jax import model as models
     from mmgen_jax.metrics.report import write
     from mmgen_jax.training import loop
@@ -71,7 +70,8 @@ def main() -> None:
     asked = SLICES.value, BATCH_PER_CHIP.value
     plans = [compiling.plan(CONFIG.value, topology, *asked) for topology in TOPOLOGY.value]
     assets = models.fit(CONFIG.value, loop.opened(CONFIG.value))
-    found, recipe = [], Path(get_config_filename(flags.FLAGS["config"])).name
+    file, colon, argument = get_config_filename(flags.FLAGS["config"]).partition(":")
+    found, recipe = [], Path(file).name + colon + argument
     for planned in plans:
         print(f"compiling for {planned.slices} x {planned.topology}", flush=True)
         found.append(compiling.report(planned, assets))

@@ -19,8 +19,9 @@
 #   --local=N                  the same as N processes on this machine, no cloud
 #   --dry-run                  prints every command, and does nothing
 #
-# Exit codes are the launcher's: 0 done, 1 failed, 2 bad input, 143 stopped (a signal to this script
-# goes to all workers; training saves). Started again is what was preempted or cut off (143, 255, or a VM that is gone).
+# Exit codes are the launcher's: 0 done, 1 failed, 2 bad input, 143 stopped (a signal to this script goes
+# to all workers; training saves). Started again is what was preempted or cut off (143, 255, or a VM that
+# is gone).
 set -euo pipefail
 
 fail() {
