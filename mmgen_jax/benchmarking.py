@@ -97,9 +97,12 @@ def _forward(model: Model, state: TrainState, batch: Batch) -> dict[str, int | f
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             jax.random.wrap_key_data(state.key), batch.index
         )
-        return model.generator.losses(
+        losses = model.generator.losses(
             state.params, state.state, images, condition, keys, state.step
         )
+        # Pictures from which nothing is recovered are not drawn.
+        drawn = any(model.weights.generated.values())
+        return losses if drawn else losses._replace(images=None)
 
     def encoders(state: TrainState, batch: Batch) -> Any:
         return models.encode(model, state.params, batch.values, batch.has)

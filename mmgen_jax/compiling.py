@@ -194,7 +194,7 @@ def compile_program(built: Program) -> Compiled:
     try:
         made = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        used = _used(str(error))
+        used = _used(str(error), sum(memory.values()))
         if used is None:
             raise
         return Compiled(memory | {"total": used}, None, time.monotonic() - start)
@@ -227,7 +227,14 @@ def _of_state(built: Program) -> dict[str, int]:
     return found | {"other state": sum(sizes.values()) - sum(found.values())}
 
 
-def _used(message: str) -> int | None:
-    """How much memory the compiler would have needed, by its complaint that there is too little."""
-    used = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
-    return round(float(used[1]) * UNITS[used[2]]) if used else None
+def _used(message: str, state: int) -> int | None:
+    """How much memory the compiler would have needed, by its complaint that there is too little.
+
+    It tells of all, or where one part alone is too much, of what is beside the training state.
+    """
+    every = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
+    beside = re.search(r"required for HLO temporaries \(([\d.]+)([KMG])\)", message)
+    used = every or beside
+    if not used:
+        return None
+    return round(float(used[1]) * UNITS[used[2]]) + (0 if every else state)

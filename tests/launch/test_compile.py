@@ -57,8 +57,13 @@ def test_the_compilers_complaint_tells_how_much_it_wants():
         "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space"
         " hbm. Used 20.15G of 15.75G hbm. Exceeded hbm capacity by 4.40G."
     )
-    assert _used(complaint) == round(20.15 * 2**30)
-    assert _used("INTERNAL: something else") is None
+    assert _used(complaint, state=7) == round(20.15 * 2**30)
+    temporaries = (
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory"
+        " required for HLO temporaries (838.27G) exceeds available HBM (15.75G)."
+    )
+    assert _used(temporaries, state=7) == round(838.27 * 2**30) + 7
+    assert _used("INTERNAL: something else", state=7) is None
 
 
 @pytest.mark.slow
