@@ -72,16 +72,13 @@ def count(config: ConfigDict, out: Path) -> None:
 
 def measure(asked: list[ConfigDict], out: Path) -> None:
     """All processes measure, together; one writes."""
-    import jax
-
     from mmgen_jax import model as models
     from mmgen_jax.metrics.report import write
     from mmgen_jax.throughput import Benchmark
-    from mmgen_jax.training import loop, processes, sharding
+    from mmgen_jax.training import loop, processes
 
     for config in asked:
-        slices = sharding.slice_count(jax.devices())
-        configs.validate(config, jax.device_count(), jax.process_count(), slices)
+        loop.check_devices(config)
     source = loop.opened(asked[0])
     assets = models.fit(asked[0], source)
     profile = Path(PROFILE.value) if PROFILE.value else None
@@ -137,8 +134,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def where(found: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {text}" for name, text in found["versions"].items())
-    return f"{found['devices']} x {found['device']}, {found['dtype']}; {versions}"
+    return f"{found['devices']} x {found['device']}, {found['dtype']}; {tables.versions(found)}"
 
 
 def plot(found: list[dict[str, Any]]) -> Any:

@@ -76,12 +76,11 @@ def row(family: str, found: dict[str, Any]) -> list[str]:
 
 def heading(found: dict[str, dict[str, Any]]) -> str:
     first = found[FAMILIES[0]]
-    versions = ", ".join(f"{name} {text}" for name, text in first["versions"].items())
     cores, python = os.cpu_count(), platform.python_version()
     return f"""# How fast every family trains
 
 Size {SIZE.value} on {first["devices"]} x {first["device"]} ({cores} CPU cores),
-{first["dtype"]}, Python {python}, {versions}.
+{first["dtype"]}, Python {python}, {tables.versions(first)}.
 
 FLOPs are the model's, counted from its program (`mmgen_jax/benchmarking.py`). Images a second are
 those of the step, one batch over and over; those of `train.py` are without saving and drawing.

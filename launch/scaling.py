@@ -57,7 +57,7 @@ def main() -> None:
         for what, points in compiling.curves(reports).items()
     }
     gallery.save_png(out.with_suffix(".png"), plots.curves(lines, "chips", "per chip"))
-    versions = ", ".join(f"{name} {text}" for name, text in rows[0][1]["versions"].items())
+    versions = tables.versions(rows[0][1])
     picture = f"![Scaling]({out.stem}.png)"
     out.write_text(f"{HEADING}\nBy {versions}.\n\n{compiling.table(rows)}\n\n{picture}\n")
     print(out)

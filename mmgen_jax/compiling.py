@@ -143,7 +143,7 @@ def report(planned: Plan, assets: Assets) -> dict[str, Any]:
 TITLES = (
     *("recipe", "chips", "mesh (data x fsdp x tensor)", "batch", "parameters", "fits"),
     *("memory of a chip, GiB", "of", "of it activations", "sent by a chip in a step, GB"),
-    *("of it", "model TFLOP an image", "compiled in, s"),
+    *("the same by kind, GB", "model TFLOP an image", "compiled in, s"),
 )
 
 

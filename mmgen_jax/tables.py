@@ -57,6 +57,11 @@ def reported(script: str, out: Path, *flags: str) -> dict[str, Any]:
     return once(out.with_suffix(".done.json"), {"script": script, "flags": list(flags)}, find)
 
 
+def versions(found: dict[str, Any]) -> str:
+    """The libraries that a report was made with, in a line."""
+    return ", ".join(f"{name} {text}" for name, text in found["versions"].items())
+
+
 def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
     lines = [titles, ["---"] * len(titles), *rows]

@@ -50,8 +50,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
       Failure: if the disk is full, or gone.
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
     """
-    slices = sharding.slice_count(jax.devices())
-    configs.validate(config, jax.device_count(), jax.process_count(), slices)
+    check_devices(config)
     source = opened(config)
     last = _newest(workdir)
     if last is not None and not accept_config_change:
@@ -83,6 +82,16 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
             state = transfer.overlaid(model, state, found)
         interrupts = stack.enter_context(Interrupts())
         trainer.run(state, logbook, interrupts)
+
+
+def check_devices(config: ConfigDict) -> None:
+    """Refuses a config that cannot work on the devices of all processes.
+
+    Raises:
+      InputError: naming the key.
+    """
+    slices = sharding.slice_count(jax.devices())
+    configs.validate(config, jax.device_count(), jax.process_count(), slices)
 
 
 def opened(config: ConfigDict) -> Source:
