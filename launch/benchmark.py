@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from mmgen_jax import cli, tables
 from mmgen_jax import config as configs
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import write_text
 
 CONFIG = cli.define_config()
 flags.mark_flag_as_required("config")
@@ -88,7 +89,7 @@ def measure(asked: list[ConfigDict], out: Path) -> None:
         if not processes.is_main():
             continue
         print(table(found[-1:]), flush=True)
-        out.with_suffix(".md").write_text(table(found) + "\n")
+        write_text(out.with_suffix(".md"), table(found) + "\n")
         report = found[0] if len(asked) == 1 else {"batch_sizes": found}
         write(out, report, [(where(found[0]), plot(found))])
 

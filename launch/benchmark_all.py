@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from mmgen_jax import cli, tables
+from mmgen_jax.storage import write_text
 
 STEPS = flags.DEFINE_integer(
     "steps", 20, "That are timed, of each part and in each of three rounds.", lower_bound=2
@@ -42,7 +43,7 @@ def main() -> None:
     }
     gallery.save_png(out.with_suffix(".png"), plots.bars(bars, "images a second"))
     picture = f"![Images a second]({out.stem}.png)"
-    out.write_text(f"{heading(found)}\n{tables.markdown(TITLES, rows)}\n\n{picture}\n")
+    write_text(out, f"{heading(found)}\n{tables.markdown(TITLES, rows)}\n\n{picture}\n")
     print(out)
 
 

@@ -26,6 +26,7 @@ from ml_collections.config_flags import get_config_filename
 
 from mmgen_jax import cli
 from mmgen_jax import config as configs
+from mmgen_jax.storage import write_text
 
 CONFIG = cli.define_config()
 flags.mark_flag_as_required("config")
@@ -77,7 +78,7 @@ def main() -> None:
         found.append(compiling.report(planned, assets))
         print(describe(found[-1]), flush=True)
         rows = [(recipe, report) for report in found]
-        out.with_suffix(".md").write_text(compiling.table(rows) + "\n")
+        write_text(out.with_suffix(".md"), compiling.table(rows) + "\n")
         lines = compiling.curves(found) if len(found) > 1 else {}
         sections = [("how it scales", plots.curves(lines, "chips", "per chip"))] if lines else []
         write(out, found[0] if len(plans) == 1 else {"topologies": found}, sections)

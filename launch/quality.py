@@ -20,6 +20,7 @@ from absl import flags
 import mmgen_jax
 from mmgen_jax import cli, tables
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import read_json, read_text, write_text
 
 MINUTES = flags.DEFINE_float("minutes", 5.0, "Of training, each family.", lower_bound=0.01)
 DATA = flags.DEFINE_list("data", ["shapes", "digits"], "Data sets.")
@@ -63,7 +64,7 @@ def main() -> None:
         top.mkdir(parents=True, exist_ok=True)
         trained = {f: [train(stage, top) for stage in stages(f, data, top)] for f in FAMILIES.value}
         sections.append(section(data, trained, compared(data, top), out))
-    out.write_text("\n".join([heading(), *sections]))
+    write_text(out, "\n".join([heading(), *sections]))
     print(out)
 
 
@@ -120,8 +121,8 @@ def run_train(stage: Stage, workdir: Path, steps: int, *flags: str) -> None:
 
 def logged(workdir: Path) -> list[dict[str, Any]]:
     """A run's metrics, each line with the steps a second."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    batch = json.loads((workdir / "config.json").read_text())["train"]["batch_size"]
+    lines = [json.loads(line) for line in read_text(workdir / "metrics.jsonl").splitlines()]
+    batch = read_json(workdir / "config.json")["train"]["batch_size"]
     return [line | {"steps_per_second": line["images_per_second"] / batch} for line in lines]
 
 
@@ -133,7 +134,7 @@ def compared(data: str, top: Path) -> dict[str, Any]:
 
     def find() -> dict[str, Any]:
         tables.run("compare.py", *flags, f"--out={report}")
-        return json.loads(report.read_text())["runs"]
+        return read_json(report)["runs"]
 
     facts = {"flags": list(flags), "minutes": MINUTES.value, "modalities": MODALITIES.value}
     return tables.once(top / "compared.json", facts, find)

@@ -5,13 +5,13 @@ python launch/quickstart.py --workdir=runs/quickstart
 Leaves `report.json` (joint satisfaction of every subset of the inputs) and `samples.png`.
 """
 
-import json
 import time
 from pathlib import Path
 
 from absl import flags
 
 from mmgen_jax import cli, config
+from mmgen_jax.storage import write_json
 
 CONFIG = cli.define_config("configs/flow.py:data=shapes,modalities=text+label+audio,size=tiny")
 WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the run.")
@@ -32,7 +32,7 @@ def main() -> None:
     seconds = time.monotonic() - begin
     found = satisfaction(Asked(run.load(workdir), COUNT.value, seed=0))
     report = {"satisfaction": found.numbers, "train_seconds": seconds}
-    (workdir / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_json(workdir / "report.json", report)
     gallery.save_png(workdir / "samples.png", gallery.stack(found.sections))
     print(table(found.numbers, "all satisfied"))
     print(f"trained in {seconds:.0f} s; see {workdir}/samples.png and {workdir}/report.json")

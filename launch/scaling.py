@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from mmgen_jax import cli, tables
+from mmgen_jax.storage import write_text
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/scaling", "Folder of what is found.")
 OUT = flags.DEFINE_string("out", "docs/scaling.md", "Markdown to write; a plot goes beside it.")
@@ -59,7 +60,7 @@ def main() -> None:
     gallery.save_png(out.with_suffix(".png"), plots.curves(lines, "chips", "per chip"))
     versions = tables.versions(rows[0][1])
     picture = f"![Scaling]({out.stem}.png)"
-    out.write_text(f"{HEADING}\nBy {versions}.\n\n{compiling.table(rows)}\n\n{picture}\n")
+    write_text(out, f"{HEADING}\nBy {versions}.\n\n{compiling.table(rows)}\n\n{picture}\n")
     print(out)
 
 

@@ -1,6 +1,7 @@
 """What every launcher shares: flags, one clear line for bad input, exit codes."""
 
 import difflib
+import io
 import os
 import re
 import signal
@@ -184,6 +185,10 @@ def run(main: Callable[[], None]) -> NoReturn:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         place = Path(os.path.expanduser("~/.cache/mmgen_jax/jax"))  # noqa: PTH111, never raises
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place)
+    # A terminal whose locale lacks a letter shows its escape; it does not end the command.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.WARNING)
     # A failed save is one line of `checkpoints`; orbax and asyncio would log hundreds before it.
     logging.get_absl_handler().addFilter(

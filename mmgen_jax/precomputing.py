@@ -1,6 +1,5 @@
 """A tokenizer's latents of a whole data set, written once, so that no training step makes them."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.images import normalise, resize
 from mmgen_jax.model import build_codec
 from mmgen_jax.nn.layout import gathered, on_mesh
+from mmgen_jax.storage import write_json
 from mmgen_jax.training import transfer
 
 VERSION = "1.0.0"
@@ -78,7 +78,7 @@ def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[s
             "tokenizer": config.tokenizer.run,
             "seconds": round(time.perf_counter() - start, 2),
         }
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        write_json(folder / SUMMARY, summary)
     return summary
 
 

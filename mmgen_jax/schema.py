@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
+from mmgen_jax.storage import read_json, write_text
 
 
 class Rule(NamedTuple):
@@ -145,9 +146,7 @@ def leaves(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> Iterator
 
 def save(config: ConfigDict, path: Path) -> None:
     """Writes a config as JSON, atomically."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
 
 
 def load(path: Path) -> ConfigDict:
@@ -157,7 +156,7 @@ def load(path: Path) -> ConfigDict:
       InputError: if the file is missing, no JSON object, or as `from_dict` does.
     """
     try:
-        saved = json.loads(path.read_text())
+        saved = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read config {path}: {error}") from error
     if not isinstance(saved, dict):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgen_jax.errors import Failure, InputError
-from mmgen_jax.training.manifest import write_atomically
+from mmgen_jax.storage import read_json, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,7 +20,7 @@ def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]
       InputError: if it was found for something else.
     """
     if path.exists():
-        kept = json.loads(path.read_text())
+        kept = read_json(path)
         if kept["of"] != facts:
             raise InputError(
                 f"{path} is of {kept['of']}, not of {facts}; allowed: another --workdir"
@@ -29,7 +29,7 @@ def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]
     found = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"of": facts, "found": found}) + "\n"
-    write_atomically(path, [text.encode()])
+    write_text(path, text)
     return found
 
 
@@ -51,7 +51,7 @@ def reported(script: str, out: Path, *flags: str) -> dict[str, Any]:
 
     def find() -> dict[str, Any]:
         run(script, *flags, f"--out={out}")
-        return json.loads(out.read_text())
+        return read_json(out)
 
     out.parent.mkdir(parents=True, exist_ok=True)
     return once(out.with_suffix(".done.json"), {"script": script, "flags": list(flags)}, find)

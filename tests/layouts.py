@@ -101,7 +101,9 @@ def train_on(name: str, *runs: Path | tuple[Path, Path]) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         for process in finish(start(LAYOUTS[name], "-m", "tests.layouts", folder, name, *named)):
             assert process.code == 0, process.err
-        first, *others = [json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())]
+        first, *others = [
+            json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).iterdir())
+        ]
     for workdir, seen in first.items():
         for other in others:
             fed = zip(seen["fed"], other[workdir]["fed"], strict=True)
@@ -147,7 +149,7 @@ def _train_and_note() -> None:
             seen = {"fed": []}
             loop.train(config, Path(workdir))
             found[workdir] = seen
-        (Path(folder) / str(jax.process_index())).write_text(json.dumps(found))
+        (Path(folder) / str(jax.process_index())).write_text(json.dumps(found), encoding="utf-8")
 
 
 def copy_first_half(whole: Path, workdir: Path) -> None:

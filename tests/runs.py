@@ -28,7 +28,10 @@ def everything(workdir: Path, step: int) -> tuple[dict[str, bytes], dict[str, An
 
 def logged(workdir: Path) -> list[dict[str, Any]]:
     """What metrics.jsonl holds, but for the times and how long it took to start."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().split("\n")[:-1]]
+    lines = [
+        json.loads(line)
+        for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    ]
     return [
         {k: v for k, v in line.items() if not re.search("per_second|startup", k)} for line in lines
     ]

@@ -55,7 +55,7 @@ def closed_form(config):
 def write(folder, config, arrays, shards=1):
     """Writes a folder in the layout of the Hugging Face Hub."""
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     if shards == 1:
         safetensors.numpy.save_file(arrays, folder / "model.safetensors")
         return folder
@@ -64,5 +64,5 @@ def write(folder, config, arrays, shards=1):
         part = {key: array for key, array in arrays.items() if weight_map[key] == name}
         safetensors.numpy.save_file(part, folder / name)
     index = {"metadata": {}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder

@@ -136,7 +136,7 @@ cli.run(main)
 @pytest.fixture
 def launcher(tmp_path):
     path = tmp_path / "launcher.py"
-    path.write_text(LAUNCHER)
+    path.write_text(LAUNCHER, encoding="utf-8")
     return path
 
 
@@ -171,7 +171,8 @@ def test_a_recipe_may_explain_itself(tmp_path):
         ("KeyError('gone')", "error: bad flag: 'gone'\n"),
     ):
         recipe.write_text(
-            "from mmgen_jax.errors import InputError\n\n\ndef get_config():\n    raise " + error
+            "from mmgen_jax.errors import InputError\n\n\ndef get_config():\n    raise " + error,
+            encoding="utf-8",
         )
         done = launch("launch/train.py", f"--config={recipe}", "--workdir=/nowhere/run")
         assert (done.code, done.err) == (2, line)

@@ -28,7 +28,8 @@ def test_every_key_has_a_meaning_and_an_allowed_default():
 def test_every_key_does_something():
     """A key that no code reads would be a dead option."""
     source = "\n".join(
-        path.read_text() for path in library_files("config.py", "schema.py", "validation.py")
+        path.read_text(encoding="utf-8")
+        for path in library_files("config.py", "schema.py", "validation.py")
     )
     names = {path.rpartition(".")[2] for path in configs.KEYS}
     unused = {name for name in names if not re.search(rf'\.{name}\b|"{name}"', source)}
@@ -283,7 +284,7 @@ def test_json_round_trip(tmp_path):
 def test_a_file_that_is_no_config(tmp_path, text, words):
     path = tmp_path / "config.json"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as refusal:
         configs.load(path)
     for word in (*words, str(path)):
@@ -334,6 +335,6 @@ def test_choose():
 
 def test_saved_configs_are_plain_json(tmp_path):
     configs.save(configs.default(), tmp_path / "config.json")
-    saved = json.loads((tmp_path / "config.json").read_text())
+    saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert saved["train"]["steps"] == configs.default().train.steps
     assert dict(leaves(saved)).keys() == configs.KEYS.keys()

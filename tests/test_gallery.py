@@ -218,6 +218,6 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_refuses_a_folder_that_is_a_file(tmp_path):
-    (tmp_path / "samples").write_text("")
+    (tmp_path / "samples").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot write"):
         save_png(tmp_path / "samples" / "grid.png", _images(1)[0])

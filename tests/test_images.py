@@ -94,7 +94,7 @@ def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path):
     whole, cut, text = tmp_path / "x.png", tmp_path / "cut.png", tmp_path / "x.txt"
     Image.fromarray(noise(32, 32, 3)).save(whole)
     cut.write_bytes(whole.read_bytes()[:500])
-    text.write_text("no picture")
+    text.write_text("no picture", encoding="utf-8")
     for path in (cut, text, tmp_path / "missing.png", tmp_path):
         with pytest.raises(InputError) as error:
             read_image(str(path))

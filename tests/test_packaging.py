@@ -19,6 +19,8 @@ import mmgen_jax
 
 ROOT = Path(__file__).parents[1]
 LOCKS = [ROOT / "requirements" / name for name in ("py311.txt", "py312.txt")]
+# Opened by no path of a text file: `open` of a module or of a data source.
+NO_TEXT = {"Image.open", "os.open", "wave.open", "tarfile.open", "gzip.open", "webbrowser.open"}
 OURS = {"mmgen_jax", "launch", "configs", "tests"}
 
 # A part of the package, its modules, and the parts that it may import besides itself. What is not
@@ -26,7 +28,17 @@ OURS = {"mmgen_jax", "launch", "configs", "tests"}
 PARTS = {
     "protocols": (
         [
-            *("", "errors", "registry", "images", "sounds", "data", "modalities", "generators"),
+            *(
+                "",
+                "errors",
+                "registry",
+                "storage",
+                "images",
+                "sounds",
+                "data",
+                "modalities",
+                "generators",
+            ),
             *("training", "training.crossbatch"),  # for terms across examples, whoever has them
         ],
         set(),
@@ -111,7 +123,9 @@ def names(*groups: str) -> set[str]:
 
 
 def pins(lock: Path) -> dict[str, str]:
-    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in lock.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
     pairs = [re.fullmatch(r"([\w-]+)==([\w.]+)(?: ; .+)?", line) for line in lines]
     assert all(pairs), [line for line, pair in zip(lines, pairs, strict=True) if not pair]
     return {canonicalize_name(pair[1]): pair[2] for pair in pairs}
@@ -233,7 +247,40 @@ def test_lock_pins_what_setup_asks_for(lock):
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
 def test_lock_names_no_index_and_no_torch(lock):
-    text = lock.read_text()
+    text = lock.read_text(encoding="utf-8")
     assert "://" not in text
     assert "--" not in text
     assert "torch" not in pins(lock)
+
+
+def test_text_files_name_their_encoding():
+    """This sees every call; ruff's own rule only those on what is plainly a path."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in [*python_files(*OURS), ROOT / "setup.py"]
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and opens_text(node) and not names_encoding(node)
+    ]
+    assert found == []
+
+
+def opens_text(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name in {"read_text", "write_text", "makefile"}:
+        # `storage`'s own functions, which have an encoding.
+        return not (isinstance(call.func, ast.Name) or ast.unparse(call.func.value) == "storage")
+    if name != "open" or ast.unparse(call.func) in NO_TEXT:
+        return False
+    builtin = isinstance(call.func, ast.Name)
+    mode = [*call.args[builtin:], *(k.value for k in call.keywords if k.arg == "mode")]
+    if not mode:
+        return True
+    return isinstance(mode[0], ast.Constant) and re.fullmatch("[rwaxt+]+", str(mode[0].value))
+
+
+def names_encoding(call: ast.Call) -> bool:
+    if ast.unparse(call.func).endswith("read_text") and call.args:
+        return True  # path.read_text("utf-8")
+    if ast.unparse(call.func).endswith("write_text") and len(call.args) > 1:
+        return True
+    return any(keyword.arg == "encoding" for keyword in call.keywords)

@@ -9,8 +9,8 @@ import pytest
 from mmgen_jax import config as configs
 from tests.launching import ROOT, launch
 
-README = (ROOT / "README.md").read_text()
-DOCS = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
 COMMANDS = re.findall(r"^    python (launch/(?:[^\\\n]|\\\n)+)", README + DOCS, re.MULTILINE)
 
 
@@ -37,7 +37,7 @@ def test_command(command, tokenizers):
 def check_recipe(value):
     file, _, argument = value.partition(":")
     scope = {"__name__": "recipe"}
-    exec(compile((ROOT / file).read_text(), file, "exec"), scope)
+    exec(compile((ROOT / file).read_text(encoding="utf-8"), file, "exec"), scope)
     config = scope["get_config"](argument)
     if config.data.name == "shapes":  # other data may not have been built here
         configs.validate(config)
@@ -45,7 +45,7 @@ def check_recipe(value):
 
 @pytest.mark.parametrize("target", re.findall(r"^    make ([a-z-]+)", README, re.MULTILINE))
 def test_make_target(target):
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", re.findall(r"[^!]\[.*?\]\((docs/.*?)\)", README))

@@ -30,7 +30,8 @@ def test_a_launchers_report_is_read_and_its_failure_told(tmp_path, monkeypatch):
         "import sys, pathlib\n"
         "flags = dict(flag.split('=') for flag in sys.argv[1:])\n"
         "if flags['--to'] in '012': sys.exit(int(flags['--to']))\n"
-        "pathlib.Path(flags['--out']).write_text('{\"to\": %s}' % flags['--to'])\n"
+        "pathlib.Path(flags['--out']).write_text('{\"to\": %s}' % flags['--to'])\n",
+        encoding="utf-8",
     )
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     out = tmp_path / "found" / "count.json"
@@ -41,7 +42,9 @@ def test_a_launchers_report_is_read_and_its_failure_told(tmp_path, monkeypatch):
         with pytest.raises(kind, match=rf"count\.py ended with {code}"):
             tables.reported("count.py", tmp_path / "found" / "none.json", f"--to={code}")
     assert not (tmp_path / "found" / "none.done.json").exists()
-    assert json.loads((tmp_path / "found" / "count.done.json").read_text())["found"] == {"to": 3}
+    assert json.loads((tmp_path / "found" / "count.done.json").read_text(encoding="utf-8"))[
+        "found"
+    ] == {"to": 3}
 
 
 def test_a_table():

@@ -178,7 +178,8 @@ class _Folder:
         if not path.is_file():
             return class_names(labels)
         try:
-            names = [name.strip() for name in path.read_text("utf-8-sig").rstrip().split("\n")]
+            text = path.read_text(encoding="utf-8-sig")
+            names = [name.strip() for name in text.rstrip().split("\n")]
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path}: {error}") from error
         for i, name in enumerate(names):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from mmgen_jax.data.folder_fields import Fields, parse
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import read_json, write_json
 
 INDEX = ".mmgen_index.json"  # beside metadata.jsonl, if the folder can be written
 VERSION = 1
@@ -129,7 +130,7 @@ def _fingerprint(lines: Sequence[Any], fields: Fields) -> str:
 
 def _remembered(index: Path, state: str) -> dict[int, str] | None:
     try:
-        saved = json.loads(index.read_text("utf-8"))
+        saved = read_json(index)
         if saved["state"] != state:
             return None
         return {int(number): str(reason) for number, reason in saved["bad"].items()}
@@ -138,9 +139,7 @@ def _remembered(index: Path, state: str) -> dict[int, str] | None:
 
 
 def _remember(index: Path, state: str, reasons: dict[int, str]) -> None:
-    temporary = index.with_name(f"{INDEX}.tmp")
     try:
-        temporary.write_text(json.dumps({"state": state, "bad": reasons}), "utf-8")
-        temporary.replace(index)
+        write_json(index, {"state": state, "bad": reasons}, indent=None)
     except OSError:
         return  # a folder that cannot be written is checked anew each time

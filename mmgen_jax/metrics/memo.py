@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from mmgen_jax.errors import writing
-from mmgen_jax.training.manifest import write_atomically
+from mmgen_jax.storage import write_whole
 
 OWN = re.compile(r"[0-9a-f]{64}\.npz(\.tmp)?")
 
@@ -47,7 +47,7 @@ class Memo:
             np.savez_compressed(file, *found)
             with writing(path):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, [file.getvalue()])
+                write_whole(path, [file.getvalue()])
         return found
 
     def clear(self) -> None:

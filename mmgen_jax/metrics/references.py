@@ -19,7 +19,7 @@ from mmgen_jax.images import read_image
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.extractors import Extractor
 from mmgen_jax.metrics.memo import Memo, digest
-from mmgen_jax.training.manifest import write_atomically
+from mmgen_jax.storage import write_whole
 
 MOST = 50_000  # pictures
 PART = 128  # pictures held at once
@@ -153,5 +153,5 @@ def _made_once(
     contents = safetensors.numpy.save({"features": features}, {"facts": json.dumps(facts)})
     with writing(path):
         kept.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, [contents])
+        write_whole(path, [contents])
     return Reference(features, facts)

@@ -1,6 +1,5 @@
 """Reports: some metrics of a run, of its checkpoints, or of several runs beside each other."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from mmgen_jax import gallery, plots
 from mmgen_jax.errors import writing
 from mmgen_jax.metrics.evaluation import COLUMNS, EVALUATIONS, Asked, Section, table
-from mmgen_jax.training.manifest import write_atomically
+from mmgen_jax.storage import write_json
 
 Numbers = dict[str, dict[str, dict[str, Any]]]  # metric -> row -> number -> value
 
@@ -63,7 +62,7 @@ def write(out: Path, report: Mapping[str, Any], sections: Sequence[Section]) -> 
     if sections:
         gallery.save_png(out.with_suffix(".png"), gallery.stack(sections))
     with writing(out):
-        write_atomically(out, [(json.dumps(report, indent=2) + "\n").encode()])
+        write_json(out, report)
     print(f"{out}, {out.with_suffix('.png')}" if sections else f"{out}")
 
 

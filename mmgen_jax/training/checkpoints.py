@@ -10,7 +10,6 @@ process 0 decides, checks and deletes.
 """
 
 import itertools
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jaxtyping import PyTree
 
+from mmgen_jax import storage
 from mmgen_jax.errors import Failure, InputError
 from mmgen_jax.training import manifest, processes
 
@@ -100,7 +100,7 @@ def read_json(
       InputError: if the step is not there or that part is not whole.
     """
     path = _checked(workdir, step, under=f"{part}/")
-    return json.loads((path / part / JSON_FILE).read_text())
+    return storage.read_json(path / part / JSON_FILE)
 
 
 class Checkpoints:
@@ -247,7 +247,7 @@ class Checkpoints:
         costs = {}
         for step in steps:
             path = self._directory / str(step) / "log" / JSON_FILE
-            cost = self._cost(json.loads(path.read_text()))
+            cost = self._cost(storage.read_json(path))
             if cost is not None:
                 costs[step] = cost
         return sorted(costs, key=lambda step: (costs[step], -step))[: self._keep_best]

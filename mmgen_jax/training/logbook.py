@@ -21,7 +21,7 @@ from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
 from mmgen_jax.errors import Failure, writing
-from mmgen_jax.training.manifest import write_atomically
+from mmgen_jax.storage import write_whole
 
 _SHORT_NAMES = {"images_per_second": "images/s"}
 _NOT_FOR_PEOPLE = {"images_per_second_per_device"}
@@ -225,7 +225,7 @@ def _cut_back(path: Path, step: int) -> None:
     """Drops the lines of `path` above `step`, and one that was only half written."""
     if path.exists():
         with path.open("rb") as lines:
-            write_atomically(path, _lines_until(lines, step))
+            write_whole(path, _lines_until(lines, step))
 
 
 def _lines_until(lines: Iterator[bytes], step: int) -> Iterator[bytes]:

@@ -1,10 +1,10 @@
 """The checksums of a directory: written when it is complete, compared before it is read."""
 
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from mmgen_jax.storage import read_json, write_json
 
 NAME = "MANIFEST.json"
 
@@ -19,7 +19,7 @@ def write(directory: Path) -> None:
       OSError: if a file cannot be read, or the manifest not be written.
     """
     checksums = {name: _sha256(directory / name) for name in _files(directory)}
-    write_atomically(directory / NAME, [json.dumps(checksums, indent=1).encode()])
+    write_json(directory / NAME, checksums, indent=1)
 
 
 def fault(directory: Path, under: str = "") -> str | None:
@@ -32,7 +32,7 @@ def fault(directory: Path, under: str = "") -> str | None:
       under: only files whose relative path begins so are compared.
     """
     try:
-        checksums = json.loads((directory / NAME).read_text("utf-8"))
+        checksums = read_json(directory / NAME)
     except FileNotFoundError:
         return f"{NAME} is missing (the save did not finish)"
     except (OSError, ValueError) as error:
@@ -42,21 +42,6 @@ def fault(directory: Path, under: str = "") -> str | None:
     compared = (name for name in checksums if name.startswith(under))
     faults = (_file_fault(directory, name, checksums[name]) for name in compared)
     return next((found for found in faults if found is not None), None)
-
-
-def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
-    """Replaces the file `path` by `chunks`: after a crash there is the old file or the new one.
-
-    Raises:
-      OSError: if it cannot be written; the old file is then untouched.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_directory(path.parent)
 
 
 def _files(directory: Path) -> Iterator[str]:
@@ -82,12 +67,3 @@ def _sha256(path: Path) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _sync_directory(directory: Path) -> None:
-    # Without it, a rename may be lost when the power goes.
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

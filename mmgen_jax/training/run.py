@@ -8,7 +8,6 @@ samples/STEP.png       pictures drawn on the way
 tensorboard/           events
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +21,8 @@ from mmgen_jax import model as models
 from mmgen_jax.data import Source
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.model import Assets, Model
+from mmgen_jax.storage import read_json, write_json
 from mmgen_jax.training import checkpoints, optimizers, processes, sharding
-from mmgen_jax.training.manifest import write_atomically
 from mmgen_jax.training.state import TrainState, create
 
 
@@ -92,7 +91,7 @@ def read_assets(workdir: Path, config: ConfigDict) -> Assets:
     for name in config.modalities.names:
         path = workdir / "assets" / f"{name}.json"
         try:
-            assets[name] = json.loads(path.read_text())
+            assets[name] = read_json(path)
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {path}: {error}; the run is not whole") from error
     return assets
@@ -116,8 +115,7 @@ def prepare(
         with writing(workdir):
             (workdir / "assets").mkdir(parents=True, exist_ok=True)
             for name, asset in assets.items():
-                text = json.dumps(asset, ensure_ascii=False)
-                write_atomically(workdir / "assets" / f"{name}.json", [text.encode()])
+                write_json(workdir / "assets" / f"{name}.json", asset, indent=None)
             configs.save(config, workdir / "config.json")
 
     processes.on_main(write)

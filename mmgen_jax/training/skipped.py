@@ -1,6 +1,5 @@
 """The bad records that a run passes over (`data.on_bad_record=skip`): counted, and reported."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 from mmgen_jax.data import BadRecord
 from mmgen_jax.errors import writing
+from mmgen_jax.storage import write_json
 from mmgen_jax.training import processes
-from mmgen_jax.training.manifest import write_atomically
 
 FILE = "skipped_records.json"
 
@@ -56,7 +55,7 @@ class Skipped:
         }
         path = workdir / FILE
         with writing(path):
-            write_atomically(path, [json.dumps(report, indent=2, ensure_ascii=False).encode()])
+            write_json(path, report)
 
     def describe(self) -> str:
         """One line for people."""

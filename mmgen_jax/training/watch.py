@@ -197,7 +197,7 @@ def _line(peer: socket.socket) -> str:
 
 def _lines(peer: socket.socket) -> Iterator[str]:
     """All lines until the connection ends, however it does."""
-    with peer.makefile("r") as file:
+    with peer.makefile("r", encoding="utf-8", errors="replace") as file:
         try:
             for line in file:
                 yield line.strip()

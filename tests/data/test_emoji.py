@@ -77,7 +77,7 @@ def rich(tmp_path_factory):
     for emoji in read_catalogue(Path(EMOJI_TEST)):
         if emoji.characters != first:
             codes = "-".join(f"{ord(character):x}" for character in emoji.characters)
-            (drawings / f"{codes}.svg").write_text(_drawing(len(codes)))
+            (drawings / f"{codes}.svg").write_text(_drawing(len(codes)), encoding="utf-8")
     folders = {style.flag: str(drawings) for style in STYLES}
     kind = {"languages": ["en", "de"], "speech": True, "voices": 3, **folders}
     summary = build(folder / "emoji", limit=12, **kind)
@@ -102,7 +102,7 @@ def test_the_whole_set_is_there(whole):
     assert summary["records"] == len(built) >= 3600
     assert 0.05 < summary["splits"]["test"] / len(built) < 0.15
     assert 3600 <= summary["unique_pictures"] < len(built)
-    assert json.loads((path / "summary.json").read_text()) == summary
+    assert json.loads((path / "summary.json").read_text(encoding="utf-8")) == summary
 
 
 @needs_packages
@@ -238,7 +238,9 @@ def test_drawings_are_pictures_or_absent(rich):
 @needs_espeak
 def test_the_card_and_the_licences_tell_what_is_in_it(rich, part):
     path, summary, _ = rich
-    card, license_text = ((path / name).read_text() for name in ("README.md", "LICENSE"))
+    card, license_text = (
+        (path / name).read_text(encoding="utf-8") for name in ("README.md", "LICENSE")
+    )
     for line in (
         "| records | 12 |",
         f"| split train | {summary['splits']['train']} |",
@@ -253,7 +255,9 @@ def test_the_card_and_the_licences_tell_what_is_in_it(rich, part):
     assert all(f"| `{name}` | " in card for name in names)
     sources = ("OFL-1.1", "Unicode-DFS-2016", "CC-BY-SA-4.0", "CC-BY-4.0", "espeak-ng")
     assert all(source in license_text for source in sources)
-    plain = (part / "README.md").read_text() + (part / "LICENSE").read_text()
+    plain = (part / "README.md").read_text(encoding="utf-8") + (part / "LICENSE").read_text(
+        encoding="utf-8"
+    )
     assert all(source in plain for source in sources[:2])
     assert not any(word in plain for word in (*sources[2:], "`sketch`", "`reference`", "`audio`"))
 
@@ -265,7 +269,7 @@ def test_without_flags_there_is_neither_sound_nor_drawing(part):
     assert sorted(EMOJI.describe(options(part)).modalities) == ["label", "text"]
     with pytest.raises(InputError, match="no feature 'sketch'"):
         EMOJI.describe(options(part, image="sketch"))
-    summary = json.loads((part / "summary.json").read_text())
+    summary = json.loads((part / "summary.json").read_text(encoding="utf-8"))
     for key in ("voices", "sounds", "sketches", "references"):
         assert summary[key] == 0
 
@@ -364,7 +368,7 @@ def test_the_default_path_is_under_the_working_directory(tmp_path, monkeypatch):
 
 
 def test_broken_metadata_is_refused(tmp_path):
-    (tmp_path / "dataset_info.json").write_text("{")
+    (tmp_path / "dataset_info.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="cannot read the data set"):
         EMOJI.describe(options(tmp_path))
 

@@ -32,9 +32,11 @@ CHANGES = {
     "a picture": lambda path: os.utime(path / "a.png", ns=(0, 0)),
     "a sound": lambda path: os.utime(path / "a.wav", ns=(0, 0)),
     "the metadata": lambda path: write(path, *LINES, {"file_name": "d.png"}),
-    "the classes": lambda path: (path / "labels.txt").write_text("b\na\n"),
-    "the index is torn": lambda path: (path / INDEX).write_text("{"),
-    "the index is of something else": lambda path: (path / INDEX).write_text('["state"]'),
+    "the classes": lambda path: (path / "labels.txt").write_text("b\na\n", encoding="utf-8"),
+    "the index is torn": lambda path: (path / INDEX).write_text("{", encoding="utf-8"),
+    "the index is of something else": lambda path: (path / INDEX).write_text(
+        '["state"]', encoding="utf-8"
+    ),
     "the index is no text": lambda path: (path / INDEX).write_bytes(b"\xff"),
     "the index is gone": lambda path: (path / INDEX).unlink(),
 }
@@ -43,7 +45,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_files_are_not_read_again_until_something_changes(folder, change):
     write(folder, *LINES)
-    (folder / "labels.txt").write_text("a\nb\n")
+    (folder / "labels.txt").write_text("a\nb\n", encoding="utf-8")
     before = [str(bad) for bad in open_rest(folder).bad]
     assert len(before) == 1
     swap(folder / "c.png")

@@ -39,7 +39,7 @@ TALK = {"de": "Apfel", "en": ["apple", "red apple"], "fr": None}
 def test_what_a_record_has_of_several_of_none_and_in_languages(folder, fields, languages, values):
     other = {"file_name": "b.png", "text": TALK, "label": "a", "audio_file_name": "a.wav"}
     write(folder, {"file_name": "a.png", **fields}, other)
-    (folder / "labels.txt").write_text("a\nb\n")
+    (folder / "labels.txt").write_text("a\nb\n", encoding="utf-8")
     source = open_folder(folder, languages=languages)
     assert source.info.modalities == ("audio", "label", "text")
     found = dict(source[0].values)
@@ -123,9 +123,9 @@ def debris(tmp_path_factory):
     hum(path / "a.wav")
     soundfile.write(path / "silent.wav", np.zeros(0), 16_000)
     for suffix in ("png", "wav"):
-        (path / f"text.{suffix}").write_text("just words")
+        (path / f"text.{suffix}").write_text("just words", encoding="utf-8")
         (path / f"empty.{suffix}").write_bytes(b"")
-    (path / "labels.txt").write_text("a\nb\n")
+    (path / "labels.txt").write_text("a\nb\n", encoding="utf-8")
     (path.parent / "b.png").write_bytes((path / "b.png").read_bytes())
     return path
 

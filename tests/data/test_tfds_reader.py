@@ -129,7 +129,9 @@ def test_a_split_that_is_not_there_or_is_empty_is_refused(ten, split):
 def test_records_without_random_access_are_refused_with_the_remedy(ten, tmp_path):
     folder = shutil.copytree(ten, tmp_path / "1.0.0")
     described = folder / "dataset_info.json"
-    described.write_text(described.read_text().replace("array_record", "tfrecord"))
+    described.write_text(
+        described.read_text(encoding="utf-8").replace("array_record", "tfrecord"), encoding="utf-8"
+    )
     with pytest.raises(InputError, match="no random access; prepare it with --file_format=array_"):
         TfdsRecords(read_info(str(folder), ""), "train")
 

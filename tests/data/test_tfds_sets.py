@@ -326,9 +326,9 @@ def test_a_damaged_record_is_named_or_skipped(tmp_path, damage):
     records = [{key: make() for key, make in line.items()} for line in lines]
     folder = prepare(tmp_path, "torn:1.0.0", features, train=records)
     described = folder / "features.json"
-    text = described.read_text()
+    text = described.read_text(encoding="utf-8")
     assert '"numClasses": "9"' in text
-    described.write_text(text.replace('"numClasses": "9"', '"numClasses": "3"'))
+    described.write_text(text.replace('"numClasses": "9"', '"numClasses": "3"'), encoding="utf-8")
 
     config = recipe("tfds", ["text", "label"])
     config.data.path = str(folder)

@@ -24,6 +24,6 @@ def trained(tmp_path_factory):
 def recipe(request, tmp_path_factory):
     """The flag that names the module's RECIPE, of toys; within, they are registered."""
     path = tmp_path_factory.mktemp("recipe") / "recipe.py"
-    path.write_text(request.module.RECIPE)
+    path.write_text(request.module.RECIPE, encoding="utf-8")
     with toys.registered():
         yield f"--config={path}"

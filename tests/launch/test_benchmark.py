@@ -23,7 +23,7 @@ def test_everything_is_measured(tmp_path):
     out = tmp_path / "bench.json"
     done = python(BENCHMARK, RECIPE, *SMALL, "--steps=3", "--batch_sizes=4,8", f"--out={out}")
     assert done.code == 0, done.err
-    small, large = json.loads(out.read_text())["batch_sizes"]
+    small, large = json.loads(out.read_text(encoding="utf-8"))["batch_sizes"]
     assert (small["batch_size"], large["batch_size"]) == (4, 8)
     for row in (small, large):
         seconds = row["step_seconds"]
@@ -41,7 +41,7 @@ def test_everything_is_measured(tmp_path):
         assert row["device"] == "cpu" and "jax" in row["versions"]
         # A peak is not guessed.
         assert row["mfu"] is None and row["peak_tflops_per_device"] is None
-    text = out.with_suffix(".md").read_text()
+    text = out.with_suffix(".md").read_text(encoding="utf-8")
     assert "unknown device" in text and "1 x cpu, float32; jax " in text
     assert out.with_suffix(".png").exists()
 
@@ -60,7 +60,7 @@ def test_processes_measure_together_and_one_writes(tmp_path):
         timeout=900,
     )
     assert done.returncode == 0, done.stdout
-    found = json.loads(out.read_text())
+    found = json.loads(out.read_text(encoding="utf-8"))
     assert found["devices"] == 2 and found["mesh"]["data"] == 2
     assert found["images_per_second_per_device"] == pytest.approx(found["parts"]["model"] / 2)
     assert [line[:3] for line in done.stdout.splitlines() if "bench.json" in line] == ["[0]"]
@@ -70,7 +70,7 @@ def test_costs_are_counted_without_running(tmp_path):
     out = tmp_path / "bench.json"
     done = launch(BENCHMARK, RECIPE, *SMALL, "--analytic", f"--out={out}")
     assert (done.code, done.err) == (0, ""), done
-    found = json.loads(out.read_text())
+    found = json.loads(out.read_text(encoding="utf-8"))
     assert list(found) == [
         *("parameters", "forward_multiply_adds_by_part", "forward_multiply_adds_per_image"),
         *("model_flops_per_image", "versions"),

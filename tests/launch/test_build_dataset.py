@@ -27,7 +27,7 @@ def test_it_builds_into_the_default_folder_and_sums_up(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("emoji: 10 records (train ")
     assert done.stdout.endswith("in data/emoji\n")
-    summary = json.loads((tmp_path / "data/emoji/summary.json").read_text())
+    summary = json.loads((tmp_path / "data/emoji/summary.json").read_text(encoding="utf-8"))
     assert (summary["records"], summary["image_size"]) == (10, 16)
     assert summary["languages"] == ["en", "fr"]
 

@@ -28,7 +28,7 @@ def for_tpus(out, *flags):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return json.loads(out.read_text()), done.stdout
+    return json.loads(out.read_text(encoding="utf-8")), done.stdout
 
 
 def test_without_the_compiler_a_line_says_where_it_is_from(tmp_path):
@@ -87,7 +87,7 @@ def test_what_is_reported(tmp_path):
         expected = 2 * 4 * parameters * (chips - 1) / chips
         assert found["collective_bytes"] == pytest.approx(expected, rel=0.05)
         assert "fits" in told and "TPU v5e" in told
-        (line,) = (tmp_path / "pod.md").read_text().splitlines()[2:]
+        (line,) = (tmp_path / "pod.md").read_text(encoding="utf-8").splitlines()[2:]
         assert line.startswith(f"| `flow.py:size=tiny` | {chips} x TPU v5e (") and "| yes |" in line
 
 
@@ -97,7 +97,9 @@ def test_what_does_not_fit_is_said(tmp_path):
     found, told = for_tpus(tmp_path / "pod.json", *flags)
     assert not found["fits"] and found["memory_per_chip_bytes"] > found["hbm_bytes"]
     assert "does not fit" in told
-    assert found["collectives"] is None and "| no |" in (tmp_path / "pod.md").read_text()
+    assert found["collectives"] is None and "| no |" in (tmp_path / "pod.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.slow

@@ -20,6 +20,6 @@ def test_names_draw_their_pictures(tmp_path):
     flags = (f"--workdir={run}", "--metrics=fitting", "--count=64", f"--out={out}")
     done = python("launch/evaluate.py", *flags, XLA_FLAGS="")
     assert done.code == 0, done.err
-    rows = json.loads(out.read_text())["fitting"]
+    rows = json.loads(out.read_text(encoding="utf-8"))["fitting"]
     assert rows["train"]["count"] == 64 and rows["train"]["rate"] >= 0.5
     assert rows["test"]["interval"][0] > rows["test"]["chance"]

@@ -20,7 +20,7 @@ def test_a_report_of_every_subset(trained, tmp_path):
     out = tmp_path / "report.json"
     done = launch(EVALUATE, f"--workdir={trained}", "--count=4", f"--out={out}", "--seed=1")
     assert (done.code, done.err) == (0, ""), done
-    report = json.loads(out.read_text())
+    report = json.loads(out.read_text(encoding="utf-8"))
     assert report["step"] == 2 and report["seed"] == 1
     rows = report["satisfaction"]
     assert len(rows) == 2 * 15  # subsets of four modalities, of unseen and of held-out scenes
@@ -55,7 +55,9 @@ def test_an_interrupted_evaluation_goes_on_and_says_the_same(trained, tmp_path, 
                 assert not out.exists() and out.with_suffix(".parts").is_dir()
             else:
                 assert launch(EVALUATE, *flags, f"--out={out}").code == 0
-        reports.append((out.read_text(), out.with_suffix(".png").read_bytes(), len(drawn)))
+        reports.append(
+            (out.read_text(encoding="utf-8"), out.with_suffix(".png").read_bytes(), len(drawn))
+        )
         assert not out.with_suffix(".parts").exists()
     # Three parts, two subsets, two splits.
     assert reports[0][2] == 12 and reports[1][2] == 10
@@ -69,7 +71,7 @@ def test_all_checkpoints_make_curves(trained, tmp_path):
     flags = ("--all-checkpoints", "--given=text", "--count=4", f"--out={out}")
     done = launch(EVALUATE, f"--workdir={workdir}", *flags)
     assert (done.code, done.err) == (0, ""), done
-    report = json.loads(out.read_text())
+    report = json.loads(out.read_text(encoding="utf-8"))
     assert list(report["checkpoints"]) == ["1", "2"] and report["step"] == 2
     assert report["checkpoints"]["2"]["satisfaction"] == report["satisfaction"]
     assert "checkpoint 1" in done.out
@@ -95,7 +97,7 @@ def test_folders_of_pictures(tmp_path):
     )
     done = launch(EVALUATE, *flags, f"--out={tmp_path / 'report.json'}")
     assert (done.code, done.err) == (0, ""), done
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [key for key in report if key != "images"] == [
         *("kd(classifier judge)", "cs(classifier judge)", "prdc(classifier judge)")
     ]
@@ -146,7 +148,7 @@ def test_runs_side_by_side(trained, tmp_path):
     flags = ("--count=2", f"--out={out}", f"--workdirs={trained},{other}")
     done = launch("launch/compare.py", *flags)
     assert (done.code, done.err) == (0, ""), done
-    runs = json.loads(out.read_text())["runs"]
+    runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
     assert list(runs) == [trained.name, "other"]
     assert runs["other"] == runs[trained.name] and runs["other"]["family"] == "flow"
     assert f"text+label: {trained.name}" in done.out and "text+label: other" in done.out

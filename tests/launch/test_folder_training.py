@@ -45,7 +45,7 @@ def broken(tmp_path_factory):
         if k % 4:
             line["audio_file_name"] = f"{k % 32}.wav"
         lines.append(line)
-    (folder / "labels.txt").write_text("\n".join(COLOURS))
+    (folder / "labels.txt").write_text("\n".join(COLOURS), encoding="utf-8")
     return folder, spoil(folder, lines, rng.choice(TOTAL - 2, 20, replace=False) + 1)
 
 
@@ -69,7 +69,7 @@ def truncated_jpeg(folder, line, name):
 
 
 def text_as_png(folder, line, name):
-    (folder / f"{name}.png").write_text("a picture is worth a thousand words")
+    (folder / f"{name}.png").write_text("a picture is worth a thousand words", encoding="utf-8")
     return line | {"file_name": f"{name}.png"}
 
 
@@ -150,7 +150,7 @@ def test_skip_trains_on_the_rest_and_reports_exactly_those(recipe, broken, tmp_p
     assert "skipped 20 bad records, see skipped_records.json: " in done.err
     assert [line["skipped_records"] for line in logged(tmp_path / "whole")] == [20.0] * 4
 
-    report = json.loads((tmp_path / "whole" / "skipped_records.json").read_text())
+    report = json.loads((tmp_path / "whole" / "skipped_records.json").read_text(encoding="utf-8"))
     found = {
         int(where.split("line ")[1].split()[0]): why for where, why in report["records"].items()
     }
@@ -166,4 +166,4 @@ def test_skip_trains_on_the_rest_and_reports_exactly_those(recipe, broken, tmp_p
     assert done.code == 0, done.err
     assert everything(run, 4) == everything(tmp_path / "whole", 4)
     assert logged(run) == logged(tmp_path / "whole")
-    assert json.loads((run / "skipped_records.json").read_text()) == report
+    assert json.loads((run / "skipped_records.json").read_text(encoding="utf-8")) == report

@@ -18,7 +18,7 @@ def get_config():
 @pytest.fixture
 def recipe(tmp_path):
     path = tmp_path / "recipe.py"
-    path.write_text(RECIPE)
+    path.write_text(RECIPE, encoding="utf-8")
     return f"--config={path}"
 
 

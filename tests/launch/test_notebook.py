@@ -13,7 +13,7 @@ NOTEBOOK = ROOT / "launch" / "quickstart.ipynb"
 
 
 def test_nothing_that_it_printed_is_kept():
-    notebook = json.loads(NOTEBOOK.read_text())
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert (cell["execution_count"], cell["outputs"]) == (None, [])

@@ -19,7 +19,7 @@ def test_a_table_of_two_stages_that_goes_on_where_it_was(tmp_path, monkeypatch):
         *("--workdir=runs", "--out=quality.md", "--modalities=text+label"),
     )
     assert launch("launch/quality.py", *flags).code == 0
-    lines = (tmp_path / "quality.md").read_text().splitlines()
+    lines = (tmp_path / "quality.md").read_text(encoding="utf-8").splitlines()
     (row,) = (line for line in lines if line.startswith("| `dalle`"))
     assert row.count("%") == 4 and "0.02 minutes" in "\n".join(lines)
     assert (tmp_path / "quality-shapes.png").is_file()

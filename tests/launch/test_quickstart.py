@@ -18,7 +18,7 @@ def get_config():
 
 
 def check_report(workdir, names, count):
-    report = json.loads((workdir / "report.json").read_text())
+    report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
     assert set(report) == {"satisfaction", "train_seconds"}
     seen = {title for title in report["satisfaction"] if ":" not in title}
     assert seen == names
@@ -29,7 +29,7 @@ def check_report(workdir, names, count):
 
 
 def test_it_leaves_a_report_and_a_picture(tmp_path):
-    (tmp_path / "recipe.py").write_text(RECIPE)
+    (tmp_path / "recipe.py").write_text(RECIPE, encoding="utf-8")
     workdir = tmp_path / "run"
     done = launch(
         "launch/quickstart.py",

@@ -154,7 +154,7 @@ def test_a_modality_without_a_flag_of_its_own(trained, tmp_path):
 )
 def test_bad_input(trained, tmp_path, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text("no sound, no picture")
+    (tmp_path / "text.txt").write_text("no sound, no picture", encoding="utf-8")
     Image.new("RGB", (9, 4)).save("wide.png")
     Image.new("RGB", (4, 9)).save("high.png")
     done = launch("launch/sample.py", f"--workdir={trained}", "--out=picture.png", *flags)

@@ -163,7 +163,8 @@ def test_two_processes_train_stop_and_go_on(tmp_path):
     )
     assert done.returncode == 0, done.stdout
     lines = [
-        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        json.loads(line)
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert lines[-1]["step"] == reached + 4
 

@@ -74,7 +74,7 @@ def train_as_two(*flags):
 
 
 def report(workdir):
-    return json.loads((workdir / "skipped_records.json").read_text())
+    return json.loads((workdir / "skipped_records.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ runpy.run_path("launch/train.py", run_name="__main__")
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "recipe.py"
-    path.write_text(RECIPE)
+    path.write_text(RECIPE, encoding="utf-8")
     return f"--config={path}"
 
 
@@ -94,7 +94,7 @@ def test_a_changed_config_is_refused_unless_accepted(recipe, whole, tmp_path):
 
 
 def test_a_workdir_that_cannot_be(recipe, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     done = launch("launch/train.py", recipe, f"--workdir={tmp_path / 'file'}")
     assert_bad_input(done, str(tmp_path / "file"), "--workdir")
 

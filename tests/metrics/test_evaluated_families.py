@@ -41,7 +41,9 @@ def reports(tmp_path_factory):
         runs = [top / family for family in FAMILIES]
         (done,) = finish(start(LAYOUTS[layout], "-m", __name__, out, *runs))
         assert done.code == 0, done.err
-        found[layout] = {f: json.loads((out / f"{f}.json").read_text()) for f in FAMILIES}
+        found[layout] = {
+            f: json.loads((out / f"{f}.json").read_text(encoding="utf-8")) for f in FAMILIES
+        }
     return found
 
 
@@ -87,7 +89,7 @@ def evaluate(out, *runs):
         family = asked.trained.config.generator.name
         own = [OWN[family]] if family in OWN else []
         found, _ = report.evaluate(asked, [*METRICS, *own])
-        (Path(out) / f"{workdir.name}.json").write_text(json.dumps(found))
+        (Path(out) / f"{workdir.name}.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

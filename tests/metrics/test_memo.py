@@ -27,7 +27,7 @@ def test_what_is_kept_is_not_made_again(tmp_path):
     assert compute.calls == 1
     Memo(folder)(lambda: ("b", np.zeros(3)), compute)
     assert compute.calls == 2
-    (folder / "notes.txt").write_text("somebody's own")
+    (folder / "notes.txt").write_text("somebody's own", encoding="utf-8")
     Memo(folder).clear()
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     (folder / "notes.txt").unlink()

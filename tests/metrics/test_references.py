@@ -65,7 +65,7 @@ def test_features_of_another_extractor_are_refused(folder, tmp_path):
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
     with pytest.raises(InputError, match="holds no pictures; allowed: a folder of .png"):
         references.of_folder(tmp_path, means(), tmp_path / "kept", Memo())
 

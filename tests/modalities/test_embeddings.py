@@ -27,7 +27,7 @@ VECTORS = np.random.default_rng(0).normal(size=(len(WORDS), 5)).astype(np.float3
 
 def word2vec_text(path):
     rows = "".join(f"{w} {' '.join(map(repr, v.tolist()))}\n" for w, v in zip(WORDS, VECTORS))  # noqa: B905
-    path.write_text(f"{len(WORDS)} 5\n{rows}")
+    path.write_text(f"{len(WORDS)} 5\n{rows}", encoding="utf-8")
 
 
 def word2vec_binary(path):
@@ -37,7 +37,7 @@ def word2vec_binary(path):
 
 def glove_text(path):
     word2vec_text(path)
-    path.write_text(path.read_text().partition("\n")[2])
+    path.write_text(path.read_text(encoding="utf-8").partition("\n")[2], encoding="utf-8")
 
 
 def t5_folder(path):
@@ -197,8 +197,10 @@ def test_what_is_no_glove_file_is_refused(tmp_path, name, content):
 def test_what_is_fitted_tells_files_of_the_same_words_apart(tmp_path):
     fitted = lambda encoder, path: TEXT.fit(options_of(encoder, path), open_source(tiny_config()))  # noqa: E731
     word2vec_text(tmp_path / "one.txt")
-    text = (tmp_path / "one.txt").read_text().partition("\n")
-    (tmp_path / "two.txt").write_text(text[0] + text[1] + text[2].replace(" 0.", " 1."))
+    text = (tmp_path / "one.txt").read_text(encoding="utf-8").partition("\n")
+    (tmp_path / "two.txt").write_text(
+        text[0] + text[1] + text[2].replace(" 0.", " 1."), encoding="utf-8"
+    )
     one, two = (fitted("word2vec", tmp_path / f"{name}.txt") for name in ("one", "two"))
     assert one["words"] == two["words"] and one != two
     t5_folder(tmp_path / "t5")
@@ -229,6 +231,6 @@ def test_a_long_caption_keeps_the_end_token_of_a_t5(tmp_path):
 
 def test_a_broken_tokenizer_is_refused(tmp_path):
     t5_folder(tmp_path / "t5")
-    (tmp_path / "t5" / "tokenizer.json").write_text("{}")
+    (tmp_path / "t5" / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"cannot read .*tokenizer\.json"):
         TEXT.fit(options_of("frozen_transformer", tmp_path / "t5"), open_source(tiny_config()))

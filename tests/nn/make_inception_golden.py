@@ -52,7 +52,7 @@ def main():
     features = {
         name: found.numpy() for name, found in zip(recipe.FEATURES, network(images), strict=True)
     }
-    out.write_text(json.dumps(recipe.summary(features)) + "\n")
+    out.write_text(json.dumps(recipe.summary(features)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from mmgen_jax.nn.patches import patchify
 from tests.nn import dit_recipe as recipe
 from tests.nn import reference
 
-GOLDEN = json.loads(Path(__file__).with_name("dit_golden.json").read_text())
+GOLDEN = json.loads(Path(__file__).with_name("dit_golden.json").read_text(encoding="utf-8"))
 FLOAT = jnp.dtype("float32")
 # Millions of parameters and billions of multiply-adds, with patches of 2 (DiT, tables 1 and 4).
 PUBLISHED = {"S": (33, 6.06), "B": (130, 23.01), "L": (458, 80.71), "XL": (675, 118.64)}

@@ -13,7 +13,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.nn import inception, weight_files
 from tests.nn import inception_recipe as recipe
 
-GOLDEN = json.loads((Path(__file__).parent / "inception_golden.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "inception_golden.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ import pytest
 from mmgen_jax.nn import resample
 from tests.nn import stylegan2_recipe as recipe
 
-GOLDEN = json.loads(Path(__file__).with_name("stylegan2_golden.json").read_text())["resampled"]
+GOLDEN = json.loads(Path(__file__).with_name("stylegan2_golden.json").read_text(encoding="utf-8"))[
+    "resampled"
+]
 ODD = (1.0, 2.0, 4.0, 1.0, 3.0)  # no symmetry, and a pixel in the middle
 
 

@@ -13,7 +13,7 @@ from mmgen_jax.nn import stylegan2
 from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis
 from tests.nn import stylegan2_recipe as recipe
 
-GOLDEN = json.loads(Path(__file__).with_name("stylegan2_golden.json").read_text())
+GOLDEN = json.loads(Path(__file__).with_name("stylegan2_golden.json").read_text(encoding="utf-8"))
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 

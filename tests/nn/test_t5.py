@@ -500,5 +500,5 @@ def test_a_shard_that_is_missing_is_named(tmp_path):
 )
 def test_an_index_that_cannot_be_is_refused(tmp_path, index, message):
     folder = write(tmp_path / "t5", TINY, closed_form(TINY), shards=2)
-    (folder / "model.safetensors.index.json").write_text(index)
+    (folder / "model.safetensors.index.json").write_text(index, encoding="utf-8")
     assert re.search(message, refusal(folder)[0])

@@ -148,7 +148,7 @@ def flip_bit(directory):
 
 
 def a_file_name(directory):
-    names = json.loads((directory / MANIFEST).read_text())
+    names = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     return next(name for name in names if not (directory / name).exists())
 
 
@@ -260,7 +260,7 @@ def test_full_disk(run):
 
 
 def test_a_directory_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("not a directory")
+    (tmp_path / "file").write_text("not a directory", encoding="utf-8")
     with pytest.raises(InputError, match=r"cannot write checkpoints to .*file/checkpoints: Not a"):
         Checkpoints(tmp_path / "file")
 

@@ -18,7 +18,10 @@ from mmgen_jax.training.logbook import Logbook, NoLogbook
 
 
 def lines(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def events(workdir):
@@ -44,7 +47,7 @@ def test_lines(tmp_path):
             {"step": 1, "loss": float(np.float32(0.1)), "count": 3},
             {"step": 2, "loss": None, "peak": None},
         ]
-    text = (tmp_path / "metrics.jsonl").read_text()
+    text = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8")
     assert all(line.startswith('{"step": ') for line in text.splitlines())
     assert "NaN" not in text
 
@@ -53,7 +56,7 @@ def test_cut_back_on_resume(tmp_path):
     with Logbook(tmp_path, None, 4) as log:
         for step in (0, 10, 20, 30):
             log.log(step, {"loss": step})
-    with (tmp_path / "metrics.jsonl").open("a") as file:
+    with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 1')
     with Logbook(tmp_path, 20, 4) as log:
         assert [line["step"] for line in lines(tmp_path)] == [0, 10, 20]
@@ -64,14 +67,14 @@ def test_cut_back_on_resume(tmp_path):
 
 
 def test_whole_last_line_without_its_newline_is_dropped(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}', encoding="utf-8")
     with Logbook(tmp_path, 10, 20) as log:
         log.log(11, {})
     assert [line["step"] for line in lines(tmp_path)] == [1, 11]
 
 
 def test_a_fresh_start_keeps_no_old_line(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n', encoding="utf-8")
     with Logbook(tmp_path, None, 20):
         assert lines(tmp_path) == []
 

@@ -345,10 +345,10 @@ def test_loading_a_run(whole, tmp_path):
     with pytest.raises(InputError, match="is no run: it has no config.json"):
         run.load(tmp_path / "nowhere")
     workdir = shutil.copytree(whole[0], tmp_path / "run")
-    (workdir / "assets" / "number.json").write_text("{")
+    (workdir / "assets" / "number.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"cannot read .*number\.json"):
         run.load(workdir)
-    (workdir / "assets" / "number.json").write_text("{}")
+    (workdir / "assets" / "number.json").write_text("{}", encoding="utf-8")
     shutil.rmtree(workdir / "checkpoints")
     with pytest.raises(InputError, match="no whole checkpoint yet"):
         run.load(workdir)

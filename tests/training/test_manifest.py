@@ -70,18 +70,3 @@ def test_only_some_files(directory):
 def test_more_files_are_no_fault(directory):
     (directory / ".DS_Store").write_bytes(b"a desktop was here")
     assert manifest.fault(directory) is None
-
-
-def test_interrupted_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def chunks():
-        yield b"new"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        manifest.write_atomically(path, chunks())
-    assert path.read_bytes() == b"old"
-    manifest.write_atomically(path, [b"n", b"ew"])
-    assert path.read_bytes() == b"new"

@@ -86,7 +86,7 @@ def read_catalogue(path: Path) -> list[Emoji]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path} as an emoji-test.txt: {error}") from error
 

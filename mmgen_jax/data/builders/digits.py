@@ -1,7 +1,6 @@
 """Builds the digits data set: a written digit, its name in one of many languages, and its sound."""
 
 import io
-import json
 import re
 import time
 import tokenize
@@ -20,6 +19,7 @@ from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.errors import InputError
 from mmgen_jax.sounds import quantise, read_sound
+from mmgen_jax.storage import read_json, write_json, write_text
 
 RAW = "raw_digits"
 VERSION = "1.0.0"
@@ -126,8 +126,8 @@ def build(
             "seed": seed,
             "seconds": round(time.perf_counter() - start, 2),
         }
-        (folder / "README.md").write_text(f"# digits\n\n{_DESCRIPTION}\n", "utf-8")
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        write_text(folder / "README.md", f"# digits\n\n{_DESCRIPTION}\n")
+        write_json(folder / SUMMARY, summary)
     return summary
 
 
@@ -143,7 +143,7 @@ def read_inputs(raw: Path) -> Inputs:
         with np.load(raw / "mnist.npz") as arrays:
             pictures = {split: arrays[f"x_{split}"] for split in ("train", "test")}
             digits = {split: arrays[f"y_{split}"] for split in ("train", "test")}
-        words = json.loads((raw / "number_words.json").read_text("utf-8"))
+        words = read_json(raw / "number_words.json")
     except _BROKEN as error:
         raise InputError(f"cannot read --raw={raw}: {error}; {_WHERE}") from error
     for split in pictures:

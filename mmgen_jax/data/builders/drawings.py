@@ -11,6 +11,7 @@ from PIL import Image
 from mmgen_jax.data.builders.catalogue import VARIATION_SELECTOR
 from mmgen_jax.data.builders.glyphs import on_white
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import read_text
 
 _CODE = r"(?:10|[0-9A-Fa-f]?)[0-9A-Fa-f]{2,4}"  # of a character, at most 10FFFF
 _NAME = re.compile(rf"{_CODE}(-{_CODE})*")
@@ -102,7 +103,7 @@ class Drawings:
         try:
             # No font of this machine may change a drawing.
             png = resvg_py.svg_to_bytes(
-                svg_string=path.read_text("utf-8"), width=size, height=size, skip_system_fonts=True
+                svg_string=read_text(path), width=size, height=size, skip_system_fonts=True
             )
         except (OSError, ValueError) as error:
             raise InputError(f"cannot draw {path}: {error}") from error

@@ -1,7 +1,6 @@
 """Builds the emoji data set: a font's pictures, CLDR's names and keywords, speech, drawings."""
 
 import io
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from mmgen_jax.data.builders.speech import VOICES, choose_voices, speak
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import write
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import write_json, write_text
 
 FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 CLDR = "/usr/share/unicode/cldr/common"
@@ -115,8 +115,8 @@ def build(
             **records.summary(),
             "seconds": round(time.perf_counter() - start, 2),
         }
-        (folder / "README.md").write_text(readme(features, summary), "utf-8")
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        write_text(folder / "README.md", readme(features, summary))
+        write_json(folder / SUMMARY, summary)
     return summary
 
 

@@ -1,7 +1,6 @@
 """Packs a folder of files into array_record: few files, small pictures, checked once for all."""
 
 import io
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from mmgen_jax.data.folder import FEATURES, FOLDER, FolderSource
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.sounds import quantise
+from mmgen_jax.storage import write_json, write_text
 
 VERSION = "1.0.0"
 _DESCRIPTION = """\
@@ -88,8 +88,8 @@ def build(
             "image_size": image_size,
             "seconds": round(time.perf_counter() - start, 2),
         }
-        (folder / "README.md").write_text(f"# {Path(raw).name}\n\n{_DESCRIPTION}\n", "utf-8")
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        write_text(folder / "README.md", f"# {Path(raw).name}\n\n{_DESCRIPTION}\n")
+        write_json(folder / SUMMARY, summary)
     return summary
 
 

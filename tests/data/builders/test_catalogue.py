@@ -83,6 +83,6 @@ def test_names_that_differ_in_gender_or_tone_only_share_a_base():
 @pytest.mark.parametrize("text", ["", "# group: A\n", "# group: A\n# subgroup: b\nnonsense\n"])
 def test_a_file_that_is_no_catalogue_is_refused(tmp_path, text):
     path = tmp_path / "emoji-test.txt"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(str(path))):
         read_catalogue(path)

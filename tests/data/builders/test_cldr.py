@@ -35,7 +35,8 @@ def folder(tmp_path):
         '<d><parentLocales><parentLocale parent="en_001" locales="en_AU en_GB"/>'
         '<parentLocale parent="root" locales="zh_Hant"/></parentLocales>'
         '<parentLocales component="segmentations"><parentLocale parent="zh" locales="en_GB"/>'
-        "</parentLocales></d>"
+        "</parentLocales></d>",
+        encoding="utf-8",
     )
     return tmp_path
 
@@ -110,6 +111,6 @@ def test_a_folder_without_names_is_refused(tmp_path):
 
 
 def test_a_broken_file_is_named(folder):
-    (folder / "annotations" / "en.xml").write_text("<ldml>")
+    (folder / "annotations" / "en.xml").write_text("<ldml>", encoding="utf-8")
     with pytest.raises(InputError, match=r"en\.xml"):
         Cldr(folder).annotations("en")

@@ -36,7 +36,7 @@ def raw(tmp_path):
             tone = 0.5 * np.sin(2 * np.pi * pitch(digit, take) * seconds)
             soundfile.write(folder / "recordings" / f"{digit}_ada_{take}.wav", tone, RATE)
     words = {language: [f"{language}{digit}" for digit in range(10)] for language in LANGUAGES}
-    (folder / "number_words.json").write_text(json.dumps(words))
+    (folder / "number_words.json").write_text(json.dumps(words), encoding="utf-8")
     return folder
 
 
@@ -102,11 +102,13 @@ BROKEN = {
     "torn pictures": (lambda raw: (raw / "mnist.npz").write_bytes(b"PK torn"), "cannot read"),
     "no words": (lambda raw: lose(raw, "number_words.json"), "number_words.json"),
     "nine words": (
-        lambda raw: (raw / "number_words.json").write_text(json.dumps({"en": ["one"] * 9})),
+        lambda raw: (raw / "number_words.json").write_text(
+            json.dumps({"en": ["one"] * 9}), encoding="utf-8"
+        ),
         "'en' must have ten words",
     ),
     "a list of words": (
-        lambda raw: (raw / "number_words.json").write_text('["one"]'),
+        lambda raw: (raw / "number_words.json").write_text('["one"]', encoding="utf-8"),
         "must be an object: language -> ten words",
     ),
     "no download": (lambda raw: (raw / "mnist.npz").write_bytes(b""), "cannot read"),

@@ -12,7 +12,9 @@ RED_LEFT = '<rect width="18" height="36" fill="red"/>'
 
 def write_svg(path, body=RED_LEFT, box="0 0 36 36"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{body}</svg>')
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{body}</svg>', encoding="utf-8"
+    )
 
 
 def test_a_drawing_lies_on_white_in_colour_or_grey(tmp_path):

@@ -21,7 +21,7 @@ def raw(tmp_path):
         {"file_name": "1.png", "text": "three", "label": "dog", "image_file_name": "0.png"},
         {"file_name": "2.png"},
     )
-    (folder / "labels.txt").write_text("bird\ncat\ndog\n")
+    (folder / "labels.txt").write_text("bird\ncat\ndog\n", encoding="utf-8")
     return folder, pictures, sound
 
 
@@ -53,7 +53,7 @@ def test_all_is_there(raw, tmp_path, size):
 
 def test_bad_records_are_named_or_left_out(raw, tmp_path):
     folder, *_ = raw
-    (folder / "1.png").write_text("torn")
+    (folder / "1.png").write_text("torn", encoding="utf-8")
     with pytest.raises(BadRecords, match="1 of 3 records") as error:
         build(tmp_path / "packed", raw=str(folder))
     assert len(error.value.details) == 1 and not (tmp_path / "packed").exists()

@@ -1,0 +1,65 @@
+"""Reads and writes files: text is UTF-8 whatever the locale, and a file is whole or not there."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def read_text(path: Path) -> str:
+    """Returns the text of a UTF-8 file.
+
+    Raises:
+      OSError: if it cannot be read.
+      UnicodeDecodeError: if it is not UTF-8 (a ValueError).
+    """
+    return path.read_text(encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file `path` by `text` in UTF-8, as `write_whole` does."""
+    write_whole(path, [text.encode()])
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds.
+
+    Raises:
+      OSError: if it cannot be read.
+      ValueError: if it is not JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
+    """Replaces the file `path` by `content` as JSON, readable in any script."""
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
+    """Replaces the file `path` by `chunks`: after a crash there is the old file or the new one.
+
+    Raises:
+      OSError: if it cannot be written; the old file is then untouched.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Returns once the entries of a folder are on the disk."""
+    # Without it, a rename may be lost when the power goes.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
