@@ -1,13 +1,23 @@
 """Pictures on the host: read, resized, and moved between uint8 and [-1, 1]."""
 
-import struct
+import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.images import normalise, quantise, read_image, resize
+from mmgen_jax.images import (
+    decode_image,
+    find_images,
+    normalise,
+    quantise,
+    read_image,
+    read_mask,
+    resize,
+)
+from tests.color_profiles import png, saved
 
 
 def noise(*shape):
@@ -101,12 +111,18 @@ def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path):
         assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_what_a_decoder_does_not_know_is_broken(tmp_path):
-    """Some raise RuntimeError: of AVIF's for a flipped bit, of DDS's for a strange format."""
-    head = struct.pack("<4s7I44x8I20x", b"DDS ", 124, 0, 4, 4, 0, 0, 0, 32, *7 * [0])
-    (tmp_path / "x.dds").write_bytes(head)
-    with pytest.raises(InputError, match=r"x\.dds: the picture is broken"):
-        read_image(str(tmp_path / "x.dds"))
+def test_what_a_decoder_does_not_know_is_broken():
+    """Some raise RuntimeError, such as AVIF's for flipped bits."""
+    whole = saved(Image.fromarray(noise(32, 32, 3)), "AVIF").read()
+    refused = []
+    for place in range(0, len(whole), 9):
+        torn = bytearray(whole)
+        torn[place] ^= 255
+        try:
+            assert decode_image(io.BytesIO(torn)).dtype == np.uint8
+        except InputError as error:
+            refused.append(str(error))
+    assert any(line.startswith("the picture is broken: ") for line in refused)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
@@ -114,3 +130,90 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(InputError, match=r"x\.png"):
         read_image(str(tmp_path / "x.png"))
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "values", "key"),
+    [
+        (16, 0, [0x1234, 0x1235], [0x1234]),
+        (16, 2, [0x1234, 0x5678, 0x9ABC, 0x2234, 0x5678, 0x9ABC], [0x1234, 0x5678, 0x9ABC]),
+        *((bits, 0, [1, 0], [1]) for bits in (1, 2, 4, 8)),
+        (8, 2, [1, 2, 3, 1, 2, 4], [1, 2, 3]),
+        (16, 4, [0x1234, 0, 0x1234, 0xFFFF], None),
+        (16, 6, [0x1234, 0, 0, 0, 0x1234, 0, 0, 0xFFFF], None),
+    ],
+)
+def test_what_a_png_calls_transparent_is_so_at_every_depth(depth, kind, values, key):
+    transparent, opaque = decode_image(png(depth, kind, values, key))[0]
+    assert transparent.tolist() == [255, 255, 255]
+    assert opaque.max() < 255
+
+
+def test_deep_images_keep_their_brightness():
+    for value in (0, 0x1234, 0x8000, 0xFFFF):
+        assert decode_image(png(16, 0, [value]))[0, 0].tolist() == 3 * [value >> 8]
+        assert decode_image(png(16, 2, 3 * [value]))[0, 0].tolist() == 3 * [value >> 8]
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.eps"])
+def test_nothing_runs_a_program(tmp_path, name, monkeypatch):
+    """Pillow hands PostScript to Ghostscript, which writes files and reads and lists them."""
+    monkeypatch.setattr("subprocess.check_call", pytest.fail)
+    (tmp_path / name).write_bytes(POSTSCRIPT + b"(%stdout) (w) file\nshowpage\n")
+    with pytest.raises(InputError, match="it is no picture; allowed: PNG, JPEG, .* by content"):
+        read_image(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("kind", ["PCX", "TGA", "DDS", "ICO", "SGI", "PDF", "JPEG2000"])
+def test_other_formats_are_refused(kind):
+    with pytest.raises(InputError, match="it is no picture"):
+        decode_image(saved(Image.fromarray(noise(8, 8, 3)), kind))
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM"]
+)
+def test_the_allowed_formats_are_read(kind):
+    assert (decode_image(saved(Image.new("RGB", (8, 8), "white"), kind)) == 255).all()
+
+
+def test_images_of_a_folder(tmp_path):
+    image = Image.new("RGB", (8, 8))
+    (tmp_path / "else").mkdir()
+    image.save(tmp_path / "else" / "far.png")
+    root = tmp_path / "root"
+    names = ["a.png", "b.tiff", "c.gif", "d.jfif", "e.WEBP", "f.bmp", "sub/g.JPG", "h.tif", "i.ppm"]
+    for name in [*names, ".hidden/x.png", ".x.png", "__MACOSX/x.png"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(root / name, "JPEG" if name.endswith("jfif") else None)
+    (root / "._a.png").write_bytes(b"AppleDouble")
+    (root / "sub" / "Thumbs.db").write_bytes(b"thumbs")
+    (root / "notes.txt").write_text("", encoding="utf-8")
+    (root / "more.txt").write_text("", encoding="utf-8")
+    (root / "folder.png").mkdir()
+    (root / "linked").symlink_to(tmp_path / "else")
+    (root / "link.png").symlink_to(root / "a.png")
+    (root / "sub" / "up").symlink_to(root)  # a loop
+    os.mkfifo(root / "pipe.png")
+    found = find_images(root)
+    told = sorted(str(file.relative_to(root)) for file in found.files)
+    assert told == sorted([*names, "link.png", "linked/far.png"])
+    assert found.left_out == ("left out 8: 4 hidden, 2 .txt, 1 that is no regular file, 1 .db")
+
+
+def test_masks_are_white_and_black_and_nothing_else(tmp_path):
+    mask = np.zeros((4, 6, 3), np.uint8)
+    mask[:2] = 255
+    path = tmp_path / "mask.png"
+    for mode in ("RGB", "RGBA", "L", "1", "P"):  # opaque
+        Image.fromarray(mask).convert(mode).save(path)
+        assert (read_mask(str(path)) == (mask[..., 0] > 127)).all()
+    erased = Image.fromarray(mask).convert("RGBA")
+    erased.putpixel((0, 0), (255, 255, 255, 128))
+    for image in (erased, erased.convert("LA"), erased.convert("P")):
+        image.save(path, **({"transparency": 0} if image.mode == "P" else {}))
+        with pytest.raises(InputError, match=r"mask\.png: the mask has transparency.*allowed: "):
+            read_mask(str(path))

@@ -33,6 +33,7 @@ PARTS = {
                 "errors",
                 "registry",
                 "storage",
+                "color_profiles",
                 "images",
                 "sounds",
                 "data",
@@ -219,6 +220,15 @@ def test_no_file_names_a_place_on_one_machine():
             continue
         found = place.search(path.read_text(encoding="utf-8"))
         assert not found, f"{path}: {found and found[0]}"
+
+
+def test_images_are_opened_by_a_list_of_formats():
+    """Pillow runs Ghostscript on what looks like PostScript, whatever its name."""
+    for path in python_files("mmgen_jax", "launch", "configs"):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open":
+                named = {keyword.arg for keyword in node.keywords}
+                assert "formats" in named, f"{path}:{node.lineno}: Image.open without formats"
 
 
 def test_nothing_is_unpickled():
