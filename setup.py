@@ -25,6 +25,7 @@ CORE = [
     "safetensors>=0.5",
     "scipy>=1.14",
     "soundfile>=0.13",
+    "soxr>=0.5",
     "tensorboardX>=2.6.5",
     "tensorflow-datasets>=4.9.10",
     "tokenizers>=0.20",

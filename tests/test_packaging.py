@@ -36,6 +36,7 @@ PARTS = {
                 "color_profiles",
                 "images",
                 "sounds",
+                "sound_files",
                 "data",
                 "modalities",
                 "generators",

@@ -15,7 +15,7 @@ from mmgen_jax.images import decode_image
 from mmgen_jax.sounds import decode_sound
 
 FILE = "file_name"  # what a key ends in that names a file
-SOUNDS = (".wav", ".flac", ".ogg")
+SOUNDS = (".wav", ".flac", ".ogg", ".aif", ".aiff")
 WORDS = ("text", "label")  # modalities that stand in the line itself
 _MOST_CLASSES = 1_000  # of a data set with fewer records
 DECODERS = {"audio": decode_sound, "image": decode_image}

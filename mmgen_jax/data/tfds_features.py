@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 from mmgen_jax.data import OneOf
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import decode_image
+from mmgen_jax.sounds import check_range
 
 
 class Leaf(NamedTuple):
@@ -209,8 +210,7 @@ def _converter(feature: Any, kind: str) -> Callable[[Any], Any]:
         return partial(_name, _names(feature))
     if kind == "picture":
         return _picture
-    scale = 32768 if np.dtype(feature.np_dtype) == np.int16 else 1
-    return lambda raw: np.asarray(raw, np.float32) / scale
+    return partial(_sound, 32768 if np.dtype(feature.np_dtype) == np.int16 else 1)
 
 
 def _is_absent(leaf: Leaf, raw: Any) -> bool:
@@ -222,6 +222,12 @@ def _is_absent(leaf: Leaf, raw: Any) -> bool:
 
 def _picture(raw: bytes) -> np.ndarray:
     return decode_image(io.BytesIO(raw))
+
+
+def _sound(scale: int, raw: Any) -> np.ndarray:
+    samples = np.asarray(raw, np.float32) / scale
+    check_range(samples)
+    return samples.clip(-1, 1)
 
 
 def _text(raw: bytes) -> str:

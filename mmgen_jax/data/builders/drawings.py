@@ -107,7 +107,7 @@ class Drawings:
             )
         except (OSError, ValueError) as error:
             raise InputError(f"cannot draw {path}: {error}") from error
-        with Image.open(io.BytesIO(png)) as drawing:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as drawing:
             return on_white(drawing).convert(self.style.mode)
 
 

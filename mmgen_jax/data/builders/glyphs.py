@@ -60,8 +60,13 @@ class Glyphs:
 
     def picture(self, characters: str, size: int) -> Image.Image:
         """Draws the glyph in the middle of an opaque white square of `size` pixels, RGB."""
-        with Image.open(io.BytesIO(self.png(characters))) as glyph:
-            square = on_white(glyph)
+        try:
+            with Image.open(io.BytesIO(self.png(characters)), formats=["PNG"]) as glyph:
+                square = on_white(glyph)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(
+                f"{self._path}: the picture of {characters} is no whole PNG"
+            ) from error
         # Opaque before it is resized: colours under full transparency must not bleed into edges.
         return square.resize((size, size), Image.Resampling.LANCZOS)
 

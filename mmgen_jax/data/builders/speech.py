@@ -5,11 +5,10 @@ import subprocess
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from mmgen_jax.data.builders.catalogue import stable_hash
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import quantise, resample
+from mmgen_jax.sounds import decode_sound, quantise
 
 
 class Voice(NamedTuple):
@@ -71,5 +70,4 @@ def speak(text: str, voice: str) -> np.ndarray:
     if done.returncode or not done.stdout:
         reason = done.stderr.decode(errors="replace").strip() or "no sound"
         raise InputError(f"espeak-ng -v{spelling} cannot say {text!r}: {reason.splitlines()[0]}")
-    samples, rate = soundfile.read(io.BytesIO(done.stdout))
-    return quantise(resample(samples, rate))
+    return quantise(decode_sound(io.BytesIO(done.stdout)))
