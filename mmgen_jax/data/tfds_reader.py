@@ -1,8 +1,9 @@
 """Reading a prepared TFDS data set with random access, without TensorFlow."""
 
+import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,18 @@ import tensorflow_datasets as tfds
 
 from mmgen_jax.data import BadRecord
 from mmgen_jax.errors import InputError, expanded
+from mmgen_jax.storage import read_json
 
 INFO = "dataset_info.json"
+FEATURES = "features.json"
+# What TFDS takes the name of a class from, and the parts of a path.
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
+_PATH_KEYS = ("name", "filepathTemplate", "filepath_template", "configName", "config_name")
+_FEATURE_CLASSES = {
+    f"{feature.__module__}.{feature.__name__}"
+    for feature in vars(tfds.features).values()
+    if isinstance(feature, type) and issubclass(feature, tfds.features.FeatureConnector)
+}
 _UNPARSED = tfds.decode.DeserializeMethod.RAW_BYTES
 _VERSION = r"\d+\.\d+\.\d+"
 _NAME = re.compile(rf"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>{_VERSION}))?")
@@ -33,9 +44,43 @@ def read_info(path: str, remedy: str) -> tfds.core.DatasetInfo:
     if folder is None:
         raise InputError(f"no data set in {path}{_elsewhere(path)}; make it: {remedy}")
     try:
+        _check_metadata(folder)
         return tfds.builder_from_directory(str(folder)).info
     except Exception as error:  # whatever a broken file makes TFDS raise
         raise InputError(f"cannot read the data set in {folder}: {_reason(error)}") from error
+
+
+def _check_metadata(folder: Path) -> None:
+    """Raises ValueError if the metadata name code to be imported, or files outside the folder.
+
+    TFDS imports the module of whatever class a feature names.
+    """
+    for key, value in _strings(read_json(folder / FEATURES)):
+        if key in _CLASS_KEYS and value not in _FEATURE_CLASSES:
+            raise ValueError(
+                f"{FEATURES} names the class {value!r}; allowed: those of tfds.features"
+            )
+    for key, value in _strings(read_json(folder / INFO)):
+        if key in _PATH_KEYS and (set(re.split(r"[/\\\\]", value)) & {"", ".."} or "://" in value):
+            raise ValueError(f"{INFO}: {key} {value!r} leads out of the folder")
+
+
+def _strings(content: Any) -> Iterator[tuple[str, str]]:
+    """Yields (key, string) of all strings in a tree of JSON, those in JSON within them included."""
+    left = [("", content)]
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict):
+            left += value.items()
+        elif isinstance(value, list):
+            left += [(key, item) for item in value]
+        elif isinstance(value, str):
+            yield key, value
+            try:
+                inner = json.loads(value) if value.lstrip()[:1] in ("{", "[") else None
+            except ValueError:  # no JSON, but a text
+                continue
+            left.append((key, inner))
 
 
 def _folder(path: str) -> Path | None:

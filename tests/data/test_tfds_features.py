@@ -240,6 +240,8 @@ def test_a_feature_that_is_not_there_or_of_no_use_is_refused(read, spelling, lan
         ("picture", png(PICTURE).read()[:50], "the picture is broken: "),
         ("picture", b"", "it is no picture; allowed: PNG"),
         ("pictures", [png(PICTURE).read(), io.BytesIO().read()], "it is no picture"),
+        ("floats", [20_000.0, -5.0], "the sound's samples reach 20000; allowed: -1 to 1"),
+        ("floats", [float("nan")], "samples that are no finite numbers"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_refused_in_one_line(read, spelling, raw, message):

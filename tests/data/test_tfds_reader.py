@@ -1,6 +1,8 @@
 """Prepared data sets of TFDS on the disk: found, opened in parts, and named where broken."""
 
+import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -181,3 +183,77 @@ def test_records_of_several_files_are_named_by_theirs(tmp_path, monkeypatch):
     assert [found.where(i) for i in range(7)] == [
         f"{folder}/things-train.array_record-{i // 4:05d}, record {i % 4}" for i in range(3, 10)
     ]
+
+
+def edited(ten, folder, name, change):
+    """A copy of a data set with one of its JSON files changed."""
+    shutil.copytree(ten, folder)
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(content)
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return str(folder)
+
+
+def legacy(name):
+    """A feature as TFDS 4.0 wrote it, within JSON within JSON."""
+    inner = {"type": name, "content": {}}
+    return {
+        "pythonClassName": f"{SEQUENCE}.Sequence",
+        "jsonFeature": {"json": json.dumps({"feature": inner, "length": None})},
+    }
+
+
+SEQUENCE = "tensorflow_datasets.core.features.sequence_feature"
+NAMED = {
+    "outermost": lambda features, name: features.update(pythonClassName=name),
+    "other spelling": lambda features, name: (
+        features.pop("pythonClassName"),
+        features.update(python_class_name=name),
+    ),
+    "nested": lambda features, name: features["featuresDict"]["features"]["image"].update(
+        pythonClassName=name
+    ),
+    "JSON in JSON": lambda features, name: features["featuresDict"]["features"].update(
+        new=legacy(name)
+    ),
+    "legacy": lambda features, name: (
+        features.clear(),
+        features.update(type=name, content={}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["hostile_module.X", "this.X", "tensorflow_datasets.testing.X"])
+@pytest.mark.parametrize("where", NAMED)
+def test_metadata_import_no_module(ten, tmp_path, monkeypatch, where, name):
+    (tmp_path / "hostile_module.py").write_text("raise SystemExit(3)", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = edited(ten, tmp_path / "set", "features.json", lambda found: NAMED[where](found, name))
+    known = set(sys.modules)
+    with pytest.raises(InputError, match=f"names the class '{name}'; allowed: .*tfds.features"):
+        read_info(path, "")
+    assert not {"this", "hostile_module", "tensorflow_datasets.testing"} & (
+        set(sys.modules) - known
+    )
+
+
+def test_the_module_that_made_a_data_set_is_not_imported(ten, tmp_path):
+    path = edited(ten, tmp_path / "set", "dataset_info.json", lambda x: x.update(moduleName="this"))
+    assert len(TfdsRecords(read_info(path, ""), "train")) == 10
+    assert "this" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda info: info.update(name="../other/things"),
+        lambda info: info["splits"][0].update(name="../train"),
+        lambda info: info["splits"][0].update(filepathTemplate="../{DATASET}-{SPLIT}"),
+        lambda info: info["splits"][0].update(filepathTemplate="/etc/{SPLIT}"),
+        lambda info: info["splits"][0].update(filepathTemplate="gs://bucket/{SPLIT}"),
+    ],
+)
+def test_metadata_name_no_file_outside_the_folder(ten, tmp_path, change):
+    path = edited(ten, tmp_path / "set", "dataset_info.json", change)
+    with pytest.raises(InputError, match=r"dataset_info.json: .* leads out of the folder"):
+        read_info(path, "")
