@@ -18,6 +18,7 @@ CORE = [
     "jaxtyping>=0.3",
     "matplotlib>=3.9",
     "ml_collections>=1.1",
+    "ml_dtypes>=0.5",
     "numpy>=2.0",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",

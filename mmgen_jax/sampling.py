@@ -13,7 +13,7 @@ from mmgen_jax import fusion, gallery
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.guidance import guide, passes_needed
-from mmgen_jax.images import normalise, quantise, read_image, resize
+from mmgen_jax.images import normalise, quantise, read_image, read_mask, resize
 from mmgen_jax.model import Model, encode
 from mmgen_jax.nn.layout import by_example, gathered, on_mesh
 from mmgen_jax.objective import recover
@@ -285,12 +285,12 @@ def given_part(model: Model, picture: str | None, mask: str | None, rows: int) -
     Args:
       model: what is to draw the rest.
       picture: what is known; cropped and resized as pictures to train on are.
-      mask: white where the picture is to be redrawn, of the same height and width.
+      mask: white where the picture is to be redrawn, opaque, of the same height and width.
       rows: pictures to draw.
 
     Raises:
-      InputError: if one is given without the other, for files that cannot be used, and for a family
-        that does not inpaint.
+      InputError: if one is given without the other, for files that cannot be used, for a mask that
+        leaves nothing to redraw, and for a family that does not inpaint.
     """
     if picture is None and mask is None:
         return None
@@ -298,14 +298,25 @@ def given_part(model: Model, picture: str | None, mask: str | None, rows: int) -
         raise InputError("--inpaint and --mask go together; allowed: both, or neither")
     if model.generator.inpaint is None:
         raise InputError("--inpaint: the run's family cannot; allowed: one that --help names")
-    image, redraw = read_image(picture), read_image(mask)
-    if image.shape != redraw.shape:
+    image, white = read_image(picture), read_mask(mask)
+    if image.shape[:2] != white.shape:
         raise InputError(
-            f"--mask={mask} is of {redraw.shape[1]} x {redraw.shape[0]} pixels; allowed:"
+            f"--mask={mask} is of {white.shape[1]} x {white.shape[0]} pixels; allowed:"
             f" {image.shape[1]} x {image.shape[0]}, as --inpaint={picture}"
         )
-    image, redraw = (resize(x, model.shared.image_shape) for x in (image, redraw))
-    known = Known(normalise(image), (redraw < 128).all(-1))
+    pixels = np.repeat(np.uint8(255) * white[..., None], 3, axis=2)
+    image, redraw = (resize(x, model.shared.image_shape) for x in (image, pixels))
+    keep = (redraw < 128).all(-1)
+    if keep.all():
+        raise InputError(
+            f"--mask={mask} leaves nothing to redraw of the {keep.shape[1]} x {keep.shape[0]}"
+            f" pixels that are drawn; allowed: white where --inpaint={picture} is to be redrawn"
+        )
+    if not keep.any():
+        print(
+            f"--mask={mask} is white all over: nothing of --inpaint={picture} is kept", flush=True
+        )
+    known = Known(normalise(image), keep)
     return Known(*(np.repeat(x[None], rows, axis=0) for x in known))
 
 

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmgen_jax import model as models
+from mmgen_jax.errors import InputError
 from mmgen_jax.objective import recover
-from mmgen_jax.sampling import Known, best_of, kept_whole, sample
+from mmgen_jax.sampling import Known, best_of, given_part, kept_whole, sample
 from tests.tiny import open_source, random_parameters, tiny_batch, tiny_config, tiny_model
 
 ROWS, COUNT = 4, 6
@@ -56,6 +58,49 @@ def test_what_lies_under_the_mask_does_not_matter_and_the_rest_stays():
     np.testing.assert_array_equal(found, other)
     np.testing.assert_array_equal(found[:, :, :8], batch.images[:, :, :8])
     assert (found != draw(batch.images.at[:, 0, 0].add(0.5)))[:, :, 8:].any()
+
+
+def masked(tmp_path, mask):
+    """What `given_part` makes of a gray picture and a mask, for a model of 16 x 16 pixels."""
+    Image.new("RGB", (32, 32), "gray").save(tmp_path / "photo.png")
+    mask.save(tmp_path / "mask.png")
+    model = tiny_model(("label",))
+    return given_part(model, str(tmp_path / "photo.png"), str(tmp_path / "mask.png"), 2)
+
+
+def half_white(mode="L"):
+    mask = Image.new("L", (32, 32))
+    mask.paste(255, (16, 0, 32, 32))
+    return mask.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "RGBA", "P", "LA"])
+def test_a_mask_is_redrawn_where_it_is_white(tmp_path, mode):
+    keep = masked(tmp_path, half_white(mode)).keep
+    assert keep.shape == (2, 16, 16) and keep[..., :8].all() and not keep[..., 8:].any()
+
+
+def test_a_mask_with_transparency_is_refused(tmp_path):
+    """As one program cuts holes where another paints: today's reading inverted one of them."""
+    painted, erased = (
+        Image.new("RGBA", (32, 32), (0, 0, 0, 0)),
+        Image.new("RGBA", (32, 32), "black"),
+    )
+    painted.paste((255, 255, 255, 255), (16, 0, 32, 32))
+    erased.paste((0, 0, 0, 0), (16, 0, 32, 32))
+    for mask in (painted, erased):
+        with pytest.raises(InputError, match=r"mask\.png: the mask has transparency"):
+            masked(tmp_path, mask)
+
+
+def test_a_mask_that_leaves_nothing_to_redraw_is_refused(tmp_path, capfd):
+    speck = Image.new("L", (32, 32))
+    speck.putpixel((0, 0), 255)  # which is lost where the picture is made smaller
+    for mask in (Image.new("L", (32, 32)), speck):
+        with pytest.raises(InputError, match=r"mask\.png leaves nothing to redraw of the 16 x 16"):
+            masked(tmp_path, mask)
+    assert not masked(tmp_path, Image.new("L", (32, 32), 255)).keep.any()
+    assert "white all over: nothing of --inpaint" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.0])

@@ -30,6 +30,8 @@ from mmgen_jax.metrics import JUDGES, Judge
 from mmgen_jax.sampling import in_batches
 
 FILE = "judge.safetensors"
+# What a file raises that holds something else; AttributeError where NumPy lacks its type.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 BATCH_SIZE = 128
 FEATURES = 128  # of the last hidden layer
 SHIFT = 2  # pixels: how far pictures are moved, at most, in training
@@ -202,7 +204,7 @@ def load(path: Path, remedy: str) -> Trained:
             int(facts["image_size"]),
             float(facts["accuracy"]),
         )
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, *_MALFORMED) as error:
         raise InputError(f"cannot read the judge in {path}: {error}") from error
     _check_shapes(trained, arrays, path)
     return trained

@@ -15,15 +15,16 @@ from jaxtyping import Float
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError, writing
-from mmgen_jax.images import read_image
+from mmgen_jax.images import SUFFIXES, find_images, read_image
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.extractors import Extractor
 from mmgen_jax.metrics.memo import Memo, digest
 from mmgen_jax.storage import write_whole
 
 MOST = 50_000  # pictures
+# What a file raises that holds something else; AttributeError where NumPy lacks its type.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 PART = 128  # pictures held at once
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class Reference(NamedTuple):
@@ -78,15 +79,22 @@ def of_folder(path: Path, extractor: Extractor, kept: Path, memo: Memo) -> Refer
 
 
 def picture_files(path: Path) -> list[Path]:
-    """The pictures in a folder and below, by name.
+    """Lists the pictures in a folder and below, and says what else is there (`find_images`).
 
     Raises:
-      InputError: if there is none.
+      InputError: if there is none, or no such folder.
     """
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"{path} holds no pictures; allowed: a folder of {' '.join(SUFFIXES)}")
-    return found
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder; allowed: a folder of {' '.join(SUFFIXES)}")
+    found = find_images(path)
+    if not found.files:
+        also = f" ({found.left_out})" if found.left_out else ""
+        raise InputError(
+            f"{path} holds no pictures{also}; allowed: a folder of {' '.join(SUFFIXES)}"
+        )
+    if found.left_out:
+        print(f"{path}: {len(found.files)} pictures; {found.left_out}", flush=True)
+    return found.files
 
 
 def read_files(files: Iterable[Path]) -> Iterator[np.ndarray]:
@@ -104,7 +112,7 @@ def load(path: Path, extractor: Extractor) -> Reference:
         with safetensors.safe_open(path, "numpy") as file:
             features, facts = file.get_tensor("features"), json.loads(file.metadata()["facts"])
             identity, name = facts["identity"], facts["extractor"]
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, *_MALFORMED) as error:
         raise InputError(f"cannot read features of real pictures in {path}: {error}") from error
     if identity != extractor.identity:
         raise InputError(

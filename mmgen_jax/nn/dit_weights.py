@@ -48,8 +48,8 @@ def load(path: Path, network: DiT, channel: int) -> tuple[dict[str, Any], Table]
     How many heads its attention has is not told by the file: it must be `network.heads`.
 
     Args:
-      path: a safetensors file with all keys of `DiT.state_dict()` in float32, float16 or bfloat16.
-        Its fixed positions, `pos_embed`, may be left out, as they are computed.
+      path: a safetensors file with all keys of `DiT.state_dict()` in float32, float16, bfloat16 or
+        float8. Its fixed positions, `pos_embed`, may be left out, as they are computed.
       network: what the parameters are for.
       channel: number of channels of the noisy image.
 
@@ -80,7 +80,7 @@ def load(path: Path, network: DiT, channel: int) -> tuple[dict[str, Any], Table]
         faults = _position_faults(path, network.width)
     weight_files.raise_faults(faults, path, kind)
     params = unflatten_dict(weight_files.filled(places, files, shapes), sep="/")
-    return params, weight_files.read(path, LABELS).astype(np.float32)
+    return params, weight_files.read(path, LABELS)
 
 
 def _kind(network: DiT, channel: int) -> str:
@@ -134,7 +134,7 @@ def _superfluous_keys(places: dict[str, Place], files: dict[str, Path], kind: st
 
 def _position_faults(path: Path, width: int) -> list[str]:
     """A line if the file's fixed positions are not those that our network computes."""
-    positions = weight_files.read(path, POSITIONS)[0].astype(np.float32)
+    positions = weight_files.read(path, POSITIONS)[0]
     side = math.isqrt(len(positions))
     computed = sincos_positions(side, side, width)
     square = side**2 == len(positions)

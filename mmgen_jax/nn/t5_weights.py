@@ -5,7 +5,6 @@ model.safetensors.index.json names. Nothing is unpickled.
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from flax.traverse_util import unflatten_dict
 from mmgen_jax.errors import InputError
 from mmgen_jax.nn import weight_files
 from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
+from mmgen_jax.storage import read_json
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -33,6 +33,17 @@ SIZES = {
     "heads": "num_heads",
     "buckets": "relative_attention_num_buckets",
     "max_distance": "relative_attention_max_distance",
+}
+# The largest of each: far above any T5's, and far below what would not end or not fit.
+MOST = {
+    "vocabulary": 2**24,
+    "width": 2**16,
+    "head_width": 2**12,
+    "feed_forward": 2**18,
+    "depth": 2**10,
+    "heads": 2**10,
+    "buckets": 2**8,
+    "max_distance": 2**14,
 }
 # What the first checkpoints' config.json leave out, because they are older than these keys.
 DEFAULTS = {
@@ -74,7 +85,8 @@ def load(folder: Path) -> tuple[T5Sizes, dict[str, Any]]:
 
     Args:
       folder: holds config.json, and model.safetensors or model.safetensors.index.json with the
-        files that it names. Weights are float32, float16 or bfloat16.
+        files that it names. Weights are float32, float16, bfloat16, or
+        float8 (e4m3fn, e5m2).
 
     Returns:
       (sizes, params): `params` is the collection `params` of `T5Encoder`, NumPy arrays in float32.
@@ -116,15 +128,15 @@ def read_sizes(path: Path) -> T5Sizes:
     entries = DEFAULTS | _read_json(path)
 
     def wrong(key: str, allowed: str) -> InputError:
-        found = repr(entries[key]) if key in entries else "missing"
+        found = repr(entries[key])[:80] if key in entries else "missing"
         return InputError(f"{path}: {key} is {found}; expected: {allowed}")
 
     for key, allowed in (("model_type", MODEL_TYPES), ("feed_forward_proj", tuple(GATED))):
         if entries.get(key) not in allowed:
             raise wrong(key, " or ".join(map(repr, allowed)))
-    for key in SIZES.values():
-        if type(entries.get(key)) is not int or entries[key] < 1:
-            raise wrong(key, "a whole number above 0")
+    for name, key in SIZES.items():
+        if type(entries.get(key)) is not int or not 1 <= entries[key] <= MOST[name]:
+            raise wrong(key, f"a whole number above 0, and at most {MOST[name]}")
     buckets = entries[SIZES["buckets"]]
     if buckets < 4:
         raise wrong(SIZES["buckets"], "4 or more")
@@ -212,7 +224,7 @@ def _files(folder: Path) -> tuple[Path, dict[str, Path]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

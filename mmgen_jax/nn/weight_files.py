@@ -5,19 +5,23 @@ Other people's weights have other names and layouts than our parameters. A netwo
 before anything is read. Nothing is unpickled.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import ml_dtypes
 import numpy as np
 import safetensors
 from flax.traverse_util import flatten_dict
 
 from mmgen_jax.errors import InputError
 
-DTYPES = ("F32", "F16", "BF16")
+# Of 8 bits: those that PyTorch calls float8_e4m3fn and float8_e5m2.
+EIGHT_BITS = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
+DTYPES = ("F32", "F16", "BF16", *EIGHT_BITS)
 
 
 class Place(NamedTuple):
@@ -124,8 +128,15 @@ def raise_faults(faults: list[str], where: Path, source: str) -> None:
 def filled(
     places: dict[str, Place], files: dict[str, Path], shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """Reads the arrays of `places`, which fill all parameters of `shapes`: path -> float32."""
-    params = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}
+    """Reads the arrays of `places`, which fill all parameters of `shapes`: path -> float32.
+
+    Raises:
+      InputError: if there is not enough memory for them, or one holds what is no finite number.
+    """
+    try:
+        params = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}
+    except MemoryError as error:
+        raise InputError(f"not enough memory for the weights: {error}") from error
     for key, place in places.items():
         array = place.turned(read(files[key], key))
         params[place.path][... if place.layer is None else place.layer] = array
@@ -153,6 +164,26 @@ def keys(path: Path) -> list[str]:
 
 
 def read(path: Path, key: str) -> np.ndarray:
-    """The array of a key, as the file has it."""
+    """Reads the array of a key as float32.
+
+    Raises:
+      InputError: if the file cannot be read, or the array holds what is no finite number.
+    """
     with opened(path) as file:
-        return file.get_tensor(key)
+        dtype = file.get_slice(key).get_dtype()
+        found = _read_eight_bits(path, key) if dtype in EIGHT_BITS else file.get_tensor(key)
+    array = found.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: key {key} has values that are no finite numbers")
+    return array
+
+
+def _read_eight_bits(path: Path, key: str) -> np.ndarray:
+    """Reads an array that safetensors has no type of NumPy for; it has checked the file's head."""
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(start - 8))[key]
+        begin, end = entry["data_offsets"]
+        file.seek(start + begin)
+        values = np.frombuffer(file.read(end - begin), EIGHT_BITS[entry["dtype"]])
+    return values.reshape(entry["shape"])

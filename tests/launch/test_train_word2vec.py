@@ -1,6 +1,6 @@
 """Word vectors from a data set's captions."""
 
-from mmgen_jax.modalities.embeddings.word_vectors import read_vectors
+from mmgen_jax.modalities.embeddings.vector_files import read_vectors
 from tests import folders
 from tests.launching import assert_bad_input, launch
 
@@ -24,7 +24,7 @@ def test_words_that_stand_in_like_places_are_near(tmp_path):
         assert done.out.splitlines()[-1].startswith(f"{path}: ")
         assert "nearest to" in done.out
     assert out[0].read_bytes() == out[1].read_bytes()
-    rows, vectors = read_vectors(str(out[2]), header=True)
+    rows, vectors, *_ = read_vectors(str(out[2]), header=True)
     unit = {w: vectors[rows[w]] / (vectors[rows[w]] ** 2).sum() ** 0.5 for w in animals + vehicles}
     for kind, other in ((animals, vehicles), (vehicles, animals)):
         for word in kind:

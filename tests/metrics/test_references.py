@@ -66,8 +66,20 @@ def test_features_of_another_extractor_are_refused(folder, tmp_path):
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
-    with pytest.raises(InputError, match="holds no pictures; allowed: a folder of .png"):
+    message = r"holds no pictures \(left out 1: 1 .txt\); allowed: a folder of .png"
+    with pytest.raises(InputError, match=message):
         references.of_folder(tmp_path, means(), tmp_path / "kept", Memo())
+    with pytest.raises(InputError, match="nowhere is no folder; allowed: a folder of .png"):
+        references.of_folder(tmp_path / "nowhere", means(), tmp_path / "kept", Memo())
+
+
+def test_what_a_folder_holds_besides_pictures_is_said(tmp_path, capfd):
+    for name in ("a.png", "b.tiff", ".thumbs/a.png"):
+        folders.paint(tmp_path / name)
+    (tmp_path / "._a.png").write_bytes(b"AppleDouble")
+    files = references.picture_files(tmp_path)
+    assert [file.name for file in files] == ["a.png", "b.tiff"]
+    assert f"{tmp_path}: 2 pictures; left out 2: 2 hidden" in capfd.readouterr().out
 
 
 def test_a_split_is_read_once_for_each_extractor_and_size(tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """Ways to write captions as vectors: word vectors and a pretrained transformer, from files."""
 
+import gzip
 import json
 import shutil
 import struct
+import tracemalloc
+from hashlib import blake2b
 
 import jax
 import numpy as np
@@ -11,8 +14,10 @@ import tokenizers
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
+from mmgen_jax.modalities.embeddings import vector_files
 from mmgen_jax.modalities.embeddings.subwords import train_tokenizer
-from mmgen_jax.modalities.embeddings.word_vectors import UNKNOWN, read_vectors, words_of
+from mmgen_jax.modalities.embeddings.vector_files import read_vectors
+from mmgen_jax.modalities.embeddings.word_vectors import UNKNOWN, words_of
 from mmgen_jax.modalities.text import TEXT
 from mmgen_jax.training import loop, run
 from tests import t5_files, toys
@@ -67,9 +72,68 @@ def options_of(encoder, path, finetune=False):
 def test_a_file_of_words_is_read_in_its_format(tmp_path, name):
     encoder, make = FILES[name]
     make(tmp_path / name)
-    rows, vectors = read_vectors(str(tmp_path / name), encoder == "word2vec")
-    assert list(rows) == WORDS
-    np.testing.assert_array_equal(vectors, VECTORS)
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    for path in (tmp_path / name, packed):
+        found = read_vectors(str(path), encoder == "word2vec")
+        assert list(found.rows) == WORDS
+        np.testing.assert_array_equal(found.vectors, VECTORS)
+        some = read_vectors(str(path), encoder == "word2vec", ["blue", "dog", "no"], first=2)
+        assert list(some.rows) == ["the", "a", "dog", "blue"]
+        np.testing.assert_array_equal(some.vectors, VECTORS[[0, 1, 4, 8]])
+        np.testing.assert_allclose(some.mean, VECTORS.mean(axis=0), rtol=1e-6)
+        assert some.digest == found.digest == blake2b(VECTORS.tobytes(), digest_size=16).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("header", "name", "start", "line"),
+    [
+        (False, "x.txt.gz", b"", b"a 0 0\n"),
+        (True, "x.txt.gz", b"99999999 2\n", b"a 0 0\n"),
+        (True, "x.bin.gz", b"99999999 2\n", b"a " + bytes(8)),
+        (False, "x.txt.gz", b"", b"0" * 4096),
+        (True, "x.bin.gz", b"9 2\n", b"0" * 4096),
+        (True, "x.txt.gz", b"9 1000000000000\n", b""),
+        (True, "x.bin", b"1000000000 16384\n", b"a "),
+    ],
+)
+def test_a_bomb_takes_little_memory_and_ends(tmp_path, monkeypatch, header, name, start, line):
+    """Of 60 MB unpacked; it was held in memory as a whole, and whatever its head said besides."""
+    monkeypatch.setattr(vector_files, "MOST_WORDS", 50_000)
+    content = start + line * (60 * 2**20 // max(len(line), 1))
+    small = name.endswith(".gz")
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if small else content[:1000])
+    del content
+    tracemalloc.start()
+    with pytest.raises(InputError, match="is no file in .* format: .*(more than|line|cut|end|dim)"):
+        read_vectors(str(tmp_path / name), header, first=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 2**20
+
+
+def test_words_may_hold_spaces_and_stand_twice(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("a 1 2\n. . . 3 4\na 5 6\n", encoding="utf-8")
+    found = read_vectors(str(path), False)
+    assert list(found.rows) == ["a", ". . ."] and found.vectors.tolist() == [[1, 2], [3, 4]]
+    path.write_text("a 1 2\nb 3 4 5\n", encoding="utf-8")
+    with pytest.raises(InputError, match="entry 2 has not 2 numbers after its word"):
+        read_vectors(str(path), False)
+    word2vec_text(path)
+    with pytest.raises(InputError, match="begins with a line of two numbers, as word2vec's do"):
+        read_vectors(str(path), False)
+
+
+def test_a_tokenizer_beyond_the_embedding_is_refused(tmp_path):
+    """Its numbers count, not how many there are: the embedding would be read beside its end."""
+    t5_folder(tmp_path / "t5")
+    path = tmp_path / "t5" / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["added_tokens"][0]["id"] = content["model"]["vocab"]["<pad>"] = 320
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="has tokens up to number 320, the model 320"):
+        TEXT.fit(options_of("frozen_transformer", tmp_path / "t5"), open_source(tiny_config()))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +199,6 @@ def test_a_run_trains_with_it_and_needs_the_file_no_more(tmp_path, name, finetun
         assert group == ("encoders" if finetune else "frozen")
         loop.train(config, tmp_path / "run")
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        read_vectors.cache_clear()
 
         trained = run.load(tmp_path / "run")
         now = trained.params[group]["text"]["embedding"]

@@ -15,13 +15,14 @@ import pytest
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.nn.t5 import T5Attention, T5Block, T5Encoder, T5Sizes, relative_buckets
-from mmgen_jax.nn.t5_weights import load, read_sizes
+from mmgen_jax.nn.t5_weights import MOST, SIZES, load, read_sizes
 from tests.launching import python
 from tests.t5_files import BIAS, TINY, closed_form, write
 
 FLOAT = jnp.dtype("float32")
 GATED = TINY | {"feed_forward_proj": "gated-gelu"}
 QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight"
+FEED = "encoder.block.0.layer.1.DenseReluDense.wi.weight"
 
 # Positions (row, token) and what stands there after the encoder of `closed_form(config)` has seen
 # `sentences()`: the last hidden state of T5EncoderModel of transformers 5.23 and torch 2.13, in
@@ -299,6 +300,89 @@ def test_shards_the_other_name_and_a_decoder_make_no_difference(tiny, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, found, tiny["relu"])
 
 
+def write_bits(folder, name, bits):
+    """A folder whose arrays are of a type of safetensors, from their bits."""
+    header, data = {}, b""
+    for key, array in bits.items():
+        part = array.tobytes()
+        ends = [len(data), len(data) + len(part)]
+        header[key], data = {"dtype": name, "shape": array.shape, "data_offsets": ends}, data + part
+    text = json.dumps(header).encode()
+    write(folder, TINY, {"any": np.zeros(1)})
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return folder
+
+
+def eight_bits(number, exponent, mantissa):
+    """The value of a float of 8 bits by its definition (Micikevicius et al. 2022, table 1)."""
+    sign, bias = -1 if number & 128 else 1, 2 ** (exponent - 1) - 1
+    power, part = (number & 127) >> mantissa, number % 2**mantissa / 2**mantissa
+    return sign * (2.0 ** (power - bias) * (1 + part) if power else 2.0 ** (1 - bias) * part)
+
+
+@pytest.mark.parametrize(
+    ("name", "exponent", "mantissa", "finite"), [("F8_E4M3", 4, 3, 127), ("F8_E5M2", 5, 2, 124)]
+)
+def test_eight_bits_are_read_exactly_as_float32(tmp_path, name, exponent, mantissa, finite):
+    numbers = np.array([n for n in range(256) if n % 128 < finite], np.uint8)
+    bits = {key: np.resize(numbers, x.shape) for key, x in closed_form(TINY).items()}
+    bits |= {QUERY: np.resize(numbers[::-1], bits[QUERY].shape)}
+    _, params = load(write_bits(tmp_path / "t5", name, bits))
+    for found, key in (
+        (params["layers"]["attention"]["query"]["kernel"][1].T, QUERY),
+        (params["layers"]["feed"]["hidden"]["kernel"][0].T, FEED),
+        (params["embed"]["embedding"], "shared.weight"),
+    ):
+        expected = np.vectorize(lambda n: eight_bits(int(n), exponent, mantissa))(bits[key])
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"), [("F8_E4M3", 0x7F), ("F8_E5M2", 0x7C), ("F16", 0x7C00), ("BF16", 0x7FC0)]
+)
+def test_a_weight_that_is_no_number_is_refused(tmp_path, name, bits):
+    """Those of T5-XXL overflow in float16, for one."""
+    kind = np.uint8 if bits < 256 else np.uint16
+    arrays = {key: np.zeros(x.shape, kind) for key, x in closed_form(TINY).items()}
+    arrays[QUERY][1, 1] = bits
+    with pytest.raises(InputError, match=f"key {QUERY} has values that are no finite numbers"):
+        load(write_bits(tmp_path / "t5", name, arrays))
+
+
+def test_other_types_of_eight_and_four_bits_are_named(tmp_path):
+    for name in ("F8_E8M0", "F8_E4M3FNUZ"):
+        bits = {key: np.zeros(x.shape, np.uint8) for key, x in closed_form(TINY).items()}
+        with pytest.raises(InputError) as error:
+            load(write_bits(tmp_path / name, name, bits))
+        assert "F8_E4M3" in str(error.value) + str(error.value.details)
+
+
+@pytest.mark.parametrize("number", [10**8, 10**15, 10**30, 2**63])
+@pytest.mark.parametrize("key", [key for key, value in TINY.items() if type(value) is int])
+def test_sizes_that_no_model_has_are_refused_at_once(tmp_path, key, number):
+    folder = write(tmp_path / "t5", TINY | {key: number}, {"any": np.zeros(1)})
+    with pytest.raises(InputError, match=f"{key} is {number}; expected: .*at most"):
+        load(folder)
+
+
+def test_the_largest_sizes_are_compared_in_little_time(tmp_path):
+    for key, most in ((SIZES[name], most) for name, most in MOST.items()):
+        folder = write(tmp_path / key, TINY | {key: most}, {"any": np.zeros(1)})
+        with pytest.raises(InputError, match="keys are not those that its config.json asks for"):
+            load(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"a":' * 100_000, '"' + "9" * 5000 + '"', "9" * 5000]
+)
+def test_a_config_that_is_no_object_is_refused(tmp_path, content):
+    folder = write(tmp_path / "t5", TINY, {"any": np.zeros(1)})
+    (folder / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"cannot read .*config\.json: "):
+        load(folder)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16])
 def test_halves_are_read_exactly_as_float32(tmp_path, dtype):
     """bfloat16 is float32 without its lower 16 bits: a file made of those alone, byte by byte."""
@@ -306,15 +390,7 @@ def test_halves_are_read_exactly_as_float32(tmp_path, dtype):
     bits = {key: array.view(np.uint32) >> 16 for key, array in arrays.items()}
     if dtype is np.float16:
         bits = {key: array.astype(np.float16).view(np.uint16) for key, array in arrays.items()}
-    header, data = {}, b""
-    for key, array in bits.items():
-        part = array.astype("<u2").tobytes()
-        ends = [len(data), len(data) + len(part)]
-        header[key], data = {"dtype": name, "shape": array.shape, "data_offsets": ends}, data + part
-    text = json.dumps(header).encode()
-    folder = write(tmp_path / "t5", TINY, {"any": np.zeros(1)})
-    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
-    _, params = load(folder)
+    _, params = load(write_bits(tmp_path / "t5", name, bits))
     kept = (arrays[QUERY].view(np.uint32) >> 16 << 16).view(np.float32)
     expected = kept if dtype is jnp.bfloat16 else arrays[QUERY].astype(np.float16)
     found = params["layers"]["attention"]["query"]["kernel"][1].T
@@ -439,7 +515,7 @@ def test_another_shape_is_named(tmp_path, key, shape):
 def test_another_dtype_is_named(tmp_path):
     arrays = closed_form(TINY)
     folder = write(tmp_path / "t5", TINY, arrays | {QUERY: arrays[QUERY].astype(np.int8)})
-    expected = f"key {QUERY} is I8; expected: one of F32, F16, BF16"
+    expected = f"key {QUERY} is I8; expected: one of F32, F16, BF16, F8_E4M3, F8_E5M2"
     assert refusal(folder)[0] == f"{folder / 'model.safetensors'}: {expected}"
 
 

@@ -28,9 +28,10 @@ TEST_TAKES = range(5)  # the recordings' own convention
 _BORDER = 2  # black pixels around a picture of 28 x 28
 # What NumPy raises of an .npz that is none, or damaged somewhere.
 _BROKEN = (
-    *(OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError),
+    *(OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
+_MOST_BYTES = 2**29  # unpacked, of an array: MNIST's largest has 47 MB
 _NAME = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
 
 _DESCRIPTION = """\
@@ -140,6 +141,7 @@ def read_inputs(raw: Path) -> Inputs:
     if not raw.is_dir():
         raise InputError(f"--raw={raw} is not there; {_WHERE}")
     try:
+        _check_unpacked(raw / "mnist.npz")
         with np.load(raw / "mnist.npz") as arrays:
             pictures = {split: arrays[f"x_{split}"] for split in ("train", "test")}
             digits = {split: arrays[f"y_{split}"] for split in ("train", "test")}
@@ -150,6 +152,17 @@ def read_inputs(raw: Path) -> Inputs:
         _check_pictures(raw / "mnist.npz", split, pictures[split], digits[split])
     _check_words(raw / "number_words.json", words)
     return Inputs(pictures, digits, words, _read_clips(raw / "recordings"))
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises ValueError if an archive holds more than any that is meant."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > _MOST_BYTES:
+                raise ValueError(
+                    f"{member.filename} has {member.file_size} bytes, unpacked; allowed: at most"
+                    f" {_MOST_BYTES}"
+                )
 
 
 def _check_pictures(path: Path, split: str, pictures: np.ndarray, digits: np.ndarray) -> None:

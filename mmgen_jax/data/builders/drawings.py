@@ -4,6 +4,7 @@ import io
 import re
 from pathlib import Path
 from typing import NamedTuple
+from xml.parsers import expat
 
 import resvg_py
 from PIL import Image
@@ -15,6 +16,10 @@ from mmgen_jax.storage import read_text
 
 _CODE = r"(?:10|[0-9A-Fa-f]?)[0-9A-Fa-f]{2,4}"  # of a character, at most 10FFFF
 _NAME = re.compile(rf"{_CODE}(-{_CODE})*")
+_MOST_DEPTH = 200  # of elements in each other; resvg's own limit comes after its stack has ended
+# What makes resvg open other files: it reads a picture from any path.
+_OUTWARD = ("image", "feImage")
+_REFERENCES = ("href", "src")
 
 
 class Style(NamedTuple):
@@ -101,14 +106,44 @@ class Drawings:
         if path is None:
             return None
         try:
+            svg = read_text(path)
+            _check(svg)
             # No font of this machine may change a drawing.
             png = resvg_py.svg_to_bytes(
-                svg_string=read_text(path), width=size, height=size, skip_system_fonts=True
+                svg_string=svg, width=size, height=size, skip_system_fonts=True
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, expat.ExpatError) as error:
             raise InputError(f"cannot draw {path}: {error}") from error
         with Image.open(io.BytesIO(png), formats=["PNG"]) as drawing:
             return on_white(drawing).convert(self.style.mode)
+
+
+def _check(svg: str) -> None:
+    """Raises ValueError for a drawing of other things than its own shapes, or too deep to draw."""
+    depth = 0
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MOST_DEPTH:
+            raise ValueError(f"its elements are more than {_MOST_DEPTH} deep")
+        if name.rpartition(":")[2] in _OUTWARD:
+            raise ValueError(f"it refers to something else by <{name}>; allowed: its own shapes")
+        for key, value in attributes.items():
+            if key.rpartition(":")[2] in _REFERENCES and not value.startswith("#"):
+                raise ValueError(f"it refers to something else by {key}={value[:40]!r}")
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def entity(name: str, *_: object) -> None:
+        raise ValueError(f"it has an entity, {name}; allowed: none")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = begin, end
+    parser.EntityDeclHandler = entity
+    parser.Parse(svg.encode(), True)
 
 
 def _key(stem: str) -> str:

@@ -28,6 +28,7 @@ FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 CLDR = "/usr/share/unicode/cldr/common"
 EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 IMAGE_SIZES = range(8, 513)
+_FILES = ("font", "emoji_test")  # flags; the others name folders
 _CHUNK = 256
 _SILENCE = np.zeros(0, np.int16)
 
@@ -163,9 +164,13 @@ def read_inputs(
 
 
 def _existing(flag: str, value: str, package: str) -> Path:
-    if not Path(value).exists():
+    path = Path(value)
+    if not path.exists():
         raise InputError(f"--{flag}={value} is not there; install {package}, or give its path")
-    return Path(value)
+    file = flag in _FILES  # reading a pipe or a device might never end
+    if not (path.is_file() if file else path.is_dir()):
+        raise InputError(f"--{flag}={value} is no {'file' if file else 'folder'}; see {package}")
+    return path
 
 
 class Records:

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from fontTools.ttLib import TTFont, TTLibError
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from mmgen_jax.data.builders.catalogue import VARIATION_SELECTOR
@@ -31,10 +31,10 @@ class Glyphs:
             font = TTFont(io.BytesIO(path.read_bytes()), lazy=True)
             strikes = zip(font["CBLC"].strikes, font["CBDT"].strikeData, strict=True)
             self._bitmaps = max(strikes, key=lambda strike: strike[0].bitmapSizeTable.ppemY)[1]
-            self._characters = font.getBestCmap()
+            self._characters = dict(font.getBestCmap())
             self._ligatures = _ligatures(font["GSUB"].table)
             self.notice = _notice(font)
-        except (OSError, TTLibError, KeyError, ValueError) as error:
+        except Exception as error:  # whatever a broken font makes fontTools raise
             raise InputError(f"{path} is no font with CBDT bitmaps and GSUB ligatures") from error
 
     def glyph_name(self, characters: str) -> str:
@@ -55,8 +55,16 @@ class Glyphs:
         return name
 
     def png(self, characters: str) -> bytes:
-        """The glyph as it stands in the font: a PNG file with transparency."""
-        return self._bitmaps[self.glyph_name(characters)].imageData
+        """The glyph as it stands in the font: a PNG file with transparency.
+
+        Raises:
+          InputError: if the font has none, or it is broken.
+        """
+        name = self.glyph_name(characters)
+        try:
+            return self._bitmaps[name].imageData
+        except Exception as error:  # as above: a bitmap is read when it is asked for
+            raise InputError(f"{self._path}: the picture of {characters} is broken") from error
 
     def picture(self, characters: str, size: int) -> Image.Image:
         """Draws the glyph in the middle of an opaque white square of `size` pixels, RGB."""

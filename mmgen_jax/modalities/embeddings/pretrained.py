@@ -38,9 +38,11 @@ def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # its own exceptions have no common class but this
         raise InputError(f"cannot read {folder / TOKENIZER}: {error}") from error
-    if tokenizer.get_vocab_size() > sizes.vocabulary:
+    # By the numbers of the tokens, of which some may be left out.
+    needed = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if needed > sizes.vocabulary:
         raise InputError(
-            f"{folder / TOKENIZER} has {tokenizer.get_vocab_size()} tokens, the model"
+            f"{folder / TOKENIZER} has tokens up to number {needed - 1}, the model"
             f" {sizes.vocabulary}: they do not belong together"
         )
     tokenizer.no_padding()

@@ -9,16 +9,10 @@ are the most frequent, up to `modalities.text.vocabulary_size` in all. The vecto
 run starts and live in its checkpoints: neither resuming nor sampling needs the file.
 """
 
-import functools
-import hashlib
-import traceback
 import unicodedata
-import warnings
-import zlib
 from collections.abc import Iterable
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +20,9 @@ import numpy as np
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 from mmgen_jax.modalities.embeddings.subwords import TokenEmbedding
+from mmgen_jax.modalities.embeddings.vector_files import read_vectors
 
 UNKNOWN = "<unk>"
-# What gensim raises for what is no file of vectors, or none in the format that is asked for.
-_UNREADABLE = (
-    *(ValueError, TypeError, NotImplementedError, IndexError, MemoryError, OverflowError),
-    *(OSError, EOFError, zlib.error),
-)
 
 
 def words_of(caption: str) -> list[str]:
@@ -49,50 +39,6 @@ def in_word(sign: str) -> bool:
     return unicodedata.category(sign)[0] in "LMN"
 
 
-@functools.lru_cache(maxsize=1)  # the file is read to fit, and again for its vectors
-def read_vectors(path: str, header: bool) -> tuple[dict[str, int], np.ndarray]:
-    """Reads word vectors.
-
-    Args:
-      path: a file in word2vec's text or binary format (Mikolov et al. 2013; binary if its name ends
-        in .bin or .bin.gz), or in GloVe's text format (Pennington et al. 2014); .gz is unpacked.
-      header: whether the first line says how many words and dimensions follow: word2vec's does,
-        GloVe's does not.
-
-    Returns:
-      (word -> row, float32 [words, dimensions]), in the file's order.
-
-    Raises:
-      InputError: if the file, or the package gensim that reads it, is not there, or it is in
-        another format.
-    """
-    if not Path(path).is_file():
-        raise InputError(
-            f"config.modalities.text.encoder_path = {path!r} is not there; allowed: a file of word"
-            " vectors (`launch/train_word2vec.py` makes one of the data set's captions)"
-        )
-    try:
-        from gensim.models import KeyedVectors
-    except ImportError as error:
-        raise InputError(
-            "word vectors need gensim; install it: pip install 'mmgen_jax[words]'"
-        ) from error
-    binary = path.endswith((".bin", ".bin.gz"))
-    with warnings.catch_warnings():
-        # It counts the lines of a file without a header, and leaves that file open.
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            found = KeyedVectors.load_word2vec_format(path, binary=binary, no_header=not header)
-        except _UNREADABLE as error:
-            traceback.clear_frames(error.__traceback__)  # closes it here, in silence
-            kind = "word2vec's" if header else "GloVe's"
-            raise InputError(f"{path} is no file in {kind} format: {error}") from error
-    vectors = np.asarray(found.vectors, np.float32)
-    if not vectors.size or not np.isfinite(vectors).all():
-        raise InputError(f"{path} holds no vectors, or some that are not finite")
-    return dict(found.key_to_index), vectors
-
-
 def look_up(word: str, rows: Any) -> str | None:
     """How `rows`, a container of words, spells a word; None if it has it in no spelling."""
     if word in rows:
@@ -102,17 +48,21 @@ def look_up(word: str, rows: Any) -> str | None:
 
 
 def _fit(options: Any, captions: Iterable[str], *, header: bool) -> dict[str, Any]:
-    rows, vectors = read_vectors(options.encoder_path, header)
-    found = (look_up(word, rows) for caption in captions for word in words_of(caption))
-    kept = dict.fromkeys(filter(None, found))
-    for word in rows:
+    spoken = dict.fromkeys(word for caption in captions for word in words_of(caption))
+    spellings = {spelling for word in spoken for spelling in (word, word.lower())}
+    found = read_vectors(options.encoder_path, header, spellings, options.vocabulary_size)
+    kept = dict.fromkeys(filter(None, (look_up(word, found.rows) for word in spoken)))
+    for word in found.rows:
         if len(kept) >= options.vocabulary_size:
             break
         kept[word] = None
-    words = sorted((w for w in kept if w != UNKNOWN), key=rows.__getitem__)
+    words = sorted((w for w in kept if w != UNKNOWN), key=found.rows.__getitem__)
     # So that a run that starts from another one takes its vectors only if they are of this file.
-    digest = hashlib.blake2b(vectors.tobytes(), digest_size=16).hexdigest()
-    return {"words": [UNKNOWN, *words], "dimensions": vectors.shape[1], "digest": digest}
+    return {
+        "words": [UNKNOWN, *words],
+        "dimensions": found.vectors.shape[1],
+        "digest": found.digest,
+    }
 
 
 def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) -> Embedding:
@@ -120,9 +70,15 @@ def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) ->
     number = {word: k for k, word in enumerate(words)}
 
     def pretrained() -> dict[str, Any]:
-        rows, vectors = read_vectors(options.encoder_path, header)
-        chosen = vectors[[rows[word] for word in words[1:]]]
-        table = np.concatenate([vectors.mean(axis=0, keepdims=True), chosen])
+        found = read_vectors(options.encoder_path, header, words[1:], first=0)
+        missing = [word for word in words[1:] if word not in found.rows]
+        if missing:
+            raise InputError(
+                f"{options.encoder_path} has no vector of {missing[0]!r} any more; allowed: the"
+                " file that the run began with"
+            )
+        chosen = found.vectors[[found.rows[word] for word in words[1:]]]
+        table = np.concatenate([found.mean[None], chosen])
         return {"table": {"embedding": table}}
 
     return Embedding(

@@ -1,12 +1,14 @@
 """Digits: pictures, words and recordings that belong together, in the splits of their sources."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
 import soundfile
 
 from mmgen_jax.data import SOURCES
+from mmgen_jax.data.builders import digits
 from mmgen_jax.data.builders.digits import build
 from mmgen_jax.errors import InputError
 from tests import prepared
@@ -97,7 +99,23 @@ def flip(raw):
     (raw / "mnist.npz").write_bytes(content)
 
 
+def bomb(raw):
+    """A thousandth of what it unpacks to."""
+    packed = zipfile.ZipFile(raw / "mnist.npz", "a", zipfile.ZIP_DEFLATED)
+    with packed as archive, archive.open("x_more.npy", "w") as file:
+        file.write(bytes(2**20))
+
+
+def claim(raw):
+    """An array that is said to have more values than it has."""
+    head = np.lib.format.header_data_from_array_1_0(np.zeros((20, 28, 28), np.uint8))
+    with zipfile.ZipFile(raw / "mnist.npz", "w") as archive, archive.open("x_train.npy", "w") as x:
+        np.lib.format.write_array_header_1_0(x, head | {"shape": (10**15, 28, 28)})
+
+
 BROKEN = {
+    "a bomb": (bomb, "x_more.npy has 1048576 bytes, unpacked; allowed: at most 1000000"),
+    "a wrong shape": (claim, "cannot read"),
     "no pictures": (lambda raw: lose(raw, "mnist.npz"), "cannot read"),
     "torn pictures": (lambda raw: (raw / "mnist.npz").write_bytes(b"PK torn"), "cannot read"),
     "no words": (lambda raw: lose(raw, "number_words.json"), "number_words.json"),
@@ -129,7 +147,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_input_is_named(raw, tmp_path, name):
+def test_a_broken_input_is_named(raw, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(digits, "_MOST_BYTES", 1_000_000)
     harm, words = BROKEN[name]
     harm(raw)
     with pytest.raises(InputError, match=words):

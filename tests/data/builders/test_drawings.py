@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmgen_jax.data.builders.drawings import STYLES, Drawings
 from mmgen_jax.errors import InputError
@@ -81,3 +82,38 @@ def test_a_broken_drawing_is_named(tmp_path, content):
     (tmp_path / "1F34E.svg").write_bytes(content)
     with pytest.raises(InputError, match=r"cannot draw .*1F34E\.svg"):
         Drawings(SKETCH, tmp_path).picture("🍎", 8)
+
+
+SECRET = 'width="36" height="36"/>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<image href="{}" ' + SECRET,
+        '<s:image xmlns:s="http://www.w3.org/2000/svg" href="{}" ' + SECRET,
+        '<filter id="f"><feImage href="{}"/></filter><rect filter="url(#f)" ' + SECRET,
+        '<use href = "{}#a"/>',
+        "<use xlink:href='data:image/png;base64,AA=='/>",
+    ],
+)
+def test_a_drawing_that_opens_other_files_is_refused(tmp_path, body):
+    """Its author does not say which file of this machine becomes a picture."""
+    Image.new("RGB", (36, 36), "red").save(tmp_path / "secret.png")
+    write_svg(tmp_path / "1f34e.svg", body.format(tmp_path / "secret.png"))
+    with pytest.raises(InputError, match=r"1f34e\.svg: it refers to something else by"):
+        Drawings(REFERENCE, tmp_path).picture("🍎", 24)
+    write_svg(tmp_path / "1f34e.svg", '<g id="a">' + RED_LEFT + '</g><use href="#a"/>')
+    assert Drawings(REFERENCE, tmp_path).picture("🍎", 24) is not None
+
+
+def test_entities_and_deep_drawings_are_refused(tmp_path):
+    """Of 10,000 elements in each other resvg's stack ends, and with it the process."""
+    path = tmp_path / "1f34e.svg"
+    write_svg(path, "<g>" * 10_000 + "</g>" * 10_000)
+    with pytest.raises(InputError, match=r"cannot draw .*1f34e\.svg: its elements are more than"):
+        Drawings(REFERENCE, tmp_path).picture("🍎", 24)
+    svg = path.read_text(encoding="utf-8").replace("<g>", "").replace("</g>", "")
+    path.write_text(f'<!DOCTYPE svg [<!ENTITY a "b">]>{svg}', encoding="utf-8")
+    with pytest.raises(InputError, match="it has an entity, a"):
+        Drawings(REFERENCE, tmp_path).picture("🍎", 24)

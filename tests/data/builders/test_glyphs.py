@@ -73,3 +73,26 @@ def test_what_is_no_bitmap_font_is_refused(tmp_path):
     path.write_bytes(b"no font")
     with pytest.raises(InputError, match=r"font\.ttf is no font"):
         Glyphs(path)
+
+
+def test_a_damaged_font_is_refused_or_read(tmp_path):
+    """Bytes of its tables, one after the other: fontTools raises whatever comes."""
+    whole, path = Path(FONT).read_bytes(), tmp_path / "font.ttf"
+    tables = TTFont(io.BytesIO(whole), lazy=True).reader.tables
+    refused = []
+    for tag, shift in (("CBLC", 8), ("CBDT", 0), ("GSUB", 5), ("cmap", 0), ("cmap", 4)):
+        place = tables[tag].offset + shift
+        torn = bytearray(whole)
+        torn[place] ^= 255
+        path.write_bytes(torn)
+        try:
+            Glyphs(path).picture("🍎", 8)
+        except InputError as error:
+            refused.append(str(error))
+    assert refused and not any("\n" in line for line in refused)
+
+
+def test_a_bitmap_that_is_no_png_is_refused(glyphs, monkeypatch):
+    monkeypatch.setattr(glyphs, "png", lambda characters: b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    with pytest.raises(InputError, match="the picture of 🍎 is no whole PNG"):
+        glyphs.picture("🍎", 8)
