@@ -5,7 +5,6 @@ model.safetensors.index.json names. Nothing is unpickled.
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from flax.traverse_util import unflatten_dict
 from mmgen_jax.errors import InputError
 from mmgen_jax.nn import weight_files
 from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
+from mmgen_jax.storage import parse_json
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -212,7 +212,7 @@ def _files(folder: Path) -> tuple[Path, dict[str, Path]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
