@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,39 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, [text.encode()])
 
 
+class RepeatedKey(ValueError):
+    """A JSON object names a key twice: which of the values is meant, nobody can say."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Returns what JSON says.
+
+    Raises:
+      RepeatedKey: if an object has a key twice, of which Python would keep the last in silence.
+      ValueError: if it is not JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise RepeatedKey(f"the key {twice!r} stands twice")
+    return found
+
+
 def read_json(path: Path) -> Any:
     """Returns what a JSON file holds.
 
     Raises:
       OSError: if it cannot be read.
-      ValueError: if it is not JSON, or nested too deeply to be read.
+      ValueError: as `parse_json` does, or if it is not UTF-8.
     """
-    try:
-        return json.loads(read_text(path))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return parse_json(read_text(path))
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:

@@ -4,6 +4,7 @@ Nothing here imports jax.
 """
 
 import math
+import sys
 
 from ml_collections import ConfigDict
 
@@ -12,6 +13,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, SQUARE, leaves
 
+VALIDATION = ("validation", "valid", "val", "dev")  # usual names of a split to evaluate on
 MOST_SHARES = 16  # of the parameters, where a config leaves their number open; a power of two
 
 
@@ -41,7 +43,8 @@ def validate(
     """Refuses a config that cannot work.
 
     Args:
-      config: made from `default`.
+      config: made from `default`. Where `eval.split` is `test`, and the data set has none but has a
+        validation split, it becomes that, and is said.
       devices: number of devices of all processes, once known; their check is left out before.
       processes: number of processes.
       slices: of TPUs, that share the devices.
@@ -72,21 +75,60 @@ def _check_modalities(config: ConfigDict) -> None:
     info = SOURCES[config.data.name].describe(config.data)
     for name in names:
         if name not in info.modalities:
-            raise InputError(
-                f"data set {config.data.name!r} has no modality {name!r}; "
-                f"it has: {', '.join(info.modalities)}"
-            )
-    for key in ("data.split", "eval.split"):
-        group, name = key.split(".")
-        split = config[group][name]
-        if split.partition("[")[0] not in info.splits:
-            raise InputError(f"config.{key} = {split!r}; allowed: {', '.join(info.splits)}")
+            raise InputError(_lacking(config, name, info.modalities))
+    _check_splits(config, info.splits)
     for name in names:
         check_guidance(
             f"config.modalities.{name}.guidance", config.modalities[name].guidance, config
         )
     if config.fusion.present_all + config.fusion.present_none > 1:
         raise InputError("config.fusion.present_all + present_none is over 1; allowed: at most 1")
+
+
+def _lacking(config: ConfigDict, modality: str, there: tuple[str, ...]) -> str:
+    """Why a modality cannot be had, and what can be done."""
+    name = config.data.name
+    line = f"data set {name!r} has no modality {modality!r}; it has: {', '.join(there) or 'none'}"
+    reason = SOURCES[name].lacking(config.data, modality)
+    line += f"; {reason}" if reason else ""
+    others = "+".join(other for other in config.modalities.names if other in there)
+    return (
+        f"{line}, or leave it out: modalities={others} in the recipe's argument" if others else line
+    )
+
+
+def _check_splits(config: ConfigDict, splits: tuple[str, ...]) -> None:
+    """Refuses splits that are not there; where there is no `test`, a validation split serves."""
+    if config.eval.split == "test" and "test" not in splits:
+        found = next((split for split in VALIDATION if split in splits), None)
+        if found:
+            config.eval.split = found
+            print(
+                f"the data set has no split 'test': pictures are drawn for {found!r}"
+                f" (--config.eval.split={found})",
+                file=sys.stderr,
+            )
+    for key in ("data.split", "eval.split"):
+        group, name = key.split(".")
+        split = config[group][name]
+        if split.partition("[")[0] not in splits:
+            raise InputError(
+                f"config.{key} = {split!r}; allowed: {', '.join(splits)}; type"
+                f" {_split_flags(config, splits)}"
+            )
+
+
+def _split_flags(config: ConfigDict, splits: tuple[str, ...]) -> str:
+    """The flags that name splits which are there: those asked for, or the likeliest ones."""
+    is_there = lambda split: split.partition("[")[0] in splits  # noqa: E731
+    like = lambda words: [s for s in splits if any(w in s.lower() for w in words)]  # noqa: E731
+    held_out = like(("test", *VALIDATION, "eval", "hold", "held"))
+    train, test = config.data.split, config.eval.split
+    if not is_there(train):
+        train = [*like(("train",)), *(s for s in splits if s not in held_out), *splits][0]
+    if not is_there(test):
+        test = [*held_out, *(s for s in splits if s != train), train][0]
+    return f"--config.data.split={train} --config.eval.split={test}"
 
 
 def check_guidance(where: str, weight: float, config: ConfigDict) -> None:

@@ -147,6 +147,56 @@ def test_what_cannot_work_is_refused(values, words):
     assert_refused(changed(**values), *words)
 
 
+@pytest.mark.parametrize(
+    ("splits", "asked", "settled"),
+    [
+        ("train validation", "test", "validation"),
+        ("train val", "test", "val"),
+        ("dev train", "test", "dev"),
+        ("train valid", "test", "valid"),
+        ("train val validation", "test", "validation"),
+        ("train test validation", "test", "test"),
+        ("train validation", "train", "train"),
+        ("train validation", "validation[:10]", "validation[:10]"),
+    ],
+)
+def test_without_a_test_split_the_validation_split_is_taken(
+    tmp_path, capsys, splits, asked, settled
+):
+    for split in splits.split():
+        paint(tmp_path / split / "a.png")
+        write(tmp_path / split, {"file_name": "a.png", "label": split})
+    config = changed(data__name="folder", data__path=str(tmp_path), eval__split=asked)
+    config.modalities.names = ("label",)
+    for said in (asked != settled, False):  # a launcher checks a config before and after jax
+        configs.validate(config)
+        assert config.eval.split == settled
+        out, err = capsys.readouterr()
+        assert not out and bool(err) == said and err.count("\n") == said
+        assert not said or (f"'{settled}'" in err and "--config.eval.split" in err)
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        ("training validation", ("config.data.split = 'train'", "training, validation",
+                                 "--config.data.split=training --config.eval.split=validation")),
+        ("a b", ("--config.data.split=a --config.eval.split=b",)),
+        ("held_out train", ("config.eval.split = 'test'", "--config.data.split=train",
+                            "--config.eval.split=held_out")),
+        ("train", ("config.eval.split = 'test'", "--config.eval.split=train")),
+        ("all", ("--config.data.split=all --config.eval.split=all",)),
+    ],
+)  # fmt: skip
+def test_splits_of_other_names_are_named_with_the_flags(tmp_path, splits, words):
+    for split in splits.split():
+        paint(tmp_path / split / "a.png")
+        write(tmp_path / split, {"file_name": "a.png", "label": split})
+    config = changed(data__name="folder", data__path=str(tmp_path))
+    config.modalities.names = ("label",)
+    assert_refused(config, *words)
+
+
 def test_a_modality_that_the_data_lacks(monkeypatch):
     lacking = (
         configs.SOURCES["shapes"]

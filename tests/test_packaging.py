@@ -31,6 +31,7 @@ PARTS = {
             *(
                 "",
                 "errors",
+                "names",
                 "registry",
                 "storage",
                 "color_profiles",

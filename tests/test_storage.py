@@ -57,6 +57,16 @@ def test_json_that_is_too_deep_is_a_value_error(tmp_path):
         storage.read_json(tmp_path / "x.json")
 
 
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "c": 2, "a": 3}}]', '{"\\u0061": 1, "a": 2}']
+)
+def test_a_key_that_stands_twice_is_named(tmp_path, text):
+    """Python's own reader would keep the last value without a word."""
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    with pytest.raises(storage.RepeatedKey, match="^the key 'a' stands twice$"):
+        storage.read_json(tmp_path / "x.json")
+
+
 def test_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")

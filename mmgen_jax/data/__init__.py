@@ -117,7 +117,8 @@ class SourceInfo(NamedTuple):
     Attributes:
       modalities: names of the modalities that its records can have.
       splits: names of its splits.
-      label_names: the classes of modality `label`, in order; empty without that modality.
+      label_names: the classes of modality `label`, in order, as `names.normalized` spells them;
+        empty without that modality.
     """
 
     modalities: tuple[str, ...]
@@ -182,10 +183,13 @@ class SourceSpec(NamedTuple):
       describe: (options) -> SourceInfo; reads metadata only. Raises InputError if the data set is
         not there, saying how to make it.
       open: (options, split) -> Source.
+      lacking: (options, a modality that `describe` does not have) -> what the records have instead
+        and the flag that may give it, for an error message; empty if there is nothing to say.
     """
 
     describe: Callable[[Any], SourceInfo]
     open: Callable[[Any, str], Source]
+    lacking: Callable[[Any, str], str] = lambda options, modality: ""
 
 
 SOURCES = Registry(

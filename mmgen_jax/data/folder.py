@@ -7,28 +7,32 @@ object, and each of its keys is a feature:
 
 A key that ends in `file_name` names a file, relative to the folder of metadata.jsonl: a sound (wav,
 flac, ogg) or a picture. A list holds alternatives, an object the same in several languages, and
-null stands for what a record lacks. A label is a class's name or its number, from 0; `labels.txt`,
-one name a line, says which classes there are, and without it they are those that occur.
+null stands for what a record lacks. A label is the name of a class; `folder_labels` says what
+becomes of a number. `labels.txt`, one name a line, says which classes there are, and without it
+they are those that occur.
 
 Subfolders with a metadata.jsonl of their own are the splits. Where there are none, a twentieth of
-the records, chosen by a hash of their names, is split `test`, the rest `train`, and `all` is both.
+the records, but at least one of two or more, is split `test`, chosen by a hash of their names, the
+rest `train`, and `all` is both.
 """
 
 import codecs
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmgen_jax.data import BadRecord, BadRecords, Record, SourceInfo, SourceSpec
 from mmgen_jax.data.folder_check import check
-from mmgen_jax.data.folder_fields import Fields, class_names, listed, parse
+from mmgen_jax.data.folder_fields import Fields, alternatives, parse
+from mmgen_jax.data.folder_files import existing
+from mmgen_jax.data.folder_labels import LABELS, Classes, occurring, read
+from mmgen_jax.data.folder_layout import METADATA, refusal, suggested
 from mmgen_jax.errors import InputError, expanded
+from mmgen_jax.names import listing
 
-METADATA = "metadata.jsonl"
-LABELS = "labels.txt"
 TARGET = "file_name"
 FEATURES = {
     "text": "text",
@@ -80,7 +84,7 @@ class FolderSource:
         good = [line for line in lines if line.number not in reasons]
         self._lines = good if folder.nested else _share(good, split, self._fields.target)
         if not self._lines:
-            raise InputError(f"split {split!r} of {folder.root} has no good record; it needs one")
+            raise InputError(_emptiness(folder, split, len(good)))
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -110,12 +114,13 @@ class _Folder:
     def __init__(self, options: Any):
         if not options.path:
             raise InputError(f"config.data.path is empty; allowed: a folder that holds {METADATA}")
-        self._options, self.root = options, expanded(options.path)
+        self._options, self.root = options, existing(Path(), str(expanded(options.path)))
         self._roots = _roots(self.root)
         self.nested = self.root not in self._roots.values()
         features = options.features.items()
         self._features = {name: key or FEATURES.get(name, "") for name, key in features}
         self._target = options.target or TARGET
+        self._classes = Classes(())
         self.info = self._describe()
 
     def split_root(self, split: str) -> Path:
@@ -125,24 +130,43 @@ class _Folder:
         """How the lines below a folder are read."""
         features = {m: key for m, key in self._features.items() if m in self.info.modalities}
         languages = tuple(self._options.languages)
-        return Fields(root, self._target, features, languages, self.info.label_names)
+        return Fields(root, self._target, features, languages, self._classes)
+
+    def lacking(self, modality: str) -> str:
+        """Why there is no such modality, and which flag might give it."""
+        key, values = self._features.get(modality, ""), dict[str, list[Any]]()
+        for fields in self._parsed():
+            for name, value in fields.items():
+                values.setdefault(name, []).extend(alternatives(value, ()))
+        if key in values:
+            return f"no value of its key {key!r} is a name or a whole number"
+        taken = {self._target, *(self._features[name] for name in self.info.modalities)}
+        free = {name: found for name, found in values.items() if name not in taken}
+        guess = suggested(modality, free)
+        return (
+            f"no line of {METADATA} in {self.root} has the key {key!r}, but:"
+            f" {listing(sorted(values))}; type --config.data.features.{modality}={guess or 'KEY'}"
+        )
 
     def _describe(self) -> SourceInfo:
         keys: set[str] = set()
-        languages: set[str] = set()
+        spoken: set[str] = set()
         labels: list[Any] = []
+        languages = tuple(self._options.languages)
         for fields in self._parsed():
             keys |= fields.keys()
-            labels += listed(fields.get(self._features.get("label")))
+            labels += alternatives(fields.get(self._features.get("label")), languages)
             for key in self._features.values():
                 if isinstance(fields.get(key), dict):
-                    languages |= fields[key].keys()
-        self._check_options(keys, languages)
+                    spoken |= fields[key].keys()
+        self._check_options(keys, spoken)
         modalities = [name for name, key in self._features.items() if key in keys]
-        names = self._label_names(labels) if "label" in modalities else ()
-        if "label" in modalities and not names:  # null in all lines
-            modalities.remove("label")
-        return SourceInfo(tuple(modalities), tuple(self._roots), names)
+        if "label" in modalities:
+            file = self.root / LABELS
+            self._classes = read(file) if file.is_file() else occurring(labels)
+            if not self._classes.names:  # null in all lines
+                modalities.remove("label")
+        return SourceInfo(tuple(modalities), tuple(self._roots), self._classes.names)
 
     def _parsed(self) -> Iterator[Mapping[str, Any]]:
         """All lines that can be read. Raises InputError if there is none."""
@@ -161,9 +185,11 @@ class _Folder:
         asked = {f"features.{name}": key for name, key in self._options.features.items() if key}
         for option, key in {**asked, "target": self._target}.items():
             if key not in keys:
+                guess = suggested(option, dict.fromkeys(keys, ()))
                 raise InputError(
                     f"config.data.{option} = {key!r}: no line of {METADATA} in {self.root} has such"
                     f" a key; allowed: {', '.join(sorted(keys))}"
+                    + (f"; type --config.data.{option}={guess}" if guess else "")
                 )
         unknown = set(self._options.languages) - languages
         if unknown:
@@ -172,22 +198,6 @@ class _Folder:
                 f"config.data.languages has {min(unknown)!r}, which no line of {METADATA} in"
                 f" {self.root} has; allowed: {allowed}"
             )
-
-    def _label_names(self, labels: list[Any]) -> tuple[str, ...]:
-        path = self.root / LABELS
-        if not path.is_file():
-            return class_names(labels)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            names = [name.strip() for name in text.rstrip().split("\n")]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {path}: {error}") from error
-        for i, name in enumerate(names):
-            if not name or name in names[:i]:
-                raise InputError(
-                    f"{path}, line {i + 1}: {name!r}; allowed: one name a line, each of them once"
-                )
-        return tuple(names)
 
 
 def _roots(root: Path) -> dict[str, Path]:
@@ -203,10 +213,7 @@ def _roots(root: Path) -> dict[str, Path]:
             " subfolder that is a split"
         )
     if not whole and not parts:
-        raise InputError(
-            f"{root} has no {METADATA}, and neither have its subfolders; it must have a line for"
-            ' each picture, such as {"file_name": "a.jpg", "text": "a red apple"}'
-        )
+        raise InputError(refusal(root))
     return {p.name: p for p in parts} or dict.fromkeys(("train", "test", "all"), root)
 
 
@@ -224,15 +231,33 @@ def _read_lines(root: Path) -> list[Line]:
 def _share(lines: list[Line], split: str, target: str) -> list[Line]:
     """A part of a folder that has no splits of its own.
 
-    What is in one stays there, whatever else comes or goes; but for the one record that is the test
-    split of a folder of few.
+    What is in one stays there, whatever else comes or goes; but for the one record that is all
+    of a split of few.
     """
     if split == "all":
         return lines
     hashes = [_hash(parse(line.text)[target]) for line in lines]
-    border = max(TEST_SHARE, min(hashes)) if len(lines) > 1 else -1.0
+    border = _border(hashes)
     wanted = split == "test"
     return [line for line, h in zip(lines, hashes, strict=True) if (h <= border) == wanted]
+
+
+def _border(hashes: Iterable[float]) -> float:
+    """The largest hash of split `test`; of two records or more, each split has at least one."""
+    ordered = sorted(set(hashes))
+    if len(ordered) < 2:
+        return -1.0
+    return min(max(TEST_SHARE, ordered[0]), ordered[-2])
+
+
+def _emptiness(folder: "_Folder", split: str, good: int) -> str:
+    """Why a split has no record, and what to do."""
+    if good:  # one, which is trained on
+        return (
+            f"{folder.root} has one good record, and none is left for split {split!r}; add more, or"
+            " use it for both: --config.data.split=all --config.eval.split=all"
+        )
+    return f"split {split!r} of {folder.root} has no good record; it needs one"
 
 
 def _hash(name: str) -> float:
@@ -241,5 +266,9 @@ def _hash(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest()) / 2**48
 
 
-FOLDER = SourceSpec(lambda options: _Folder(options).info, FolderSource)
+FOLDER = SourceSpec(
+    lambda options: _Folder(options).info,
+    FolderSource,
+    lambda options, modality: _Folder(options).lacking(modality),
+)
 """The data set for the registry."""

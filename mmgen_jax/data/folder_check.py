@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.storage import read_json, write_json
 
 INDEX = ".mmgen_index.json"  # beside metadata.jsonl, if the folder can be written
-VERSION = 2  # of the verdicts: raised whenever more is refused than before
+VERSION = 3  # of the verdicts: raised whenever more is refused than before
 _LASTING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _FEW = 1_000  # records that are checked before a person would wonder
 
@@ -73,7 +72,8 @@ def _check(line: bytes, fields: Fields) -> _Checked:
         parsed = parse(line)
         fields.check(parsed)
         digest = hashlib.blake2b(digest_size=16)
-        for file in fields.files(parsed):
+        files = list(fields.files(parsed))
+        for file in files:
             digest.update(file.read_bytes())
         said = {key: x for key, x in parsed.items() if not key.endswith("file_name")}
         digest.update(json.dumps(said, sort_keys=True).encode())
@@ -81,7 +81,7 @@ def _check(line: bytes, fields: Fields) -> _Checked:
         return _Checked(str(error), may_pass=_may_pass(error.__cause__))
     except OSError as error:
         return _Checked(f"a file cannot be read: {error.strerror}", may_pass=_may_pass(error))
-    return _Checked("", posixpath.normpath(parsed[fields.target]), digest.digest())
+    return _Checked("", files[0].relative_to(fields.root).as_posix(), digest.digest())
 
 
 def _may_pass(error: BaseException | None) -> bool:
@@ -111,7 +111,8 @@ def _repetitions(lines: Sequence[Any], results: Sequence[_Checked]) -> dict[int,
 def _fingerprint(lines: Sequence[Any], fields: Fields) -> str:
     """Changes with the metadata, with how they are read, and with any file's size or time."""
     digest = hashlib.blake2b(digest_size=16)
-    how = [VERSION, fields.target, dict(fields.features), fields.languages, fields.names]
+    classes = [fields.classes.names, fields.classes.numbered]
+    how = [VERSION, fields.target, dict(fields.features), fields.languages, classes]
     digest.update(json.dumps(how).encode())
     for line in lines:
         digest.update(b"%d:" % line.number + line.text)

@@ -4,20 +4,22 @@ import io
 import json
 import posixpath
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmgen_jax.data import BadRecord, Lazy, OneOf, Record
+from mmgen_jax.data.folder_files import existing
+from mmgen_jax.data.folder_labels import Classes
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import decode_image
 from mmgen_jax.sounds import decode_sound
+from mmgen_jax.storage import RepeatedKey, parse_json
 
 FILE = "file_name"  # what a key ends in that names a file
 SOUNDS = (".wav", ".flac", ".ogg", ".aif", ".aiff")
 WORDS = ("text", "label")  # modalities that stand in the line itself
-_MOST_CLASSES = 1_000  # of a data set with fewer records
 DECODERS = {"audio": decode_sound, "image": decode_image}
 
 
@@ -29,14 +31,14 @@ class Fields(NamedTuple):
       target: the key of the picture to generate.
       features: modality -> key.
       languages: those to take of an object of several; empty for all.
-      names: the classes.
+      classes: those of its labels.
     """
 
     root: Path
     target: str
     features: Mapping[str, str]
     languages: tuple[str, ...]
-    names: tuple[str, ...]
+    classes: Classes
 
     def record(self, fields: Mapping[str, Any], where: Callable[[], str]) -> Record:
         """A record that is decoded part by part, when it is asked for.
@@ -71,10 +73,7 @@ class Fields(NamedTuple):
 
     def _raws(self, fields: Mapping[str, Any], name: str) -> list[Any]:
         """The alternatives of a modality, not decoded."""
-        raw = fields.get(self.features[name])
-        if isinstance(raw, dict):
-            raw = [x for k in self.languages or raw for x in listed(raw.get(k))]
-        return listed(raw)
+        return alternatives(fields.get(self.features[name]), self.languages)
 
     def _value(self, fields: Mapping[str, Any], name: str) -> Any:
         found = [self._decoded(name, raw) for raw in self._raws(fields, name)]
@@ -86,24 +85,11 @@ class Fields(NamedTuple):
             sound = str(raw).lower().endswith(SOUNDS)
             return self._file(key, raw, DECODERS.get(name, decode_sound if sound else decode_image))
         if name == "label":
-            return self._label(raw)
+            return self.classes.find(raw)
         if not isinstance(raw, str):
             raise InputError(f"{key} is of type {type(raw).__name__}; allowed: a string")
         if not raw.strip():
             raise InputError(f"{key} is empty; allowed: a string of at least one character")
-        return raw
-
-    def _label(self, raw: Any) -> str:
-        number = whole(raw)
-        if number is not None:
-            if not 0 <= number < len(self.names):
-                raise InputError(
-                    f"label {raw} is out of range; allowed: 0 to {len(self.names) - 1}"
-                )
-            return self.names[number]
-        if raw not in self.names:
-            some = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-            raise InputError(f"label {raw!r} is no class; allowed: {some}")
         return raw
 
     def _target(self, fields: Mapping[str, Any]) -> Any:
@@ -132,44 +118,33 @@ class Fields(NamedTuple):
         plain = posixpath.normpath(raw.replace("\\", "/"))
         if plain.startswith(("/", "../")) or plain in (".", "..") or "\0" in plain:
             raise InputError(f"{key} {raw!r} leads out of the folder; allowed: a path within it")
-        return self.root / posixpath.normpath(raw)  # else "link/.." would be beside its target
+        return existing(self.root, posixpath.normpath(raw))  # "link/.." would be beside its target
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """Reads a line. Raises InputError unless it is a JSON object in UTF-8."""
+    """Reads a line. Raises InputError unless it is a JSON object in UTF-8, each key once."""
     try:
-        fields = json.loads(line.decode("utf-8"))
+        fields = parse_json(line.decode("utf-8"))
         if b"\\u" in line:
             json.dumps(fields, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"the line is not UTF-8: {error.reason}") from error
     except UnicodeEncodeError as error:
         raise InputError("the line has one half of a surrogate pair, which is no text") from error
-    except (ValueError, RecursionError) as error:
+    except RepeatedKey as error:
+        raise InputError(str(error)) from error
+    except ValueError as error:
         raise InputError(f"the line is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise InputError("the line is no JSON object")
     return fields
 
 
-def class_names(labels: Sequence[Any]) -> tuple[str, ...]:
-    """The classes that occur: names in alphabetical order, or numbers if most labels are such.
-
-    A number far beyond that of the records is a mistake, and does not count.
-    """
-    names = [label for label in labels if isinstance(label, str) and label.strip()]
-    numbers = [number for number in map(whole, labels) if number is not None]
-    if len(names) >= len(numbers):
-        return tuple(sorted(set(names)))
-    most = max(len(labels), _MOST_CLASSES)
-    return tuple(map(str, range(1 + max((x for x in numbers if 0 <= x < most), default=-1))))
-
-
-def whole(raw: Any) -> int | None:
-    """A whole number, else None. 3.0 is one: so does pandas write a column in which some lack."""
-    if isinstance(raw, float) and raw.is_integer():
-        return int(raw)
-    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+def alternatives(raw: Any, languages: tuple[str, ...]) -> list[Any]:
+    """The values of a key, of which an example draws one: in these languages, or in all."""
+    if isinstance(raw, dict):
+        raw = [x for language in languages or raw for x in listed(raw.get(language))]
+    return listed(raw)
 
 
 def listed(raw: Any) -> list[Any]:

@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 from mmgen_jax.data import OneOf
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import decode_image
+from mmgen_jax.names import normalized
 from mmgen_jax.sounds import check_range
 
 
@@ -132,7 +133,7 @@ def find(features: tfds.features.FeaturesDict, path: str) -> Leaf:
             f"feature {path!r} is of type {' '.join(str(inner).split())}; allowed: Text,"
             " ClassLabel, Image, and a sound as Tensor(shape=(None,), dtype=int16)"
         )
-    names = _names(inner) if kind == "class label" else ()
+    names = _class_names(inner) if kind == "class label" else ()
     speaks = kind == "text" and "language" in outer
     labelled = speaks and isinstance(outer["language"], tfds.features.ClassLabel)
     language = (*keys[:-1], "language") if labelled else None
@@ -185,6 +186,11 @@ def _names(label: tfds.features.ClassLabel) -> tuple[str, ...]:
     return tuple(label.names or map(str, range(label.num_classes)))
 
 
+def _class_names(label: tfds.features.ClassLabel) -> tuple[str, ...]:
+    """The classes by number, as people may write them; two numbers may be of one class."""
+    return tuple(map(normalized, _names(label)))
+
+
 def _kind(feature: Any) -> str | None:
     """What a value of this type is; None for a type that is no modality's."""
     if isinstance(feature, tfds.features.Text):
@@ -207,7 +213,7 @@ def _converter(feature: Any, kind: str) -> Callable[[Any], Any]:
     if kind == "text":
         return _text
     if kind == "class label":
-        return partial(_name, _names(feature))
+        return partial(_name, _class_names(feature))
     if kind == "picture":
         return _picture
     return partial(_sound, 32768 if np.dtype(feature.np_dtype) == np.int16 else 1)

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mmgen_jax.data import BadRecord, Lazy, Record, SourceInfo, SourceSpec
-from mmgen_jax.data.tfds_features import Mapped
+from mmgen_jax.data.tfds_features import Mapped, spellings
 from mmgen_jax.data.tfds_reader import TfdsRecords, read_info
 from mmgen_jax.errors import InputError
+from mmgen_jax.names import listing
 
 
 class Preset(NamedTuple):
@@ -150,7 +151,22 @@ def _misfit(name: str, mapped: Mapped) -> str | None:
 
 def _spec(preset: Preset) -> SourceSpec:
     describe: Callable[[Any], SourceInfo] = lambda options: _open(options, preset).describe()  # noqa: E731
-    return SourceSpec(describe, lambda options, split: TfdsSource(options, preset, split))
+    return SourceSpec(
+        describe,
+        lambda options, split: TfdsSource(options, preset, split),
+        lambda options, modality: _lacking(_open(options, preset).info, modality),
+    )
+
+
+def _lacking(info: Any, modality: str) -> str:
+    """Which features there are instead of a modality, and the flag that names one."""
+    paths = spellings(info.features)
+    fitting = [path for path in paths if _is_usable(info, modality, path)]
+    return (
+        f"its features: {', '.join(paths)}; type --config.data.features.{modality}="
+        + (fitting[0] if len(fitting) == 1 else "FEATURE")
+        + (f", such as {listing(fitting, 5)}" if len(fitting) > 1 else "")
+    )
 
 
 _BUILD = "python launch/build_dataset.py --dataset={name} --out={{path}}"

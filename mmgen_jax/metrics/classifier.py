@@ -27,6 +27,7 @@ from mmgen_jax.data.pipeline import fixed_batch, training_batches
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.images import normalise, quantise, resize
 from mmgen_jax.metrics import JUDGES, Judge
+from mmgen_jax.names import normalized
 from mmgen_jax.sampling import in_batches
 
 FILE = "judge.safetensors"
@@ -200,7 +201,7 @@ def load(path: Path, remedy: str) -> Trained:
             facts = file.metadata()
         trained = Trained(
             unflatten_dict(arrays, sep="/"),
-            tuple(json.loads(facts["names"])),
+            tuple(map(normalized, json.loads(facts["names"]))),
             int(facts["image_size"]),
             float(facts["accuracy"]),
         )

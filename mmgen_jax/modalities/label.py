@@ -1,6 +1,6 @@
 """Modality `label`: one class out of a fixed list of names."""
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Recovery, Shared
 from mmgen_jax.modalities.encoder import ExpertHead
 from mmgen_jax.modalities.reader import ImageReader
+from mmgen_jax.names import listing, meant, normalized, suggestion
 
 
 class LabelEncoder(nn.Module):
@@ -50,7 +51,7 @@ class LabelReader(nn.Module):
 
 def fit(options: Any, source: Source) -> dict[str, Any]:
     """The class names, in the data set's order."""
-    return {"names": list(source.info.label_names)}
+    return {"names": list(dict.fromkeys(map(normalized, source.info.label_names)))}
 
 
 def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
@@ -62,13 +63,16 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     names = assets["names"]
     encoder = LabelEncoder(len(names), shared)
     reader = LabelReader(len(names), shared)
-    number = {name: k for k, name in enumerate(names)}
+    # Runs that are older than `normalized` have names as they came, of which two may now be one.
+    number = {normalized(name): k for k, name in reversed([*enumerate(names)])}
+    number |= {name: k for k, name in enumerate(names)}
 
-    def prepare(raw: str) -> dict[str, Any]:
-        if raw not in number:
-            allowed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-            raise InputError(f"unknown label {raw!r}; allowed: {allowed}")
-        return {"label": np.int32(number[raw])}
+    def prepare(raw: str | SupportsIndex) -> dict[str, Any]:
+        name = normalized(str(raw))
+        if name not in number:
+            near = suggestion(name, names)
+            raise InputError(f"unknown label {raw!r}; allowed: {listing(names)}{near}")
+        return {"label": np.int32(number[name])}
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
@@ -87,14 +91,14 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
         recover=lambda params, images, value, encoding: reader.apply(
             {"params": params}, images, value["label"]
         ),
-        parse=str,
+        parse=lambda text: meant(text, names) or text,
         show=lambda value: names[int(value["label"])],
     )
 
 
 def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
     """Whether other classes hold all of these."""
-    return set(source.info.label_names) <= set(assets["names"])
+    return {*map(normalized, source.info.label_names)} <= {*map(normalized, assets["names"])}
 
 
 LABEL = ModalitySpec(fit, build, serves, tied=("embed", "logits"))

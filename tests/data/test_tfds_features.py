@@ -249,3 +249,14 @@ def test_a_value_that_cannot_be_read_is_refused_in_one_line(read, spelling, raw,
     with pytest.raises(InputError, match=message) as refusal:
         Mapped(features, spelling, ()).read(records[0] | {spelling: raw})
     assert "\n" not in str(refusal.value)
+
+
+def test_names_of_classes_are_normalized(tmp_path):
+    """Two numbers may be of one class; which number has which name stays."""
+    features = {"label": F.ClassLabel(names=["b ", "Cafe\u0301", "b", "Café"])}
+    records = [{"label": number} for number in range(4)]
+    info = read_info(str(prepare(tmp_path, "odd:1.0.0", features, train=records)), "")
+    mapped = Mapped(info.features, "label", ())
+    assert mapped.names == ("b", "Café")
+    read = [mapped.read(example) for example in TfdsRecords(info, "train")]
+    assert read == ["b", "Café", "b", "Café"]

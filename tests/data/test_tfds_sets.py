@@ -277,6 +277,23 @@ def test_a_choice_that_cannot_work_is_refused_before_anything_is_read(name, feat
     assert "\n" not in str(refusal.value)
 
 
+def test_a_modality_under_another_feature_is_named_with_the_flag(tmp_path):
+    features = {"image": F.Image(), "title": F.Text(), "group": F.ClassLabel(names=["a"])}
+    record = {"image": png(noise(4, 4)), "title": "x", "group": "a"}
+    folder = prepare(tmp_path, "odd:1.0.0", features, train=[record], test=[record])
+    config = configs.default()
+    config.data = options("tfds", path=str(folder))
+    for name, flag in {
+        "label": "label=group",
+        "text": "text=FEATURE, such as group, title",
+    }.items():
+        config.modalities.names = (name,)
+        with pytest.raises(InputError) as error:
+            configs.validate(config)
+        said = f"its features: group, image, title; type --config.data.features.{flag}"
+        assert str(error.value) == f"data set 'tfds' has no modality {name!r}; it has: none; {said}"
+
+
 def test_a_record_with_more_or_less_than_one_target_is_bad(tmp_path):
     features = {"views": F.Sequence(F.Image())}
     records = [{"views": [png(noise(4, 4))] * count} for count in (0, 1, 2)]

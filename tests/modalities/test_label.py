@@ -1,10 +1,13 @@
 """Modality `label`: names, and a classifier's log-likelihood."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmgen_jax.data import SourceInfo
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
 from mmgen_jax.modalities.label import LABEL
@@ -23,6 +26,12 @@ def label():
 @pytest.fixture(scope="module")
 def params(label):
     return random_parameters(label.init)
+
+
+def source_of(*names):
+    """A source of no records that has these classes."""
+    info = SourceInfo(("label",), ("train",), names)
+    return dataclasses.replace(open_source(tiny_config()), info=info)
 
 
 def test_fit_keeps_the_data_sets_order():
@@ -46,6 +55,41 @@ def test_an_unknown_label_is_refused_with_what_is_allowed(label):
     with pytest.raises(InputError) as error:
         many.prepare("x")
     assert str(error.value).endswith("18, 19, ...")
+
+
+def test_a_near_name_is_suggested(label):
+    with pytest.raises(InputError, match=r"unknown label 'brid'; allowed: .*; did you mean 'bird'"):
+        label.prepare(label.parse("brid"))
+
+
+def test_a_command_line_may_write_another_case(label):
+    assert label.prepare(label.parse(" FISH ")) == label.prepare("fish")
+    two = LABEL.build(None, SHARED, {"names": ["us", "US"]})
+    assert [two.prepare(two.parse(name))["label"] for name in ("us", "US")] == [0, 1]
+    with pytest.raises(InputError, match="unknown label 'Us'; .* did you mean"):
+        two.prepare(two.parse("Us"))
+
+
+def test_a_number_is_the_class_of_that_name():
+    months = LABEL.build(None, SHARED, {"names": [str(k) for k in range(1, 13)]})
+    assert [int(months.prepare(raw)["label"]) for raw in ("1", 1, np.int64(12))] == [0, 0, 11]
+    with pytest.raises(InputError, match="unknown label 0; allowed: 1, 2"):
+        months.prepare(0)
+
+
+def test_names_of_an_older_run_keep_their_numbers():
+    """It was fitted before names were normalized; today's data say `Café` and `cat`."""
+    names = ["cat ", "Cafe\u0301", "cat", "dog  house"]
+    label = LABEL.build(None, SHARED, {"names": names})
+    assert [int(label.prepare(name)["label"]) for name in ("cat", "Café", "dog house")] == [2, 1, 3]
+    assert label.show({"label": 1}) == names[1]
+    assert LABEL.serves(None, {"names": names}, source_of("Café", "dog house"))
+    assert not LABEL.serves(None, {"names": names}, source_of("Café", "dog"))
+
+
+def test_fit_makes_one_class_of_names_that_are_one():
+    source = source_of("dog", "Cafe\u0301", "cat", "Café", "cat ")
+    assert LABEL.fit(None, source) == {"names": ["dog", "Café", "cat"]}
 
 
 def test_an_encoding_is_one_token_of_its_class(label, params):

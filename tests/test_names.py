@@ -1,0 +1,52 @@
+"""Names of things: one spelling of each, and which one a person meant."""
+
+import unicodedata
+
+import pytest
+
+from mmgen_jax.names import meant, nearest, normalized
+
+NFD = unicodedata.normalize("NFD", "Café")
+
+
+@pytest.mark.parametrize(
+    ("name", "spelling"),
+    [
+        ("cat", "cat"),
+        (" cat\t", "cat"),
+        ("cat\xa0", "cat"),
+        ("red  \n cat", "red cat"),
+        (NFD, "Café"),
+        ("Smileys & Emotion", "Smileys & Emotion"),
+        ("各", "各"),
+        ("", ""),
+        (" \u3000", ""),
+    ],
+)
+def test_a_name_has_one_spelling(name, spelling):
+    assert normalized(name) == spelling
+    assert normalized(spelling) == spelling
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "found"),
+    [
+        ("cat", ("cat", "Cat"), "cat"),
+        ("Cat", ("cat", "Cat"), "Cat"),
+        ("CAT", ("cat", "Cat"), None),
+        ("CAT", ("cat", "dog"), "cat"),
+        (" STRASSE ", ("Straße", "dog"), "Straße"),
+        (NFD.upper(), ("Café",), "Café"),
+        ("cta", ("cat", "dog"), None),
+        ("", ("cat",), None),
+        ("cat", (), None),
+    ],
+)
+def test_the_case_is_forgiven_where_it_is_unambiguous(name, names, found):
+    assert meant(name, names) == found
+
+
+def test_near_names_are_found_whatever_their_case():
+    assert nearest("top lfet", ("Top Left", "bottom right"))[0] == "Top Left"
+    assert nearest("zebra", ("cat", "dog")) == []
+    assert nearest("cat", ()) == []
