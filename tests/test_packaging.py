@@ -33,6 +33,7 @@ PARTS = {
                 "errors",
                 "registry",
                 "storage",
+                "outputs",
                 "images",
                 "sounds",
                 "data",

@@ -17,6 +17,7 @@ from flax.traverse_util import unflatten_dict
 from mmgen_jax.errors import InputError
 from mmgen_jax.nn import weight_files
 from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
+from mmgen_jax.storage import check_file
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -212,6 +213,7 @@ def _files(folder: Path) -> tuple[Path, dict[str, Path]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        check_file(path)
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error

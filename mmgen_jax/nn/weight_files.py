@@ -16,6 +16,7 @@ import safetensors
 from flax.traverse_util import flatten_dict
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import check_file
 
 DTYPES = ("F32", "F16", "BF16")
 
@@ -140,6 +141,7 @@ def opened(path: Path) -> Iterator[Any]:
       InputError: if it cannot be read.
     """
     try:
+        check_file(path)
         with safetensors.safe_open(path, "numpy") as file:
             yield file
     except (OSError, safetensors.SafetensorError) as error:
