@@ -26,14 +26,14 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    data = CONFIG.value.data
+    data, out = CONFIG.value.data, output() if flags.FLAGS.out else None
     config.validate(CONFIG.value)
 
     # imports jax: after the config is known to be good
     from mmgen_jax.metrics import classifier
 
     classifier.check_judged(data.name)
-    out = output(classifier.default_path(data))
+    out = out or output(classifier.default_path(data))
     trained = classifier.train(data, STEPS.value, SEED.value)
     classifier.save(trained, out.path, {KEY: out.software})
     print(f"{out}: right for {trained.accuracy:.2%} of the test pictures")
