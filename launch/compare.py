@@ -47,6 +47,7 @@ def main() -> None:
         if len(values) > 1:
             raise InputError(f"--workdirs: {key} is {', '.join(values)}; allowed: one for all runs")
     options = chosen()
+    check_folder(f"--references={options['references']}", options["references"])
     extraction = Extraction(*options.pop("extraction"))
     memo, numbers, shown = Memo(parts), {}, []
     ask = partial(Asked, **options, extraction=extraction, memo=memo)

@@ -52,6 +52,7 @@ def main() -> None:
     for name in METRICS.value or ():
         EVALUATIONS.check(name)
     options = chosen()
+    check_folder(f"--references={options['references']}", options["references"])
     extraction = Extraction(*options.pop("extraction"))
     if extraction.name:
         EXTRACTORS.check(extraction.name)
