@@ -24,25 +24,39 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import cli, tables
 from mmgen_jax import config as configs
+from mmgen_jax.bounds import define_names, whole_numbers
 from mmgen_jax.errors import InputError
-from mmgen_jax.storage import write_text
+from mmgen_jax.outputs import Output, check_folder
 
+MOST_EXAMPLES = 1_000_000  # of a batch
 CONFIG = cli.define_config()
 flags.mark_flag_as_required("config")
 STEPS = flags.DEFINE_integer(
-    "steps", 20, "That are timed, of each part and in each of three rounds.", lower_bound=2
+    "steps",
+    20,
+    "That are timed, of each part and in each of three rounds.",
+    lower_bound=2,
+    upper_bound=100_000,
 )
-BATCH_SIZES = flags.DEFINE_list(
+BATCH_SIZES = define_names(
     "batch_sizes", None, "Several batch sizes to measure; default: config.train.batch_size."
 )
 ANALYTIC = flags.DEFINE_bool("analytic", False, "Count parameters and multiply-adds; run nothing.")
 PROFILE = flags.DEFINE_string("profile", None, "Folder for a trace of the steps, for xprof.")
-OUT = flags.DEFINE_string("out", None, "JSON file to write.", required=True)
+output = cli.define_out(
+    "benchmark",
+    ".json",
+    beside=(".md", ".png"),
+    help="JSON file to write; a table and a plot go beside it.",
+)
 
 
 def main() -> None:
-    out = cli.writable("out", OUT.value, ".json")
-    sizes = [number(text) for text in BATCH_SIZES.value or [str(CONFIG.value.train.batch_size)]]
+    out, sizes = output(), [CONFIG.value.train.batch_size]
+    if BATCH_SIZES.value:
+        sizes = whole_numbers("batch_sizes", BATCH_SIZES.value, MOST_EXAMPLES)
+    if PROFILE.value is not None:
+        check_folder(f"--profile={PROFILE.value}", Path(PROFILE.value))
     if len(sizes) > 1 and (PROFILE.value or ANALYTIC.value):
         raise InputError("--batch_sizes: --profile and --analytic go with one; allowed: one size")
     if PROFILE.value and ANALYTIC.value:
@@ -59,7 +73,7 @@ def main() -> None:
         count(asked[0], out) if ANALYTIC.value else measure(asked, out)
 
 
-def count(config: ConfigDict, out: Path) -> None:
+def count(config: ConfigDict, out: Output) -> None:
     from mmgen_jax import benchmarking
     from mmgen_jax import model as models
     from mmgen_jax.metrics.report import write
@@ -71,7 +85,7 @@ def count(config: ConfigDict, out: Path) -> None:
         write(out, found | {"versions": versions()}, [])
 
 
-def measure(asked: list[ConfigDict], out: Path) -> None:
+def measure(asked: list[ConfigDict], out: Output) -> None:
     """All processes measure, together; one writes."""
     from mmgen_jax import model as models
     from mmgen_jax.metrics.report import write
@@ -89,15 +103,9 @@ def measure(asked: list[ConfigDict], out: Path) -> None:
         if not processes.is_main():
             continue
         print(table(found[-1:]), flush=True)
-        write_text(out.with_suffix(".md"), table(found) + "\n")
+        out.beside(".md").write_markdown(table(found) + "\n")
         report = found[0] if len(asked) == 1 else {"batch_sizes": found}
         write(out, report, [(where(found[0]), plot(found))])
-
-
-def number(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise InputError(f"--batch_sizes: {text!r}; allowed: whole numbers from 1 on")
-    return int(text)
 
 
 def table(found: list[dict[str, Any]]) -> str:

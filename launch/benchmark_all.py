@@ -14,14 +14,24 @@ from typing import Any
 from absl import flags
 
 from mmgen_jax import cli, tables
-from mmgen_jax.storage import write_text
+from mmgen_jax.outputs import check_folder
 
 STEPS = flags.DEFINE_integer(
-    "steps", 20, "That are timed, of each part and in each of three rounds.", lower_bound=2
+    "steps",
+    20,
+    "That are timed, of each part and in each of three rounds.",
+    lower_bound=2,
+    upper_bound=100_000,
 )
 SIZE = flags.DEFINE_string("size", "tiny", "Of the recipes.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/benchmark", "Folder of what is found.")
-OUT = flags.DEFINE_string("out", "docs/benchmark.md", "Markdown to write; a plot goes beside it.")
+output = cli.define_out(
+    "benchmark_all",
+    ".md",
+    beside=(".png",),
+    default="docs/benchmark.md",
+    help="Markdown to write; a plot goes beside it.",
+)
 
 FAMILIES = ("flow", "dalle", "vae", "vqvae", "gan", "stylegan", "autoencoder")
 TITLES = (
@@ -32,7 +42,8 @@ TITLES = (
 
 
 def main() -> None:
-    out, workdir = cli.writable("out", OUT.value, ".md"), Path(WORKDIR.value)
+    out, workdir = output(), Path(WORKDIR.value)
+    check_folder(f"--workdir={workdir}", workdir)
     found = {family: measured(family, workdir) for family in FAMILIES}
     from mmgen_jax import gallery, plots
 
@@ -41,9 +52,10 @@ def main() -> None:
         part: {family: numbers["parts"][part] for family, numbers in found.items()}
         for part in ("model", "train.py, pipeline")
     }
-    gallery.save_png(out.with_suffix(".png"), plots.bars(bars, "images a second"))
-    picture = f"![Images a second]({out.stem}.png)"
-    write_text(out, f"{heading(found)}\n{tables.markdown(TITLES, rows)}\n\n{picture}\n")
+    plot = out.beside(".png")
+    gallery.save_png(plot.path, plots.bars(bars, "images a second"), plot.software)
+    picture = f"![Images a second]({plot.path.name})"
+    out.write_markdown(f"{heading(found)}\n{tables.markdown(TITLES, rows)}\n\n{picture}\n")
     print(out)
 
 

@@ -19,9 +19,14 @@ from mmgen_jax import cli, config
 from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config("configs/dalle.py:size=tiny")
-SIDE = flags.DEFINE_integer("side", 16, "Codes along each side of a picture.", lower_bound=2)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Pictures drawn at once.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each way.", lower_bound=1)
+SIDE = flags.DEFINE_integer(
+    "side", 16, "Codes along each side of a picture.", lower_bound=2, upper_bound=64
+)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 16, "Pictures drawn at once.", lower_bound=1, upper_bound=1_024
+)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each way.", lower_bound=1, upper_bound=10_000)
+MOST_CODES = 2**18  # of all pictures that are drawn at once: each has its keys and values
 PARTS = 4
 
 
@@ -32,6 +37,11 @@ def main() -> None:
         raise InputError(f"config.generator.name = {recipe.generator.name!r}; allowed: 'dalle'")
     if SIDE.value**2 % PARTS:
         raise InputError(f"--side={SIDE.value}; allowed: an even number")
+    if (codes := SIDE.value**2 * BATCH_SIZE.value) > MOST_CODES:
+        raise InputError(
+            f"--side={SIDE.value} --batch_size={BATCH_SIZE.value} draws {codes} codes at once;"
+            f" allowed: at most {MOST_CODES}"
+        )
     import jax  # after the config is known to be good
 
     cached, recomputed = ways(recipe, SIDE.value, BATCH_SIZE.value)

@@ -21,13 +21,19 @@ from absl import flags
 from tqdm import tqdm
 
 from mmgen_jax import cli, config
+from mmgen_jax.bounds import define_names, whole_numbers
 from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
-BATCHES = flags.DEFINE_integer("batches", 40, "Batches of a round.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each loader.", lower_bound=1)
-WORKERS = flags.DEFINE_list("workers", ["1", "2"], "Processes of either loader.")
+BATCHES = flags.DEFINE_integer(
+    "batches", 40, "Batches of a round.", lower_bound=1, upper_bound=1_000_000
+)
+ROUNDS = flags.DEFINE_integer(
+    "rounds", 5, "Rounds of each loader.", lower_bound=1, upper_bound=10_000
+)
+WORKERS = define_names("workers", ["1", "2"], "Processes of either loader.")
 TORCH = flags.DEFINE_bool("torch", False, "Also measure torch.utils.data.DataLoader.")
+MOST_WORKERS = 256
 WARM_UP = 3  # batches that are not timed
 flags.mark_flag_as_required("config")
 
@@ -35,8 +41,7 @@ flags.mark_flag_as_required("config")
 def main() -> None:
     recipe = CONFIG.value
     config.validate(recipe)
-    if not all(workers.isdigit() and int(workers) for workers in WORKERS.value):
-        raise InputError(f"--workers={','.join(WORKERS.value)}; allowed: numbers of 1 or more")
+    asked = whole_numbers("workers", WORKERS.value, MOST_WORKERS)
 
     from mmgen_jax import model as models  # imports jax: after the config is known to be good
     from mmgen_jax.data import SOURCES
@@ -57,7 +62,7 @@ def main() -> None:
         f" {os.cpu_count()} cores, {platform.machine()},"
         f" Python {platform.python_version()}, numpy {np.__version__}"
     )
-    for workers in map(int, WORKERS.value):
+    for workers in asked:
         loaders = {"ours": partial(_ours, source, prepare, recipe, workers)}
         if TORCH.value:
             loaders["torch"] = partial(_torch, source, prepare, recipe, workers)

@@ -12,12 +12,14 @@ read it with --config=RECIPE:data=tfds --config.data.path=OUT.
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from mmgen_jax import cli
 from mmgen_jax.data.builders import BUILDERS
+from mmgen_jax.data.builders.staging import check
 from mmgen_jax.errors import InputError
 
 _DATASET = flags.DEFINE_string("dataset", None, f"What to build: {', '.join(BUILDERS)}.")
@@ -48,12 +50,13 @@ def main() -> None:
     name = _DATASET.value
     if name is None:
         raise InputError(f"--dataset is missing; allowed: {', '.join(BUILDERS)}")
+    out = _OUT.value or f"data/{name}"
+    check(Path(out), _OVERWRITE.value)
     build = _builder(name)
     options = {flag.name: flag.value for flag in _OPTIONS if flag.value is not None}
     unknown = options.keys() - inspect.signature(build).parameters
     if unknown:
         raise InputError(f"--{min(unknown)} does not apply to --dataset={name}")
-    out = _OUT.value or f"data/{name}"
     summary = build(out, overwrite=_OVERWRITE.value, **options)
     splits = ", ".join(f"{split} {count}" for split, count in summary["splits"].items())
     facts = [f"{summary['records']} records ({splits})"]

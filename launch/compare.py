@@ -5,47 +5,57 @@ python launch/compare.py --workdirs=runs/flow,runs/gan --metrics=satisfaction --
 The runs are of one data set; where they differ in inputs, rows stand for those that have them.
 """
 
+from functools import partial
 from pathlib import Path
 
-from absl import flags
-
 from mmgen_jax import cli
+from mmgen_jax.bounds import define_names
 from mmgen_jax.errors import InputError
+from mmgen_jax.outputs import check_folder
 
-WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of the runs.", required=True)
+WORKDIRS = define_names("workdirs", None, "Folders of the runs.", required=True)
 METRICS = cli.define_metrics()
 chosen = cli.define_evaluation()
-OUT = flags.DEFINE_string("out", None, "JSON file to write; pictures go beside it.", required=True)
+located = cli.define_data_path()
+output = cli.define_out(
+    "compare", ".json", beside=(".png",), help="JSON file to write; pictures go beside it."
+)
 
 
 def main() -> None:
-    out = cli.writable("out", OUT.value, ".json")
+    out, parts = output(), output().path.with_suffix(".parts")
+    check_folder(f"--out={out}", parts)
 
     # Imports jax: after the flags are known to be good.
     from mmgen_jax.metrics import report
     from mmgen_jax.metrics.drawing import SHOWN
-    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked
+    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, usual
     from mmgen_jax.metrics.extractors import Extraction
     from mmgen_jax.metrics.memo import Memo
     from mmgen_jax.training import run
 
-    for name in METRICS.value:
+    for name in METRICS.value or ():
         EVALUATIONS.check(name)
     runs = {Path(workdir).name: run.load(Path(workdir)) for workdir in WORKDIRS.value}
     if len(runs) < len(WORKDIRS.value):
         raise InputError("--workdirs: two folders have one name; allowed: names that differ")
+    for trained in runs.values():
+        located(trained.config)
     for key in ("data.name", "data.path", "data.split", "eval.split"):
         group, name = key.split(".")
         values = sorted({repr(trained.config[group][name]) for trained in runs.values()})
         if len(values) > 1:
             raise InputError(f"--workdirs: {key} is {', '.join(values)}; allowed: one for all runs")
     options = chosen()
+    check_folder(f"--references={options['references']}", options["references"])
     extraction = Extraction(*options.pop("extraction"))
-    memo, numbers, shown = Memo(out.with_suffix(".parts")), {}, []
+    memo, numbers, shown = Memo(parts), {}, []
+    ask = partial(Asked, **options, extraction=extraction, memo=memo)
+    metrics = METRICS.value or usual(list(map(ask, runs.values())))
     for name, trained in runs.items():
         print(f"{name}: {trained.config.generator.name}, step {trained.step}", flush=True)
-        asked = Asked(trained, **options, extraction=extraction, memo=memo)
-        numbers[name], _ = report.evaluate(asked, METRICS.value)
+        asked = ask(trained)
+        numbers[name], _ = report.evaluate(asked, metrics)
         draw = asked.drawing
         part = draw.spread(draw.open(trained.config.eval.split), SHOWN)
         shown.append((name, draw.grid(draw(part), part)))

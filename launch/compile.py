@@ -26,24 +26,30 @@ from ml_collections.config_flags import get_config_filename
 
 from mmgen_jax import cli
 from mmgen_jax import config as configs
-from mmgen_jax.storage import write_text
+from mmgen_jax.bounds import define_names
 
 CONFIG = cli.define_config()
 flags.mark_flag_as_required("config")
-TOPOLOGY = flags.DEFINE_list(
+TOPOLOGY = define_names(
     "topology",
     None,
     "Of each slice, such as v4:2x2x4, v5e:4x4, v5p:4x4x4, v6e:16x16.",
     required=True,
 )
-SLICES = flags.DEFINE_integer("slices", 1, "How many there are.", lower_bound=1)
+SLICES = flags.DEFINE_integer("slices", 1, "How many there are.", lower_bound=1, upper_bound=1_000)
 BATCH_PER_CHIP = flags.DEFINE_integer(
     "batch_per_chip",
     None,
     "Examples for each chip that shares out the batch; default: config.train.batch_size in all.",
     lower_bound=1,
+    upper_bound=100_000,
 )
-OUT = flags.DEFINE_string("out", None, "JSON file to write.", required=True)
+output = cli.define_out(
+    "compile",
+    ".json",
+    beside=(".md", ".png"),
+    help="JSON file to write; a table and a plot go beside it.",
+)
 
 # libtpu is the compiler alone: it must not look for a TPU, nor keep other programs from one.
 ENVIRONMENT = {
@@ -58,7 +64,7 @@ ENVIRONMENT = {
 
 
 def main() -> None:
-    out = cli.writable("out", OUT.value, ".json")
+    out = output()
     configs.validate(CONFIG.value)
     os.environ |= ENVIRONMENT
 
@@ -78,7 +84,7 @@ def main() -> None:
         found.append(compiling.report(planned, assets))
         print(describe(found[-1]), flush=True)
         rows = [(recipe, report) for report in found]
-        write_text(out.with_suffix(".md"), compiling.table(rows) + "\n")
+        out.beside(".md").write_markdown(compiling.table(rows) + "\n")
         lines = compiling.curves(found) if len(found) > 1 else {}
         sections = [("how it scales", plots.curves(lines, "chips", "per chip"))] if lines else []
         write(out, found[0] if len(plans) == 1 else {"topologies": found}, sections)

@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli, config
+from mmgen_jax.data.builders.staging import check
 
 CONFIG = cli.define_config()
 OUT = flags.DEFINE_string("out", None, "Folder of the latents.", required=True)
@@ -23,6 +24,7 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
+    check(Path(OUT.value), OVERWRITE.value)
     config.validate(CONFIG.value)
 
     from mmgen_jax.precomputing import precompute  # jax: after the config is known to be good

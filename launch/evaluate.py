@@ -16,6 +16,7 @@ from absl import flags
 
 from mmgen_jax import cli
 from mmgen_jax.errors import InputError
+from mmgen_jax.outputs import check_folder
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 IMAGES = flags.DEFINE_string("images", None, "Folder of pictures to score, instead of a run's.")
@@ -30,38 +31,48 @@ ALL_CHECKPOINTS = flags.DEFINE_bool(
     "all_checkpoints", False, "Evaluate every checkpoint that the run keeps, with curves over them."
 )
 chosen = cli.define_evaluation()
-OUT = flags.DEFINE_string("out", None, "JSON file to write; pictures go beside it.", required=True)
+located = cli.define_data_path()
+output = cli.define_out(
+    "evaluate", ".json", beside=(".png",), help="JSON file to write; pictures go beside it."
+)
 
 
 def main() -> None:
-    out = cli.writable("out", OUT.value, ".json")
+    out, parts = output(), output().path.with_suffix(".parts")
+    check_folder(f"--out={out}", parts)
     check()
 
     # Imports jax: after the flags are known to be good.
-    from mmgen_jax.metrics import report, scores
-    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, table
+    from mmgen_jax.metrics import references, report, scores
+    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, table, usual
     from mmgen_jax.metrics.extractors import EXTRACTORS, Extraction, build
     from mmgen_jax.metrics.memo import Memo
     from mmgen_jax.training import checkpoints, run
 
-    for name in METRICS.value:
+    for name in METRICS.value or ():
         EVALUATIONS.check(name)
     options = chosen()
+    check_folder(f"--references={options['references']}", options["references"])
     extraction = Extraction(*options.pop("extraction"))
     if extraction.name:
         EXTRACTORS.check(extraction.name)
-    memo = Memo(out.with_suffix(".parts"))
+    memo = Memo(parts)
 
     def of_run(step: int | None) -> tuple[int, report.Numbers, list[report.Section]]:
         trained = run.load(Path(WORKDIR.value), step)
+        located(trained.config)
         asked = Asked(trained, **options, extraction=extraction, memo=memo)
-        return trained.step, *report.evaluate(asked, METRICS.value)
+        return trained.step, *report.evaluate(asked, METRICS.value or told(usual([asked])))
 
     if IMAGES.value:
         extractor = build(extraction, None)
         reference = Path(REFERENCE.value) if REFERENCE.value else None
         numbers, sections = {"images": IMAGES.value}, []
-        for name in METRICS.value:
+        names = METRICS.value
+        if not names:
+            count = len(references.picture_files(Path(IMAGES.value)))
+            names = told(scores.usual(count, reference is not None, extractor))
+        for name in names:
             inputs = Path(IMAGES.value), reference, extractor, options["references"], memo
             found = scores.of_folder(name, *inputs)
             numbers[found.title.lower()] = found.numbers
@@ -82,12 +93,20 @@ def main() -> None:
     memo.clear()
 
 
+def told(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Says which metrics are run where none was named."""
+    print(f"metrics: {', '.join(names)}, which fit; --metrics names others", flush=True)
+    return names
+
+
 def check() -> None:
     """Raises InputError for flags that do not go together."""
     if (WORKDIR.value is None) == (IMAGES.value is None):
         raise InputError("--workdir or --images: one of them must be given; allowed: not both")
     if REFERENCE.value and not IMAGES.value:
         raise InputError("--reference goes with --images; a run is compared with its own data set")
+    if IMAGES.value and flags.FLAGS.data_path is not None:
+        raise InputError("--data_path goes with --workdir; allowed: not with --images")
     if IMAGES.value:
         for flag, value in (("step", STEP.value), ("given", chosen()["given"])):
             if value is not None:

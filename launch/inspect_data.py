@@ -7,37 +7,40 @@ and sounds are, and how often each class occurs.
 """
 
 from functools import partial
-from pathlib import Path
 
 from absl import flags
 
 from mmgen_jax import cli, config
-from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
-OUT = flags.DEFINE_string("out", None, "Picture file (PNG) to write.", required=True)
-COUNT = flags.DEFINE_integer("count", 32, "Examples to show.", lower_bound=1)
+output = cli.define_out("inspect_data", ".png", help="Picture file (PNG) to write.")
+COUNT = flags.DEFINE_integer(
+    "count", 32, "Examples to show.", lower_bound=1, upper_bound=cli.MOST_PICTURES
+)
 RECORDS = flags.DEFINE_integer(
-    "records", 2_000, "Records to count, spread evenly over the split.", lower_bound=1
+    "records",
+    2_000,
+    "Records to count, spread evenly over the split.",
+    lower_bound=1,
+    upper_bound=10**9,
 )
 flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    out = Path(OUT.value)
-    if out.suffix != ".png" or not out.parent.is_dir():
-        raise InputError(f"--out={out} must be a .png file in a folder that is there")
+    out = output()
     recipe = CONFIG.value
     config.validate(recipe)
 
     from mmgen_jax import gallery, inspection  # imports jax: after the config is known to be good
     from mmgen_jax import model as models
-    from mmgen_jax.data import SOURCES
+    from mmgen_jax.data import SOURCES, image_shape
     from mmgen_jax.data.pipeline import prepare_example, training_batches
     from mmgen_jax.images import quantise
     from mmgen_jax.sampling import describe
 
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
+    gallery.check_count("--count", COUNT.value, image_shape(recipe.data))
     model = models.build(recipe, models.fit(recipe, source))
     prepare = partial(
         prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
@@ -51,7 +54,8 @@ def main() -> None:
     sheet = gallery.grid(quantise(batch["image"]), captions, thumbnails=thumbnails)
     counted = inspection.inspect(source, recipe.modalities.names, prepare, RECORDS.value)
     title = f"{recipe.data.name}, {recipe.data.split}: {len(source)} records"
-    gallery.save_png(out, gallery.stack([(title, sheet), *inspection.charts(counted)]))
+    sheet = gallery.stack([(title, sheet), *inspection.charts(counted)])
+    gallery.save_png(out.path, sheet, out.software)
     print("\n".join(inspection.describe(counted)))
     left_out = f", {len(batches.skipped)} bad ones left out" if batches.skipped else ""
     print(f"{out}: {COUNT.value} of {len(source)} records{left_out}")

@@ -14,24 +14,26 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli
+from mmgen_jax.bounds import define_seed
 from mmgen_jax.errors import InputError
 
+MOST = 1_000  # rows, and columns
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-OUT = flags.DEFINE_string("out", None, "Picture file (PNG) to write.", required=True)
+output = cli.define_out("latents", ".png", help="Picture file (PNG) to write.")
 GRID = flags.DEFINE_enum("grid", "interpolation", ["interpolation", "mixing"], "What is shown.")
-ROWS = flags.DEFINE_integer("rows", 4, "Rows of pictures.", lower_bound=1)
-COLUMNS = flags.DEFINE_integer("columns", 8, "Pictures in a row.", lower_bound=2)
+ROWS = flags.DEFINE_integer("rows", 4, "Rows of pictures.", lower_bound=1, upper_bound=MOST)
+COLUMNS = flags.DEFINE_integer("columns", 8, "Pictures in a row.", lower_bound=2, upper_bound=MOST)
 LAYERS = flags.DEFINE_string("layers", "0-3", "Of mixing: the first and the last, from 0.")
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the latents and the noise.", lower_bound=0)
+SEED = define_seed("Of the latents and the noise.")
 given = cli.define_inputs()
 variety = cli.define_variety()
 
 
 def main() -> None:
-    out = cli.writable("out", OUT.value, ".png")
+    out, inputs = output(), given()
     layers = parse_layers(LAYERS.value)
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good
@@ -41,19 +43,23 @@ def main() -> None:
 
     trained = run.load(Path(WORKDIR.value), STEP.value)
     options = run.sample_options(trained.config, **variety())
-    mixer = Mixer(trained, parse(trained.model, given()), options)
+    shape, more = trained.model.shared.image_shape, int(GRID.value == "mixing")
+    count = (ROWS.value + more) * (COLUMNS.value + more)
+    gallery.check_count("--rows times --columns", count, shape)
+    mixer = Mixer(trained, parse(trained.model, inputs), options)
     if GRID.value == "interpolation":
         images = mixer.interpolation(ROWS.value, COLUMNS.value, SEED.value)
     else:
         images = mixer.mixture(ROWS.value, COLUMNS.value, layers, SEED.value)
     flat = images.reshape(-1, *images.shape[2:])
-    gallery.save_png(out, gallery.grid(flat, [None] * len(flat), columns=images.shape[1]))
+    sheet = gallery.grid(flat, [None] * len(flat), columns=images.shape[1])
+    gallery.save_png(out.path, sheet, out.software)
     print(f"{out}: {GRID.value} of step {trained.step}")
 
 
 def parse_layers(argument: str) -> range:
     """Reads `0-3`, or one number."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", argument)
+    found = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", argument)
     if not found:
         raise InputError(f"--layers={argument} is no number, nor two joined by -")
     return range(int(found[1]), int(found[2] or found[1]) + 1)

@@ -9,8 +9,9 @@
 # benchmark.py may stand for); DRY_RUN=1 prints the commands instead.
 set -euo pipefail
 
-if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
-  echo "error: ${1:-nothing} where the number of processes is expected; allowed: 1 or more" >&2
+# No more than three digits: bash's numbers overflow without a word.
+if [[ ! ${1:-} =~ ^[1-9][0-9]{0,2}$ ]]; then
+  echo "error: ${1:-nothing} where the number of processes is expected; allowed: 1 to 999" >&2
   exit 2
 fi
 processes=$1

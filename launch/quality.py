@@ -19,20 +19,29 @@ from absl import flags
 
 import mmgen_jax
 from mmgen_jax import cli, tables
+from mmgen_jax.bounds import define_names, define_number
 from mmgen_jax.errors import InputError
-from mmgen_jax.storage import read_json, read_text, write_text
+from mmgen_jax.outputs import Output, check_folder
+from mmgen_jax.storage import read_json, read_text
 
-MINUTES = flags.DEFINE_float("minutes", 5.0, "Of training, each family.", lower_bound=0.01)
-DATA = flags.DEFINE_list("data", ["shapes", "digits"], "Data sets.")
-FAMILIES = flags.DEFINE_list(
+MINUTES = define_number("minutes", 5.0, "Of training, each family.", 0.01, 1e6)
+DATA = define_names("data", ["shapes", "digits"], "Data sets.")
+FAMILIES = define_names(
     "families",
     ["flow", "dalle", "vae", "gan", "stylegan", "vqvae", "autoencoder"],
     "Families, by the names of their recipes.",
 )
 MODALITIES = flags.DEFINE_string("modalities", "text+label+audio", "What they are given.")
-COUNT = flags.DEFINE_integer("count", 256, "Pictures per row.", lower_bound=1)
+COUNT = flags.DEFINE_integer(
+    "count", 256, "Pictures per row.", lower_bound=1, upper_bound=cli.MOST_PICTURES
+)
 WORKDIR = flags.DEFINE_string("workdir", "runs/quality", "Folder of the runs.")
-OUT = flags.DEFINE_string("out", "docs/quality.md", "Markdown file to write; a picture beside it.")
+output = cli.define_out(
+    "quality",
+    ".md",
+    default="docs/quality.md",
+    help="Markdown file to write; a picture of each data set beside it.",
+)
 
 PACE = 40  # steps that measure the speed; the first is left out, for it compiles
 
@@ -52,7 +61,10 @@ class Stage(NamedTuple):
 
 
 def main() -> None:
-    out = cli.writable("out", OUT.value, ".md")
+    stem = Path(flags.FLAGS.out).stem
+    pictures = {data: f"{stem}-{data}.png" for data in DATA.value}
+    out = output(names=tuple(pictures.values()))
+    check_folder(f"--workdir={WORKDIR.value}", Path(WORKDIR.value))
     recipes = {path.stem for path in (tables.ROOT / "configs").glob("*.py")}
     for family in FAMILIES.value:
         if family not in recipes:
@@ -63,8 +75,8 @@ def main() -> None:
         top = Path(WORKDIR.value) / data
         top.mkdir(parents=True, exist_ok=True)
         trained = {f: [train(stage, top) for stage in stages(f, data, top)] for f in FAMILIES.value}
-        sections.append(section(data, trained, compared(data, top), out))
-    write_text(out, "\n".join([heading(), *sections]))
+        sections.append(section(data, trained, compared(data, top), out.named(pictures[data])))
+    out.write_markdown("\n".join([heading(), *sections]))
     print(out)
 
 
@@ -141,12 +153,14 @@ def compared(data: str, top: Path) -> dict[str, Any]:
 
 
 def section(
-    data: str, trained: dict[str, list[dict[str, Any]]], found: dict[str, Any], out: Path
+    data: str, trained: dict[str, list[dict[str, Any]]], found: dict[str, Any], picture: Output
 ) -> str:
     """A data set's table, in Markdown; its picture goes beside it."""
-    picture = out.with_name(f"{out.stem}-{data}.png")
+    from mmgen_jax import gallery
+    from mmgen_jax.images import read_image
+
     source = Path(WORKDIR.value) / data / "compare.png"
-    picture.write_bytes(source.read_bytes())
+    gallery.save_png(picture.path, read_image(str(source)), picture.software)
     names = MODALITIES.value.split("+")
     columns = [MODALITIES.value, *(names if len(names) > 1 else [])]
     held = f"heldout:{MODALITIES.value}"
@@ -165,7 +179,7 @@ def section(
     titles += ["combinations held out"] if held in found[FAMILIES.value[0]]["satisfaction"] else []
     titles += ["varies within a condition"]
     titles += ["recall"] if len(rows[0]) > len(titles) else []
-    samples = f"![Samples of every family]({picture.name})"
+    samples = f"![Samples of every family]({picture.path.name})"
     return f"## {data}\n\n{tables.markdown(titles, rows)}\n\n{samples}\n"
 
 

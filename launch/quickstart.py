@@ -11,16 +11,31 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli, config
+from mmgen_jax.outputs import Output, check, check_workdir
 from mmgen_jax.storage import write_json
 
 CONFIG = cli.define_config("configs/flow.py:data=shapes,modalities=text+label+audio,size=tiny")
 WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the run.")
-COUNT = flags.DEFINE_integer("count", 512, "Scenes that each subset is judged on.", lower_bound=1)
+COUNT = flags.DEFINE_integer(
+    "count",
+    512,
+    "Scenes that each subset is judged on.",
+    lower_bound=1,
+    upper_bound=cli.MOST_PICTURES,
+)
+
+OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace a report and pictures in --workdir that this command did not make."
+)
 
 
 def main() -> None:
     config.validate(CONFIG.value)
-    workdir = Path(WORKDIR.value)
+    workdir, software = Path(WORKDIR.value), "mmgen_jax quickstart"
+    check_workdir(workdir)
+    report, picture = (Output(workdir / n, software) for n in ("report.json", "samples.png"))
+    if workdir.is_dir():
+        check(f"--workdir={workdir}", (report, picture), OVERWRITE.value)
 
     from mmgen_jax import gallery  # imports jax: after the config is known to be good
     from mmgen_jax.metrics.evaluation import Asked, table
@@ -31,11 +46,11 @@ def main() -> None:
     loop.train(CONFIG.value, workdir)
     seconds = time.monotonic() - begin
     found = satisfaction(Asked(run.load(workdir), COUNT.value, seed=0))
-    report = {"satisfaction": found.numbers, "train_seconds": seconds}
-    write_json(workdir / "report.json", report)
-    gallery.save_png(workdir / "samples.png", gallery.stack(found.sections))
+    numbers = {"satisfaction": found.numbers, "train_seconds": seconds}
+    write_json(report.path, report.marked(numbers))
+    gallery.save_png(picture.path, gallery.stack(found.sections), software)
     print(table(found.numbers, "all satisfied"))
-    print(f"trained in {seconds:.0f} s; see {workdir}/samples.png and {workdir}/report.json")
+    print(f"trained in {seconds:.0f} s; see {picture} and {report}")
 
 
 if __name__ == "__main__":

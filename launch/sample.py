@@ -12,31 +12,38 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli
+from mmgen_jax.bounds import define_seed
 from mmgen_jax.errors import InputError
 from mmgen_jax.validation import check_guidance
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-OUT = flags.DEFINE_string("out", None, "Picture file (PNG) to write.", required=True)
+output = cli.define_out("sample", ".png", help="Picture file (PNG) to write.")
 given = cli.define_inputs()
 variety = cli.define_variety()
 GUIDANCE = flags.DEFINE_string(
     "guidance", "", "Weights, such as text=3,label=1.5; unnamed ones as in the run's config."
 )
-COUNT = flags.DEFINE_integer("count", 16, "Pictures to draw.", lower_bound=1)
+COUNT = flags.DEFINE_integer(
+    "count", 16, "Pictures to draw.", lower_bound=1, upper_bound=cli.MOST_PICTURES
+)
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
-STEPS = flags.DEFINE_integer("steps", None, "Solver steps; default: the run's.", lower_bound=2)
+STEPS = flags.DEFINE_integer(
+    "steps", None, "Solver steps; default: the run's.", lower_bound=2, upper_bound=10_000
+)
 INPAINT = flags.DEFINE_string("inpaint", None, "Picture file of which a part is to be redrawn.")
 MASK = flags.DEFINE_string(
     "mask", None, "Picture file of the same size, white where it is redrawn."
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures drawn at once.", lower_bound=1)
+SEED = define_seed("Of the noise.")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 64, "Pictures drawn at once.", lower_bound=1, upper_bound=4_096
+)
 
 
 def main() -> None:
-    out = cli.writable("out", OUT.value, ".png")
+    out, inputs = output(), given()
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good
     from mmgen_jax.sampling import Sampler, conditions, describe, given_part, parse
@@ -44,7 +51,8 @@ def main() -> None:
 
     trained = run.load(Path(WORKDIR.value), STEP.value)
     model, config = trained.model, trained.config
-    raws = parse(model, given())
+    raws = parse(model, inputs)
+    gallery.check_count("--count", COUNT.value, model.shared.image_shape)
     values, has = conditions(model, raws, COUNT.value)
     weights = {name: config.modalities[name].guidance for name in model.modalities}
     weights |= parse_guidance(GUIDANCE.value, tuple(model.modalities))
@@ -55,7 +63,8 @@ def main() -> None:
     sampler = Sampler(model, options, min(COUNT.value, BATCH_SIZE.value), trained.mesh)
     images = sampler(trained.params, trained.state, values, has, weights, SEED.value, known)
     captions, thumbnails = describe(model, values, has)
-    gallery.save_png(out, gallery.grid(images, captions, thumbnails=thumbnails))
+    sheet = gallery.grid(images, captions, thumbnails=thumbnails)
+    gallery.save_png(out.path, sheet, out.software)
     print(f"{out}: {COUNT.value} samples of step {trained.step}")
 
 
@@ -66,6 +75,8 @@ def parse_guidance(argument: str, names: tuple[str, ...]) -> dict[str, float]:
         name, _, number = part.partition("=")
         if name not in names:
             raise InputError(f"--guidance names {name!r}; the run has: {', '.join(names)}")
+        if name in weights:
+            raise InputError(f"--guidance={argument} names {name!r} twice; allowed: once")
         try:
             weights[name] = float(number)
         except ValueError:

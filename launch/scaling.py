@@ -13,10 +13,16 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from mmgen_jax import cli, tables
-from mmgen_jax.storage import write_text
+from mmgen_jax.outputs import check_folder
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/scaling", "Folder of what is found.")
-OUT = flags.DEFINE_string("out", "docs/scaling.md", "Markdown to write; a plot goes beside it.")
+output = cli.define_out(
+    "scaling",
+    ".md",
+    beside=(".png",),
+    default="docs/scaling.md",
+    help="Markdown to write; a plot goes beside it.",
+)
 
 
 class Pod(NamedTuple):
@@ -46,7 +52,8 @@ PODS = (
 
 
 def main() -> None:
-    out, workdir = cli.writable("out", OUT.value, ".md"), Path(WORKDIR.value)
+    out, workdir = output(), Path(WORKDIR.value)
+    check_folder(f"--workdir={workdir}", workdir)
     found = {pod: [compiled(pod, name, workdir) for name in pod.topologies] for pod in PODS}
     from mmgen_jax import compiling, gallery, plots
 
@@ -57,10 +64,11 @@ def main() -> None:
         if len(reports) > 1
         for what, points in compiling.curves(reports).items()
     }
-    gallery.save_png(out.with_suffix(".png"), plots.curves(lines, "chips", "per chip"))
+    plot = out.beside(".png")
+    gallery.save_png(plot.path, plots.curves(lines, "chips", "per chip"), plot.software)
     versions = tables.versions(rows[0][1])
-    picture = f"![Scaling]({out.stem}.png)"
-    write_text(out, f"{HEADING}\nBy {versions}.\n\n{compiling.table(rows)}\n\n{picture}\n")
+    picture = f"![Scaling]({plot.path.name})"
+    out.write_markdown(f"{HEADING}\nBy {versions}.\n\n{compiling.table(rows)}\n\n{picture}\n")
     print(out)
 
 

@@ -66,8 +66,10 @@ if [[ $processes ]]; then
   DRY_RUN=$dry LAUNCHER=$launcher exec "$root/launch/local.sh" "$processes" "$@"
 fi
 [[ $name && $zone ]] || fail "--name and --zone must be given, or --local=N"
-[[ $workers =~ ^[1-9][0-9]*$ ]] || fail "--workers=$workers; allowed: how many hosts the pod has"
-[[ $restarts =~ ^[0-9]+$ ]] || fail "--restarts=$restarts; allowed: 0 or more"
+# No more than so many digits: bash's numbers overflow without a word.
+[[ $workers =~ ^[1-9][0-9]{0,3}$ ]] ||
+  fail "--workers=$workers; allowed: how many hosts the pod has, 1 to 9999"
+[[ $restarts =~ ^(0|[1-9][0-9]{0,5})$ ]] || fail "--restarts=$restarts; allowed: 0 to 999999"
 [[ -z $type && -z $version || $type && $version ]] || fail "--type and --version go together"
 
 [[ $dry ]] || command -v gcloud >/dev/null || fail "gcloud is not installed; allowed: --dry-run, --local=N"

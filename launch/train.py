@@ -11,22 +11,32 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli, config
+from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 ACCEPT_CONFIG_CHANGE = flags.DEFINE_bool(
     "accept_config_change", False, "Resume although the checkpoint was made by another config."
 )
+located = cli.define_data_path()
 flags.mark_flag_as_required("config")
 
 
 def main() -> None:
+    workdir, moved = Path(WORKDIR.value), False
+    if (workdir / "config.json").is_file():
+        moved = located(CONFIG.value)
+    elif flags.FLAGS.data_path is not None:
+        raise InputError(
+            f"--data_path goes with a run that goes on, and {workdir} has none; allowed:"
+            " --config.data.path"
+        )
     config.validate(CONFIG.value)
 
     from mmgen_jax.training import loop, processes  # jax: after the config is known to be good
 
     with processes.joined():
-        loop.train(CONFIG.value, Path(WORKDIR.value), ACCEPT_CONFIG_CHANGE.value)
+        loop.train(CONFIG.value, workdir, ACCEPT_CONFIG_CHANGE.value, moved)
 
 
 if __name__ == "__main__":

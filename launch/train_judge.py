@@ -5,35 +5,37 @@ python launch/train_judge.py --config=configs/flow.py:data=digits
 It sees real pictures only, and no model that it judges ever sees it.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from mmgen_jax import cli, config
-from mmgen_jax.errors import InputError
+from mmgen_jax.bounds import define_seed
+from mmgen_jax.outputs import KEY
 
 CONFIG = cli.define_config()
-STEPS = flags.DEFINE_integer("steps", 2_000, "Optimizer steps.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of parameters and order.", lower_bound=0)
-OUT = flags.DEFINE_string(
-    "out", None, "File (.safetensors) to write; judge.safetensors in the data set's folder."
+STEPS = flags.DEFINE_integer(
+    "steps", 2_000, "Optimizer steps.", lower_bound=1, upper_bound=10_000_000
+)
+SEED = define_seed("Of parameters and order.")
+output = cli.define_out(
+    "train_judge",
+    ".safetensors",
+    required=False,
+    help="File (.safetensors) to write; judge.safetensors in the data set's folder.",
 )
 flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    data = CONFIG.value.data
+    data, out = CONFIG.value.data, output() if flags.FLAGS.out else None
     config.validate(CONFIG.value)
 
     # imports jax: after the config is known to be good
     from mmgen_jax.metrics import classifier
 
     classifier.check_judged(data.name)
-    out = Path(OUT.value) if OUT.value else classifier.default_path(data)
-    if out.suffix != ".safetensors" or not out.parent.is_dir():
-        raise InputError(f"--out={out} must be a .safetensors file in a folder that is there")
+    out = out or output(classifier.default_path(data))
     trained = classifier.train(data, STEPS.value, SEED.value)
-    classifier.save(trained, out)
+    classifier.save(trained, out.path, {KEY: out.software})
     print(f"{out}: right for {trained.accuracy:.2%} of the test pictures")
 
 

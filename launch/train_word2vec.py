@@ -8,30 +8,34 @@ the same vectors.
 """
 
 import zlib
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from mmgen_jax import cli, config
+from mmgen_jax.bounds import define_seed
 from mmgen_jax.data import SOURCES, values_of
 from mmgen_jax.errors import InputError, writing
 
 CONFIG = cli.define_config()
-OUT = flags.DEFINE_string("out", None, "File (.txt or .bin) to write.", required=True)
-DIMENSIONS = flags.DEFINE_integer("dimensions", 100, "Of a vector.", lower_bound=1)
-EPOCHS = flags.DEFINE_integer("epochs", 100, "Millions of captions want fewer.", lower_bound=1)
-MIN_COUNT = flags.DEFINE_integer("min_count", 2, "Rarer words get no vector.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the vectors.", lower_bound=0)
+output = cli.define_out("train_word2vec", ".txt", ".bin")
+DIMENSIONS = flags.DEFINE_integer(
+    "dimensions", 100, "Of a vector.", lower_bound=1, upper_bound=4_096
+)
+EPOCHS = flags.DEFINE_integer(
+    "epochs", 100, "Millions of captions want fewer.", lower_bound=1, upper_bound=100_000
+)
+MIN_COUNT = flags.DEFINE_integer(
+    "min_count", 2, "Rarer words get no vector.", lower_bound=1, upper_bound=10**9
+)
+SEED = define_seed("Of the vectors.")
 flags.mark_flag_as_required("config")
 
 SHOWN, NEIGHBOURS = 8, 5
 
 
 def main() -> None:
-    out, recipe = Path(OUT.value), CONFIG.value
-    if out.suffix not in (".txt", ".bin") or not out.parent.is_dir():
-        raise InputError(f"--out={out} must be a .txt or .bin file in a folder that is there")
+    out, recipe = output().path, CONFIG.value
     config.validate(recipe)
 
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
@@ -39,8 +43,10 @@ def main() -> None:
         raise InputError(f"data set {recipe.data.name!r} has no text")
     captions = list(values_of(source, "text", len(source)))
     vectors = train(captions)
+    partial = out.with_name(f".{out.name}.partial")
     with writing(out):
-        vectors.save_word2vec_format(str(out), binary=out.suffix == ".bin")
+        vectors.save_word2vec_format(str(partial), binary=out.suffix == ".bin")
+        partial.replace(out)
     for caption in captions[:: max(1, len(captions) // SHOWN)][:SHOWN]:
         print(f"nearest to {caption!r}: {', '.join(nearest(vectors, caption))}")
     print(f"{out}: {len(vectors)} words, {vectors.vector_size} dimensions")

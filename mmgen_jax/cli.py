@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,11 +14,16 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from mmgen_jax.bounds import define_names, define_number, define_seed
 from mmgen_jax.config import KEYS
-from mmgen_jax.errors import Failure, InputError
+from mmgen_jax.data import SOURCES
+from mmgen_jax.errors import Failure, InputError, reading
+from mmgen_jax.outputs import Output, check
 
 FAILED, BAD_INPUT = 1, 2
 MOST_DETAILS = 200
+# Of a row of a table: their features (2,048 numbers each) are held together.
+MOST_PICTURES = 100_000
 
 # What is defined here is a launcher's own flag, and stands in its --help.
 flags.disclaim_key_flags()
@@ -28,6 +34,72 @@ def define_config(default: str | None = None) -> flags.FlagHolder:
     return config_flags.DEFINE_config_file(
         "config", default, "Recipe and its argument, such as configs/flow.py:data=emoji,size=tiny."
     )
+
+
+def define_out(
+    command: str,
+    *suffixes: str,
+    beside: Sequence[str] = (),
+    default: str | None = None,
+    required: bool = True,
+    help: str = "",
+) -> Callable[..., Output]:
+    """The flags --out and --overwrite; call what is returned before any work.
+
+    Args:
+      command: the launcher's name, which marks its files.
+      suffixes: of the file, one of them.
+      beside: suffixes of files of the same name that are written too.
+      default: of --out.
+      required: whether --out must be given where it has no default.
+      help: of --out.
+
+    Returns:
+      (path instead of --out, where that is not given; names of more files in its folder) -> the
+      output, once it is known that all these files may be written. Raises InputError otherwise.
+    """
+    kinds, required = " or ".join(suffixes), required and default is None
+    meaning = help or f"File ({kinds}) to write."
+    out = flags.DEFINE_string("out", default, meaning, required=required)
+    overwrite = flags.DEFINE_bool(
+        "overwrite", False, "Replace files at --out that this command did not make."
+    )
+
+    def checked(instead: Path | None = None, names: Sequence[str] = ()) -> Output:
+        output = Output(Path(out.value or instead), f"mmgen_jax {command}")
+        flag = f"--out={output.path}"
+        if output.path.suffix not in suffixes:
+            raise InputError(f"{flag} is no {kinds} file")
+        others = (*map(output.beside, beside), *map(output.named, names))
+        check(flag, (output, *others), overwrite.value)
+        return output
+
+    return checked
+
+
+def define_data_path() -> Callable[[Any], bool]:
+    """The flag --data_path; call what is returned with a config whose data may have been moved.
+
+    Returns:
+      (config) -> whether the flag was given; it then has taken the place of `config.data.path`.
+      Raises InputError, with the name of the flag, if the config's data set is not there.
+    """
+    path = flags.DEFINE_string(
+        "data_path", None, "Where the run's data set is now, if it was moved after training."
+    )
+
+    def moved(config: Any) -> bool:
+        if path.value == "":
+            raise InputError("--data_path is empty; allowed: the folder of the run's data set")
+        if path.value is not None:
+            config.data.path = path.value
+        try:
+            SOURCES[config.data.name].describe(config.data)
+        except InputError as error:
+            raise InputError(f"{error}; if it was moved, --data_path says where it is") from error
+        return path.value is not None
+
+    return moved
 
 
 def define_inputs() -> Callable[[], dict[str, str]]:
@@ -48,11 +120,19 @@ def define_inputs() -> Callable[[], dict[str, str]]:
 
     def given() -> dict[str, str]:
         texts = {name: flag.value for name, flag in own.items() if flag.value is not None}
+        times = Counter({name: flags.FLAGS[name].present for name in texts})
         for pair in others.value:
             name, equals, value = pair.partition("=")
             if not equals:
                 raise InputError(f"--condition={pair} is not MODALITY=VALUE")
             texts[name] = value
+            times[name] += 1
+        for name, value in texts.items():
+            flag = name if name in own else f"condition={name}"
+            if times[name] > 1:
+                raise InputError(f"--{flag} is given {times[name]} times; allowed: once")
+            if not value.strip():
+                raise InputError(f"--{flag} is empty; leave it out to draw without this input")
         return texts
 
     return given
@@ -64,23 +144,28 @@ def define_variety() -> Callable[[], dict[str, float | None]]:
     Returns:
       () -> option of the family's sampling -> its value, None where the run's is meant.
     """
-    truncation = flags.DEFINE_float(
+    truncation = define_number(
         "truncation",
         None,
         "How far from typical pictures may be (gan, stylegan); default: the run's.",
         lower_bound=0.0,
         upper_bound=1.0,
     )
-    temperature = flags.DEFINE_float(
+    temperature = define_number(
         "temperature",
         None,
         "How random codes are drawn (autoencoder, vae, vqvae, dalle); default: the run's.",
         lower_bound=0.0,
+        upper_bound=1e6,
     )
     top_k = flags.DEFINE_integer(
-        "top_k", None, "Likeliest codes that are eligible, 0 for all (dalle).", lower_bound=0
+        "top_k",
+        None,
+        "Likeliest codes that are eligible, 0 for all (dalle).",
+        lower_bound=0,
+        upper_bound=2**31 - 1,
     )
-    top_p = flags.DEFINE_float(
+    top_p = define_number(
         "top_p", None, "Probability that they sum to (dalle).", lower_bound=1e-6, upper_bound=1.0
     )
     candidates = flags.DEFINE_integer(
@@ -88,17 +173,19 @@ def define_variety() -> Callable[[], dict[str, float | None]]:
         None,
         "Pictures drawn for each one kept, from which the inputs are recovered best.",
         lower_bound=1,
+        upper_bound=1_000,
     )
     chosen = (truncation, temperature, top_k, top_p, candidates)
     return lambda: {flag.name: flag.value for flag in chosen}
 
 
 def define_metrics() -> flags.FlagHolder:
-    """The flag --metrics, of what evaluates runs."""
-    return flags.DEFINE_list(
+    """The flag --metrics, of what evaluates runs; None stands for what fits the run."""
+    return define_names(
         "metrics",
-        ["satisfaction"],
-        "satisfaction: do pictures say all they were asked for, for every subset of inputs;"
+        None,
+        "Default: satisfaction, or what fits the run where its pictures cannot be judged."
+        " satisfaction: do pictures say all they were asked for, for every subset of inputs;"
         " contradictions: which of two inputs wins where they ask for different things;"
         " diversity: do pictures vary as real ones do (precision, recall, classes shown);"
         " fid, kid, is, prdc: how far are they from real ones, as a whole, by an extractor's"
@@ -122,9 +209,15 @@ def define_evaluation() -> Callable[[], dict[str, Any]]:
       () -> count, seed, given (subsets, or None), extraction (name, weights, resize) and references
       (a folder), as `metrics.evaluation.Asked` has them.
     """
-    count = flags.DEFINE_integer("count", 512, "Pictures per row of the table.", lower_bound=1)
-    seed = flags.DEFINE_integer("seed", 0, "Of the noise and of what is drawn.", lower_bound=0)
-    given = flags.DEFINE_list(
+    count = flags.DEFINE_integer(
+        "count",
+        512,
+        "Pictures per row of the table.",
+        lower_bound=1,
+        upper_bound=MOST_PICTURES,
+    )
+    seed = define_seed("Of the noise and of what is drawn.")
+    given = define_names(
         "given",
         None,
         "Subsets of inputs to draw from, as text+label,audio, for satisfaction, diversity, fitting,"
@@ -157,20 +250,6 @@ def define_evaluation() -> Callable[[], dict[str, Any]]:
         }
 
     return chosen
-
-
-def writable(flag: str, value: str, suffix: str) -> Path:
-    """The path that a flag names.
-
-    Raises:
-      InputError: if it is no file of that kind, or its folder is not there or cannot be written.
-    """
-    path = Path(value)
-    if path.suffix != suffix:
-        raise InputError(f"--{flag}={path} is no {suffix} file")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"--{flag}={path}: folder {path.parent} is not there or cannot be written")
-    return path
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -210,6 +289,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     # --batch-size is as good as --batch_size.
     argv = [re.sub(r"^--[a-z][\w-]*", lambda name: _underscored(name[0]), word) for word in argv]
     try:
+        _check_recipe_file(argv)
         rest = flags.FLAGS(argv)
         _check_recipe()
     except SystemExit:  # absl has shown the help, which for it is a failure
@@ -223,6 +303,16 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _underscored(flag: str) -> str:
     return "--" + flag[2:].replace("-", "_")
+
+
+def _check_recipe_file(argv: Sequence[str]) -> None:
+    """Raises InputError where --config names a pipe or a device, whose reading might never end."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if found := re.fullmatch(r"--?config(?:=(.*))?", word, re.DOTALL):
+            path = Path((following if found[1] is None else found[1]).partition(":")[0])
+            if path.exists() and not path.is_dir():
+                with reading(path, "the recipe of --config"):
+                    pass
 
 
 def _check_recipe() -> None:

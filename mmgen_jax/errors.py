@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmgen_jax.storage import check_file
+
 
 class InputError(ValueError):
     """Bad input from a person: a config, a file, a flag, a record.
@@ -36,8 +38,12 @@ def expanded(path: str) -> Path:
 
 @contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Makes an InputError that names the file of whatever goes wrong while `path` is read."""
+    """Makes an InputError that names the file of whatever goes wrong while `path` is read.
+
+    A folder, a pipe or a device is refused before anything of it is read.
+    """
     try:
+        check_file(path)
         yield
     except OSError as error:
         raise InputError(f"cannot read {what} {path}: {error.strerror}") from error

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageColor, ImageDraw, ImageFont, features
+from PIL.PngImagePlugin import PngInfo
 from scipy import signal
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.images import MOST_PIXELS
 
 Picture = UInt8[np.ndarray, "_height _width 3"]
 
@@ -51,6 +53,27 @@ FONTS = (
     "msyh.ttc",
     "unifont.otf",
 )
+
+
+def most_pictures(shape: tuple[int, int]) -> int:
+    """How many pictures of this height and width a `grid` may hold.
+
+    A sheet of more than `MOST_PIXELS` is one that `images` would refuse to read, as most programs
+    would. A cell is taken to need 100 pixels of height for its caption and thumbnails.
+    """
+    scale = max(1, PICTURE_SIZE // max(shape))
+    height, width = scale * shape[0] + 100, max(scale * shape[1] + 2, LEAST_WIDTH) + GAP
+    return max(1, MOST_PIXELS // (height * width))
+
+
+def check_count(flag: str, count: int, shape: tuple[int, int]) -> None:
+    """Raises InputError, naming the flag, for more pictures than a sheet may hold."""
+    most = most_pictures(shape)
+    if count > most:
+        raise InputError(
+            f"{flag} asks for {count} pictures on one sheet; allowed of {shape[0]} x {shape[1]}"
+            f" pixels each: at most {most}"
+        )
 
 
 def grid(
@@ -170,17 +193,25 @@ def spectrogram(
     return _glow(1 + 10 * np.log10(np.maximum(light / loudest, 1e-30)) / DECIBELS)
 
 
-def save_png(path: str | os.PathLike[str], picture: Picture) -> None:
+def save_png(path: str | os.PathLike[str], picture: Picture, software: str = "") -> None:
     """Writes a PNG file, whole or not at all; makes its folder.
+
+    Args:
+      path: of the file.
+      picture: what is written.
+      software: what made it, kept as the file's text `Software` (see `outputs`).
 
     Raises:
       InputError: if the file cannot be written there.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    facts = PngInfo()
+    if software:
+        facts.add_text("Software", software)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(partial, format="PNG", optimize=True)
+        Image.fromarray(picture).save(partial, format="PNG", optimize=True, pnginfo=facts)
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -1,20 +1,42 @@
 """Reads and writes files: text is UTF-8 whatever the locale, and a file is whole or not there."""
 
+import errno
 import json
 import os
 from collections import Counter
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+_SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def check_file(path: str | Path) -> None:
+    """Raises OSError unless `path` is a regular file, or a link to one.
+
+    Whatever a user names is checked before it is opened: reading a pipe or a device may never end.
+    """
+    mode = Path(path).stat().st_mode
+    for is_such, kind in _SPECIAL:
+        if is_such(mode):
+            raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
 def read_text(path: Path) -> str:
     """Returns the text of a UTF-8 file.
 
     Raises:
-      OSError: if it cannot be read.
+      OSError: if it cannot be read, or is no regular file.
       UnicodeDecodeError: if it is not UTF-8 (a ValueError).
     """
+    check_file(path)
     return path.read_text(encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]
       InputError: if it was found for something else.
     """
     if path.exists():
-        kept = read_json(path)
+        kept = _kept(path)
         if kept["of"] != facts:
             raise InputError(
                 f"{path} is of {kept['of']}, not of {facts}; allowed: another --workdir"
@@ -31,6 +31,16 @@ def once(path: Path, facts: dict[str, Any], compute: Callable[[], dict[str, Any]
     text = json.dumps({"of": facts, "found": found}) + "\n"
     write_text(path, text)
     return found
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    try:
+        kept = read_json(path)
+        return {"of": kept["of"], "found": kept["found"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not what was found before; move it, or choose another --workdir"
+        ) from error
 
 
 def run(script: str, *flags: str) -> None:

@@ -21,6 +21,8 @@ OF_CLI = (
     *("config", "text", "label", "audio", "image", "condition"),
     *("truncation", "temperature", "top_k", "top_p", "candidates", "metrics"),
     *("count", "seed", "given", "extractor", "weights", "resize", "references"),
+    *("out", "overwrite", "data_path", "minutes", "data", "families", "workdirs", "topology"),
+    *("batch_sizes", "workers"),
 )
 
 

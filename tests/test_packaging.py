@@ -35,6 +35,7 @@ PARTS = {
                 "registry",
                 "storage",
                 "color_profiles",
+                "outputs",
                 "images",
                 "sounds",
                 "sound_files",

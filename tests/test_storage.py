@@ -1,8 +1,16 @@
 """Tests of files: UTF-8 whatever the locale, whole or not there."""
 
+import os
+
 import pytest
 
 from mmgen_jax import storage
+from mmgen_jax.data.builders import catalogue, cldr
+from mmgen_jax.data.builders.glyphs import Glyphs
+from mmgen_jax.errors import InputError
+from mmgen_jax.images import read_image
+from mmgen_jax.nn import weight_files
+from mmgen_jax.sounds import read_sound
 from tests import folders
 from tests.launching import python
 
@@ -80,3 +88,35 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"old"
     storage.write_whole(path, [b"n", b"ew"])
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("a folder", lambda path: path.mkdir()),
+        ("a pipe", os.mkfifo),
+        ("a device", lambda path: path.symlink_to("/dev/zero")),
+    ],
+)
+def test_what_is_no_file_is_refused_before_it_is_read(tmp_path, kind, made):
+    path = tmp_path / "input"
+    made(path)
+    for read in (
+        storage.check_file,
+        storage.read_text,
+        storage.read_json,
+        lambda path: read_image(str(path)),
+        lambda path: read_sound(str(path)),
+        weight_files.keys,
+        Glyphs,
+        catalogue.read_catalogue,
+        cldr._parse,
+    ):
+        with pytest.raises((OSError, InputError), match=f"it is {kind}|no font"):
+            read(path)
+    path.rmdir() if kind == "a folder" else path.unlink()
+    with pytest.raises(FileNotFoundError):
+        storage.check_file(path)
+    (tmp_path / "file").write_text("here", encoding="utf-8")
+    path.symlink_to(tmp_path / "file")
+    assert storage.read_text(path) == "here"

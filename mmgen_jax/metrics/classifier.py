@@ -29,6 +29,7 @@ from mmgen_jax.images import normalise, quantise, resize
 from mmgen_jax.metrics import JUDGES, Judge
 from mmgen_jax.names import normalized
 from mmgen_jax.sampling import in_batches
+from mmgen_jax.storage import write_whole
 
 FILE = "judge.safetensors"
 # What a file raises that holds something else; AttributeError where NumPy lacks its type.
@@ -175,8 +176,8 @@ def _accuracy(trained: Trained, source: Source, prepare: Any) -> float:
     return float(np.concatenate(right).mean())
 
 
-def save(trained: Trained, path: Path) -> None:
-    """Writes a classifier as one safetensors file."""
+def save(trained: Trained, path: Path, mark: Mapping[str, str] | None = None) -> None:
+    """Writes a classifier as one safetensors file; `mark` goes with its metadata."""
     facts = {
         "names": json.dumps(trained.names),
         "image_size": str(trained.image_size),
@@ -184,7 +185,7 @@ def save(trained: Trained, path: Path) -> None:
     }
     arrays = {k: np.asarray(v) for k, v in flatten_dict(trained.params, sep="/").items()}
     with writing(path):
-        safetensors.numpy.save_file(arrays, path, metadata=facts)
+        write_whole(path, [safetensors.numpy.save(arrays, facts | dict(mark or {}))])
 
 
 def load(path: Path, remedy: str) -> Trained:

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.images import quantise
 from mmgen_jax.metrics.drawing import over_devices
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 
 
 def codes(asked: Asked) -> Evaluation:
@@ -22,13 +21,9 @@ def codes(asked: Asked) -> Evaluation:
     Raises:
       InputError: if the run's family makes no codes.
     """
+    CODES.check(asked)
     trained, config = asked.trained, asked.trained.config
-    family = config.generator.name
-    tokenizer = GENERATORS[family].tokenizer
-    options, shape = config.generator[family], trained.model.shared.image_shape
-    codec = tokenizer and tokenizer.codec(options, *shape, config.train.dtype)
-    if codec is None or not codec.codes:
-        raise InputError(f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}")
+    tokenizer, codec = _codec(asked)
 
     def read(params: Any, state: Any, images: Any) -> Any:
         frozen = tokenizer.freeze(params, state)
@@ -54,3 +49,23 @@ def use(tokens: Int[np.ndarray, "rows places"], vocabulary: int) -> dict[str, An
         "tokens": tokens.size,
         "count": len(tokens),
     }
+
+
+def _codec(asked: Asked) -> tuple[Any, Any]:
+    """(the run's family as a tokenizer, its codec), each None where there is none."""
+    config = asked.trained.config
+    family = config.generator.name
+    tokenizer = GENERATORS[family].tokenizer
+    options, shape = config.generator[family], asked.trained.model.shared.image_shape
+    return tokenizer, tokenizer and tokenizer.codec(options, *shape, config.train.dtype)
+
+
+def _lacks(asked: Asked) -> str | None:
+    codec = _codec(asked)[1]
+    if codec is not None and codec.codes:
+        return None
+    family = asked.trained.config.generator.name
+    return f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}"
+
+
+CODES = Metric(codes, _lacks, choice=2)

@@ -11,7 +11,7 @@ from mmgen_jax.data.pipeline import drawn, spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import READINGS, Reading
 from mmgen_jax.metrics.drawing import Drawing
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.nearest import nearest
 
 MOST = 20_000  # training pictures
@@ -35,9 +35,8 @@ def contradictions(asked: Asked) -> Evaluation:
       InputError: if the run has one modality alone, no two that contradict each other, its data set
         no two classes, or no record two of the modalities.
     """
+    CONTRADICTIONS.check(asked)
     names, config = tuple(asked.trained.model.modalities), asked.trained.config
-    if len(names) < 2:
-        raise InputError(f"metric 'contradictions' needs two modalities, not {names[0]!r} alone")
     draw = asked.drawing
     source = draw.open(config.data.split)
     usable = draw.usable(source, spread(source, MOST))
@@ -118,3 +117,13 @@ def _classes(draw: Drawing, records: Sequence[Record]) -> Reading:
         lambda asked, _: {"class": np.array([record.values["label"] for record in asked])},
         lambda images: {"class": labels[nearest(images, pictures)]},
     )
+
+
+def _lacks(asked: Asked) -> str | None:
+    names = tuple(asked.trained.model.modalities)
+    if len(names) > 1:
+        return None
+    return f"metric 'contradictions' needs two modalities, not {names[0]!r} alone"
+
+
+CONTRADICTIONS = Metric(contradictions, _lacks)

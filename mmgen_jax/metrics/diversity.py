@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 from mmgen_jax.metrics import classifier
 from mmgen_jax.metrics.drawing import SHOWN, Drawing, Part, all_and_each
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.manifold import precision_recall
 
 K = 3  # neighbours
@@ -78,3 +78,6 @@ def beside(judge: Any, draw: Drawing, part: Part, images: Pictures) -> dict[str,
         "classes": float((shown > 0).mean()),
         "rarest": float(shown.min() * len(judge.names) / len(images)),
     }
+
+
+DIVERSITY = Metric(diversity, choice=2)

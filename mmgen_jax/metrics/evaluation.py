@@ -1,6 +1,6 @@
 """What a trained run is worth: each metric gives numbers, and pictures to look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -82,25 +82,62 @@ class Evaluation(NamedTuple):
     title: str | None = None
 
 
+class Metric(NamedTuple):
+    """A metric, and what it fits.
+
+    Attributes:
+      evaluate: (Asked) -> Evaluation.
+      lacks: (Asked) -> why it does not fit the run, in one line; None if it does. Reads no record.
+      choice: 1 for what is run where nobody names a metric, 2 for what is run instead where nothing
+        of choice 1 fits; None for what is run by name only.
+    """
+
+    evaluate: Callable[[Asked], Evaluation]
+    lacks: Callable[[Asked], str | None] = lambda asked: None
+    choice: int | None = None
+
+    def check(self, asked: Asked) -> None:
+        """Raises InputError if it does not fit the run."""
+        reason = self.lacks(asked)
+        if reason is not None:
+            raise InputError(reason)
+
+
 EVALUATIONS = Registry(
     "metric",
     {
-        "satisfaction": "mmgen_jax.metrics.satisfaction:satisfaction",
-        "fitting": "mmgen_jax.metrics.fitting:fitting",
-        "languages": "mmgen_jax.metrics.languages:languages",
-        "reconstruction": "mmgen_jax.metrics.reconstruction:reconstruction",
-        "diversity": "mmgen_jax.metrics.diversity:diversity",
-        "codes": "mmgen_jax.metrics.codes:codes",
-        "contradictions": "mmgen_jax.metrics.contradictions:contradictions",
-        "likelihood": "mmgen_jax.metrics.likelihood:likelihood",
-        "memorisation": "mmgen_jax.metrics.memorisation:memorisation",
-        "fid": "mmgen_jax.metrics.scores:fid",
-        "kid": "mmgen_jax.metrics.scores:kid",
-        "is": "mmgen_jax.metrics.scores:inception",
-        "prdc": "mmgen_jax.metrics.scores:prdc",
+        "satisfaction": "mmgen_jax.metrics.satisfaction:SATISFACTION",
+        "fitting": "mmgen_jax.metrics.fitting:FITTING",
+        "languages": "mmgen_jax.metrics.languages:LANGUAGES",
+        "reconstruction": "mmgen_jax.metrics.reconstruction:RECONSTRUCTION",
+        "diversity": "mmgen_jax.metrics.diversity:DIVERSITY",
+        "codes": "mmgen_jax.metrics.codes:CODES",
+        "contradictions": "mmgen_jax.metrics.contradictions:CONTRADICTIONS",
+        "likelihood": "mmgen_jax.metrics.likelihood:LIKELIHOOD",
+        "memorisation": "mmgen_jax.metrics.memorisation:MEMORISATION",
+        "fid": "mmgen_jax.metrics.scores:FID",
+        "kid": "mmgen_jax.metrics.scores:KID",
+        "is": "mmgen_jax.metrics.scores:IS",
+        "prdc": "mmgen_jax.metrics.scores:PRDC",
     },
 )
-"""By name: (Asked) -> Evaluation."""
+"""By name: its Metric."""
+
+
+def usual(asked: Sequence[Asked]) -> tuple[str, ...]:
+    """The metrics that are run where nobody names any: those that fit all of these runs.
+
+    Raises:
+      InputError: if none does.
+    """
+    found = {name: EVALUATIONS[name] for name in EVALUATIONS}
+    fits = {n: m for n, m in found.items() if all(m.lacks(each) is None for each in asked)}
+    for choice in (1, 2):
+        names = tuple(name for name, metric in fits.items() if metric.choice == choice)
+        if names:
+            return names
+    raise InputError(f"no metric fits by itself; allowed by --metrics: {', '.join(fits)}")
+
 
 # What a table shows of a metric's rows, where they have it: its heading, and how it is written.
 COLUMNS = {

@@ -66,6 +66,22 @@ def titles(name: str) -> dict[str, str]:
     return {metric: f"{letters}({name})" for metric, letters in short.items()}
 
 
+def lacks(asked: Extraction, data: Any | None) -> str | None:
+    """Why there is no extractor where none is named, in one line; None if there is one.
+
+    Args:
+      asked: which one.
+      data: as of `build`.
+    """
+    if asked.name or asked.weights or (data is not None and classifier.is_judged(data)):
+        return None
+    where = "" if data is None else f": data set {data.name!r} is not judged by a classifier"
+    return (
+        "scores such as fid need --weights=FILE.safetensors, of Inception-v3 (docs/scores.md says"
+        f" where from) or, with --extractor=classifier, of a classifier{where}"
+    )
+
+
 def build(asked: Extraction, data: Any | None) -> Extractor:
     """The extractor that is asked for.
 
@@ -76,6 +92,9 @@ def build(asked: Extraction, data: Any | None) -> Extractor:
     Raises:
       InputError: if there is no such extractor, or its weights are not there or not whole.
     """
+    reason = lacks(asked, data)
+    if reason is not None:
+        raise InputError(reason)
     name = asked.name or ("inception" if asked.weights else "classifier")
     return EXTRACTORS[name](asked, data)
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from mmgen_jax.data import Record
+from mmgen_jax.data import SOURCES, Record
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics.drawing import SHOWN, all_and_each
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.nearest import distinct, nearest
 from mmgen_jax.metrics.rates import rate
 
@@ -21,6 +21,7 @@ def fitting(asked: Asked) -> Evaluation:
     the nearest training picture has the record's label. Given all inputs; given each one alone
     under keys "train:text", "test:text" and so on.
     """
+    FITTING.check(asked)
     draw, trained, count = asked.drawing, asked.trained, asked.count
     config = trained.config
     training = draw.open(config.data.split)
@@ -61,3 +62,13 @@ def _label(record: Record) -> Any:
     if "label" not in record.values:
         raise InputError("metric 'fitting' needs a data set with labels")
     return record.values["label"]
+
+
+def _lacks(asked: Asked) -> str | None:
+    data = asked.trained.config.data
+    if "label" in SOURCES[data.name].describe(data).modalities:
+        return None
+    return f"metric 'fitting' needs a data set with labels, which {data.name!r} does not have"
+
+
+FITTING = Metric(fitting, _lacks, choice=2)

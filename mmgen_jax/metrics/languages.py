@@ -3,7 +3,7 @@
 import numpy as np
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics.evaluation import Asked, Evaluation, Section
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric, Section
 from mmgen_jax.metrics.nearest import distinct, nearest
 from mmgen_jax.metrics.rates import rate
 
@@ -18,12 +18,9 @@ def languages(asked: Asked) -> Evaluation:
     Raises:
       InputError: if the run has no two languages, or no caption is right in the first one.
     """
+    LANGUAGES.check(asked)
     config, count = asked.trained.config, asked.count
-    first, *others = config.data.languages or ("",)
-    if not others or "text" not in asked.trained.model.modalities:
-        raise InputError(
-            "metric 'languages' needs a run with text in several config.data.languages"
-        )
+    first, *others = config.data.languages
     draw = asked.drawing
     source = draw.open(config.data.split, languages=(first,))
     usable = draw.usable(source, range(len(source)))
@@ -64,3 +61,13 @@ def languages(asked: Asked) -> Evaluation:
         sections.append(section)
         print(f"{language}: {hits.mean():.1%} of {len(hits)}", flush=True)
     return Evaluation(numbers, sections)
+
+
+def _lacks(asked: Asked) -> str | None:
+    trained = asked.trained
+    if len(trained.config.data.languages) > 1 and "text" in trained.model.modalities:
+        return None
+    return "metric 'languages' needs a run with text in several config.data.languages"
+
+
+LANGUAGES = Metric(languages, _lacks)

@@ -14,7 +14,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
 from mmgen_jax.images import quantise
 from mmgen_jax.metrics.drawing import BATCH, over_devices
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.model import Model, encode
 from mmgen_jax.nn.layout import gathered
 from mmgen_jax.training.run import Trained
@@ -35,11 +35,7 @@ def likelihood(asked: Asked) -> Evaluation:
       InputError: if the run's family has no importance weights.
     """
     trained, model = asked.trained, asked.trained.model
-    if model.generator.log_weight is None:
-        raise InputError(
-            f"metric 'likelihood' needs a family with a posterior over latents;"
-            f" {trained.config.generator.name!r} has none"
-        )
+    LIKELIHOOD.check(asked)
     draw, numbers, sections = asked.drawing, {}, []
     whole = draw.spread(draw.open(trained.config.eval.split), asked.count)
     images = whole.images
@@ -117,3 +113,15 @@ def bounds(log_weights: Float[np.ndarray, "rows samples"], dimensions: int) -> d
         found[name] = float(bits.mean())
         found[f"{name}_error"] = float(bits.std() / len(bits) ** 0.5)
     return found | {"samples": samples, "count": len(logs)}
+
+
+def _lacks(asked: Asked) -> str | None:
+    if asked.trained.model.generator.log_weight is not None:
+        return None
+    return (
+        f"metric 'likelihood' needs a family with a posterior over latents;"
+        f" {asked.trained.config.generator.name!r} has none"
+    )
+
+
+LIKELIHOOD = Metric(likelihood, _lacks)

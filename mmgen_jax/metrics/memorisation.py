@@ -9,7 +9,7 @@ from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.metrics.drawing import SHOWN, Shelf
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.nearest import distinct, neighbours
 from mmgen_jax.metrics.rates import rate, wilson
 
@@ -109,3 +109,6 @@ class Bar:
             "closeness": float(np.median(closeness)),
             "training": len(self.training),
         }
+
+
+MEMORISATION = Metric(memorisation)

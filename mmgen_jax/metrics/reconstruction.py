@@ -3,10 +3,9 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mmgen_jax.errors import InputError
 from mmgen_jax.images import quantise
 from mmgen_jax.metrics.drawing import SHOWN
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.rates import level
 
 
@@ -19,13 +18,8 @@ def reconstruction(asked: Asked) -> Evaluation:
     Raises:
       InputError: if the run's family has no code.
     """
-    config, model = asked.trained.config, asked.trained.model
-    if model.generator.reconstruct is None:
-        raise InputError(
-            f"metric 'reconstruction' needs a family that reconstructs; {config.generator.name!r}"
-            " does not"
-        )
-    draw = asked.drawing
+    RECONSTRUCTION.check(asked)
+    config, draw = asked.trained.config, asked.drawing
     numbers, sections = {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
         part = draw.spread(draw.open(split), asked.count)
@@ -49,3 +43,15 @@ def peak_signal_to_noise(
     """
     error = np.square(originals.astype(np.float64) - images).mean(axis=(1, 2, 3))
     return 10 * np.log10(255**2 / np.maximum(error, 1 / originals[0].size))
+
+
+def _lacks(asked: Asked) -> str | None:
+    if asked.trained.model.generator.reconstruct is not None:
+        return None
+    return (
+        "metric 'reconstruction' needs a family that reconstructs;"
+        f" {asked.trained.config.generator.name!r} does not"
+    )
+
+
+RECONSTRUCTION = Metric(reconstruction, _lacks, choice=2)

@@ -19,7 +19,7 @@ from mmgen_jax.images import SUFFIXES, find_images, read_image
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.extractors import Extractor
 from mmgen_jax.metrics.memo import Memo, digest
-from mmgen_jax.storage import write_whole
+from mmgen_jax.storage import check_file, write_whole
 
 MOST = 50_000  # pictures
 # What a file raises that holds something else; AttributeError where NumPy lacks its type.
@@ -109,6 +109,7 @@ def load(path: Path, extractor: Extractor) -> Reference:
       InputError: if it is none, or of another extractor.
     """
     try:
+        check_file(path)
         with safetensors.safe_open(path, "numpy") as file:
             features, facts = file.get_tensor("features"), json.loads(file.metadata()["facts"])
             identity, name = facts["identity"], facts["extractor"]

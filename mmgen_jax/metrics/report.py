@@ -1,12 +1,12 @@
 """Reports: some metrics of a run, of its checkpoints, or of several runs beside each other."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmgen_jax import gallery, plots
 from mmgen_jax.errors import writing
 from mmgen_jax.metrics.evaluation import COLUMNS, EVALUATIONS, Asked, Section, table
+from mmgen_jax.outputs import Output
 from mmgen_jax.storage import write_json
 
 Numbers = dict[str, dict[str, dict[str, Any]]]  # metric -> row -> number -> value
@@ -16,10 +16,16 @@ HEADLINES = ("rate", "psnr", "distance", "score", "recall", "within", "elbo", "u
 
 
 def evaluate(asked: Asked, metrics: Sequence[str]) -> tuple[Numbers, list[Section]]:
-    """What the metrics find, by their titles, and pictures of it; prints a table of each."""
+    """What the metrics find, by their titles, and pictures of it; prints a table of each.
+
+    Raises:
+      InputError: if one of them does not fit the run, before any is evaluated.
+    """
     numbers, sections = {}, []
     for name in metrics:
-        found = EVALUATIONS[name](asked)
+        EVALUATIONS[name].check(asked)
+    for name in metrics:
+        found = EVALUATIONS[name].evaluate(asked)
         title = (found.title or name).lower()
         numbers[title] = found.numbers
         sections += found.sections
@@ -57,13 +63,14 @@ def side_by_side(runs: Mapping[str, Numbers]) -> list[Section]:
     return sections
 
 
-def write(out: Path, report: Mapping[str, Any], sections: Sequence[Section]) -> None:
+def write(out: Output, report: dict[str, Any], sections: Sequence[Section]) -> None:
     """Writes the numbers to a JSON file, and the pictures beside it as PNG."""
+    picture = out.beside(".png")
     if sections:
-        gallery.save_png(out.with_suffix(".png"), gallery.stack(sections))
-    with writing(out):
-        write_json(out, report)
-    print(f"{out}, {out.with_suffix('.png')}" if sections else f"{out}")
+        gallery.save_png(picture.path, gallery.stack(sections), picture.software)
+    with writing(out.path):
+        write_json(out.path, out.marked(report))
+    print(f"{out}, {picture}" if sections else f"{out}")
 
 
 def _headlines(numbers: Numbers) -> dict[str, str]:

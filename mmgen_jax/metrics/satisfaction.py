@@ -16,7 +16,7 @@ from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import JUDGES, Judge
 from mmgen_jax.metrics.drawing import SHOWN, Drawing, Part, Shelf, subsets
-from mmgen_jax.metrics.evaluation import Asked, Evaluation
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.rates import rate
 
 
@@ -33,8 +33,8 @@ def satisfaction(asked: Asked) -> Evaluation:
     Raises:
       InputError: if nobody judges this data set, or no record has the inputs.
     """
+    SATISFACTION.check(asked)
     data = asked.trained.config.data
-    JUDGES.check(data.name)
     chosen = asked.subsets(subsets)
     judge, draw = JUDGES[data.name](data), asked.drawing
     print(f"judge: {judge.accuracy:.2%} right on the data set's own pictures", flush=True)
@@ -120,3 +120,16 @@ def joint(hits: Mapping[str, Bool[np.ndarray, "rows"]], chance: float) -> dict[s
         "marginals": marginals,
         "product_of_marginals": float(np.prod(list(marginals.values()))),
     }
+
+
+def _lacks(asked: Asked) -> str | None:
+    name = asked.trained.config.data.name
+    if name in JUDGES:
+        return None
+    return (
+        f"metric 'satisfaction': nobody judges pictures of data set {name!r}; allowed:"
+        f" {', '.join(JUDGES)}, or another of --metrics"
+    )
+
+
+SATISFACTION = Metric(satisfaction, _lacks, choice=1)

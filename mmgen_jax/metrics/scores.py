@@ -18,7 +18,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.metrics import extractors, frechet, references
 from mmgen_jax.metrics.drawing import SHOWN, Drawing
-from mmgen_jax.metrics.evaluation import Asked, Evaluation, Section
+from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric, Section
 from mmgen_jax.metrics.extractors import Extractor
 from mmgen_jax.metrics.inception_score import inception_score
 from mmgen_jax.metrics.kernel_distance import kernel_distance
@@ -164,12 +164,16 @@ def _row(
 
 
 def _check_count(metric: str, count: int, where: str, extractor: Extractor) -> None:
-    least = max(SCORES[metric].least, 1 + extractor.features * (metric == "fid"))
+    least = _least(metric, extractor)
     if count < least:
         raise InputError(
             f"{where} {count} pictures; allowed for {extractor.titles[metric]}: at least {least}"
             + (f", more than its {extractor.features} features" if metric == "fid" else "")
         )
+
+
+def _least(metric: str, extractor: Extractor) -> int:
+    return max(SCORES[metric].least, 1 + extractor.features * (metric == "fid"))
 
 
 def _frechet(real: Features, generated: Generated) -> dict[str, Any]:
@@ -214,3 +218,24 @@ SCORES = {
     "is": Score(_inception, PARTS, compares=False),
     "prdc": Score(_manifold, NEIGHBOURS + 1),
 }
+
+
+def usual(count: int, compares: bool, extractor: Extractor) -> tuple[str, ...]:
+    """The scores that so many pictures allow, with or without real ones to compare with.
+
+    Raises:
+      InputError: if they allow none.
+    """
+    names = [name for name in SCORES if compares or not SCORES[name].compares]
+    found = tuple(name for name in names if count >= _least(name, extractor))
+    if not found:
+        least = min(_least(name, extractor) for name in names)
+        raise InputError(f"--images holds {count} pictures; allowed: at least {least}")
+    return found
+
+
+def _lacks(asked: Asked) -> str | None:
+    return extractors.lacks(asked.extraction, asked.trained.config.data)
+
+
+FID, KID, IS, PRDC = (Metric(score, _lacks) for score in (fid, kid, inception, prdc))

@@ -18,6 +18,7 @@ import safetensors
 from flax.traverse_util import flatten_dict
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import check_file
 
 # Of 8 bits: those that PyTorch calls float8_e4m3fn and float8_e5m2.
 EIGHT_BITS = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
@@ -151,6 +152,7 @@ def opened(path: Path) -> Iterator[Any]:
       InputError: if it cannot be read.
     """
     try:
+        check_file(path)
         with safetensors.safe_open(path, "numpy") as file:
             yield file
     except (OSError, safetensors.SafetensorError) as error:

@@ -19,6 +19,7 @@ from mmgen_jax.data import SOURCES, Source
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
+from mmgen_jax.outputs import check_workdir
 from mmgen_jax.training import checkpoints, processes, run, sharding, transfer
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
@@ -34,7 +35,12 @@ class NotFinite(Failure):
     """A loss, a gradient or the parameters are not finite; the last good checkpoint stands."""
 
 
-def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False) -> None:
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    accept_config_change: bool = False,
+    data_moved: bool = False,
+) -> None:
     """Trains until config.train.steps, from the newest whole checkpoint if there is one.
 
     Every process of the run calls it, with the same arguments.
@@ -43,6 +49,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
       config: a validated config.
       workdir: the run's directory, made if missing; all processes see the same one.
       accept_config_change: continue although the checkpoint was made by another config.
+      data_moved: continue although the data set lay elsewhere then.
 
     Raises:
       InputError: for a config that cannot work here, or that is not the checkpoint's.
@@ -50,11 +57,12 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
       Failure: if the disk is full, or gone.
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
     """
+    check_workdir(workdir)
     check_devices(config)
     source = opened(config)
     last = _newest(workdir)
     if last is not None and not accept_config_change:
-        run.check_config(workdir, config, last)
+        run.check_config(workdir, config, last, data_moved)
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
     frozen = transfer.tokenizer(config) if last is None else {}

@@ -129,15 +129,18 @@ LAYOUT = (
 )
 
 
-def check_config(workdir: Path, config: ConfigDict, step: int) -> None:
+def check_config(workdir: Path, config: ConfigDict, step: int, data_moved: bool = False) -> None:
     """Raises InputError, with the difference, if a checkpoint was made by another config.
 
-    Another layout is no other config.
+    Another layout is no other config, nor is another place of the data, if it was moved.
     """
+    may_differ = (*LAYOUT, "data.path") if data_moved else LAYOUT
     saved = configs.from_dict(
         checkpoints.read_json(workdir, step, "config"), f"checkpoint {step} of {workdir}"
     )
-    changed = [line for line in configs.differences(saved, config) if not line.startswith(LAYOUT)]
+    changed = [
+        line for line in configs.differences(saved, config) if not line.startswith(may_differ)
+    ]
     if changed:
         raise InputError(
             f"the config differs from that of checkpoint {step} in {workdir}"

@@ -73,7 +73,7 @@ def test_costs_are_counted_without_running(tmp_path):
     found = json.loads(out.read_text(encoding="utf-8"))
     assert list(found) == [
         *("parameters", "forward_multiply_adds_by_part", "forward_multiply_adds_per_image"),
-        *("model_flops_per_image", "versions"),
+        *("model_flops_per_image", "versions", "made_by"),
     ]
 
 
@@ -83,6 +83,10 @@ def test_costs_are_counted_without_running(tmp_path):
         ((), ("--config",)),
         ((RECIPE, "--batch_sizes=8,many"), ("--batch_sizes", "'many'")),
         ((RECIPE, "--steps=1"), ("steps",)),
+        ((RECIPE, "--steps=1000000000"), ("steps", "100000")),
+        ((RECIPE, "--batch_sizes=²"), ("--batch_sizes", "'²'", "1 to")),
+        ((RECIPE, "--batch_sizes=8,100000000000"), ("--batch_sizes", "1 to")),
+        ((RECIPE, "--batch_sizes="), ("batch_sizes", "at least one")),
         ((RECIPE, "--analytic", "--profile=trace"), ("--profile", "--analytic")),
         (
             (RECIPE, "--config.train.batch_size=7", "--config.train.accumulate=2"),

@@ -87,7 +87,7 @@ def test_what_is_reported(tmp_path):
         expected = 2 * 4 * parameters * (chips - 1) / chips
         assert found["collective_bytes"] == pytest.approx(expected, rel=0.05)
         assert "fits" in told and "TPU v5e" in told
-        (line,) = (tmp_path / "pod.md").read_text(encoding="utf-8").splitlines()[2:]
+        (line,) = (tmp_path / "pod.md").read_text(encoding="utf-8").splitlines()[3:]
         assert line.startswith(f"| `flow.py:size=tiny` | {chips} x TPU v5e (") and "| yes |" in line
 
 

@@ -98,7 +98,7 @@ def test_folders_of_pictures(tmp_path):
     done = launch(EVALUATE, *flags, f"--out={tmp_path / 'report.json'}")
     assert (done.code, done.err) == (0, ""), done
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert [key for key in report if key != "images"] == [
+    assert [key for key in report if key not in ("images", "made_by")] == [
         *("kd(classifier judge)", "cs(classifier judge)", "prdc(classifier judge)")
     ]
     assert report["prdc(classifier judge)"]["drawn"]["count"] == 14

@@ -54,6 +54,9 @@ def test_another_seed_draws_others(styles, tmp_path):
         (("--text=word",), ("'text'", "label")),
         (("--truncation=2",), ("truncation", "2")),
         (("--columns=1",), ("columns", "1")),
+        (("--rows=1000000000",), ("rows", "1000")),
+        (("--rows=1000", "--columns=1000"), ("--rows", "--columns", "at most")),
+        (("--layers=0-99999999999999999999",), ("--layers", "number")),
         (("--out=grid.jpg",), ("--out=grid.jpg", ".png")),
     ],
 )

@@ -19,7 +19,7 @@ def get_config():
 
 def check_report(workdir, names, count):
     report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
-    assert set(report) == {"satisfaction", "train_seconds"}
+    assert set(report) == {"satisfaction", "train_seconds", "made_by"}
     seen = {title for title in report["satisfaction"] if ":" not in title}
     assert seen == names
     assert all(row["count"] == count for row in report["satisfaction"].values())

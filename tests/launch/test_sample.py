@@ -1,6 +1,7 @@
 """The sampling launcher: any subset of the modalities, and what it refuses."""
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -127,7 +128,22 @@ def test_a_modality_without_a_flag_of_its_own(trained, tmp_path):
     ("flags", "words"),
     [
         (("--label=nowhere",), ("label", "'nowhere'", "top left", "centre")),
-        (("--text= ",), ("caption", "empty")),
+        (("--text= ",), ("--text is empty", "leave it out")),
+        (("--text=",), ("--text is empty", "leave it out")),
+        (("--audio=",), ("--audio is empty", "leave it out")),
+        (("--text=a", "--text=b"), ("--text is given 2 times", "once")),
+        (("--text=a", "--condition=text=b"), ("--text is given 2 times", "once")),
+        (("--condition=text=a", "--condition=text=b"), ("--text is given 2 times", "once")),
+        (("--guidance=text=3,text=5",), ("--guidance", "'text' twice")),
+        (("--count=1000000000",), ("count", "100000")),
+        (("--count=100000",), ("--count", "at most")),
+        (("--steps=1000000000",), ("steps", "10000")),
+        (("--candidates=1000000000",), ("candidates", "1000")),
+        (("--seed=5000000000",), ("seed", "4294967295")),
+        (("--temperature=nan",), ("temperature", "finite")),
+        (("--audio=pipe",), ("pipe", "not a file")),
+        (("--image=/dev/zero",), ("/dev/zero", "a device, not a file")),
+        (("--inpaint=pipe", "--mask=wide.png"), ("pipe", "not a file")),
         (("--audio=text.txt",), ("sound", "text.txt", "wav")),
         (("--audio=missing.wav",), ("sound", "missing.wav")),
         (("--image=text.txt",), ("text.txt", "no picture", "PNG")),
@@ -156,6 +172,7 @@ def test_bad_input(trained, tmp_path, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("no sound, no picture", encoding="utf-8")
     Image.new("RGB", (9, 4)).save("wide.png")
+    os.mkfifo("pipe")
     Image.new("RGB", (4, 9)).save("high.png")
     done = launch("launch/sample.py", f"--workdir={trained}", "--out=picture.png", *flags)
     assert_bad_input(done, *words)

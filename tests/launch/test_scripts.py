@@ -12,6 +12,7 @@ import pytest
 from tests.launching import ROOT
 
 FLAGS = ("--config=configs/flow.py:data=shapes,modalities=text+label", "--workdir=/shared/runs/a b")
+POD = ("--name=pod", "--zone=z")
 TRAIN = r"launch/train.py --config=configs/flow.py:data=shapes\,modalities=text+label"
 
 
@@ -76,6 +77,21 @@ def test_workers_can_measure_instead_of_train():
         (("--name=pod", "--", *FLAGS), "--name and --zone must be given, or --local=N"),
         (("--name=pod", "--zone=z", "--", *FLAGS), "--workers=; allowed"),
         (("--name=pod", "--zone=z", "--workers=2", "--type=t", "--", *FLAGS), "go together"),
+        *(
+            (
+                (*POD, f"--workers={many}", "--", *FLAGS),
+                f"--workers={many}; all",
+            )
+            for many in ("1e20", "100000000000000000000", "10000", "-1", "08")
+        ),
+        *(
+            (
+                (*POD, "--workers=1", f"--restarts={many}", "--", *FLAGS),
+                "--restarts",
+            )
+            for many in ("99999999999999999999", "09", "-1")
+        ),
+        (("--local=100000000000000000000", "--", *FLAGS), "allowed: 1 to 999"),
         (("--local=0", "--", *FLAGS), "0 where the number of processes is expected"),
     ],
 )
@@ -83,6 +99,14 @@ def test_what_is_wrong_with_a_pod_is_one_line(arguments, words):
     done = run("tpu_pod.sh", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("count", ["1e20", "100000000000000000000", "x[$(touch never)]"])
+def test_a_cluster_of_no_number_of_processes_is_refused(tmp_path, count):
+    done = run("slurm.sbatch", "--dry-run", *FLAGS, SLURM_NTASKS=count)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "SLURM_NTASKS" in done.stderr and done.stderr.count("\n") == 1
+    assert not (ROOT / "never").exists()
 
 
 def test_every_process_of_a_cluster_is_given_its_command():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import read_text
 
 TEST_SHARE = 0.1
 VARIATION_SELECTOR = "\ufe0f"  # asks for the picture rather than the text form of a character
@@ -86,7 +87,7 @@ def read_catalogue(path: Path) -> list[Emoji]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path} as an emoji-test.txt: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import check_file
 
 NAMES = 3600  # so many names make a language complete,
 OWN_SHARE = 1 / 3  # if it says so large a share of them itself
@@ -138,6 +139,7 @@ def _read(paths: Iterable[Path]) -> Annotations:
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
+        check_file(path)
         return ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError) as error:
         raise InputError(f"cannot read CLDR file {path}: {error}") from error

@@ -19,7 +19,7 @@ from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.errors import InputError
 from mmgen_jax.sounds import quantise, read_sound
-from mmgen_jax.storage import read_json, write_json, write_text
+from mmgen_jax.storage import check_file, read_json, write_json, write_text
 
 RAW = "raw_digits"
 VERSION = "1.0.0"
@@ -141,6 +141,7 @@ def read_inputs(raw: Path) -> Inputs:
     if not raw.is_dir():
         raise InputError(f"--raw={raw} is not there; {_WHERE}")
     try:
+        check_file(raw / "mnist.npz")
         _check_unpacked(raw / "mnist.npz")
         with np.load(raw / "mnist.npz") as arrays:
             pictures = {split: arrays[f"x_{split}"] for split in ("train", "test")}

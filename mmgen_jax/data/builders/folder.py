@@ -22,6 +22,7 @@ from mmgen_jax.sounds import quantise
 from mmgen_jax.storage import write_json, write_text
 
 VERSION = "1.0.0"
+MOST_SIDE = 4_096  # pixels
 _DESCRIPTION = """\
 A folder of files with a metadata.jsonl, packed. image: the picture to generate; text, label, audio,
 reference: what it had, all alternatives; an empty one is missing."""
@@ -57,8 +58,8 @@ def build(
     start = time.perf_counter()
     if not raw:
         raise InputError("--raw is missing; allowed: a folder of files with a metadata.jsonl")
-    if image_size is not None and image_size < 1:
-        raise InputError(f"--image_size={image_size}: allowed: 1 or more")
+    if image_size is not None and not 1 <= image_size <= MOST_SIDE:
+        raise InputError(f"--image_size={image_size}: allowed: 1 to {MOST_SIDE}")
     options = SimpleNamespace(
         path=raw,
         target="",

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mmgen_jax.data.builders.catalogue import VARIATION_SELECTOR
 from mmgen_jax.errors import InputError
+from mmgen_jax.storage import check_file
 
 _LIGATURES = 4  # OpenType GSUB lookup type
 
@@ -28,6 +29,7 @@ class Glyphs:
         """
         self._path = path
         try:
+            check_file(path)
             font = TTFont(io.BytesIO(path.read_bytes()), lazy=True)
             strikes = zip(font["CBLC"].strikes, font["CBDT"].strikeData, strict=True)
             self._bitmaps = max(strikes, key=lambda strike: strike[0].bitmapSizeTable.ppemY)[1]
