@@ -80,7 +80,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
                 f"from step {start.step} of {start.workdir}: " + transfer.describe(state, found)
             )
             state = transfer.overlaid(model, state, found)
-        interrupts = stack.enter_context(Interrupts())
+        interrupts = stack.enter_context(Interrupts(begin=False))
         trainer.run(state, logbook, interrupts)
 
 
@@ -204,6 +204,7 @@ class Loop:
         strategy = self._program.strategy
         while step < config.train.steps:
             state, metrics = strategy.step(state, strategy.place(next(self._batches)))
+            interrupts.begin()  # what ends before, as in a compiler, has nothing to save
             # Metrics are read one step late, so that the host runs ahead of the device.
             self._read(pending)
             step, pending = step + 1, (step + 1, metrics)
@@ -228,6 +229,7 @@ class Loop:
                 raise Interrupted(stop)
         if self._skipped:
             logbook.say(self._skipped.describe())
+        self._saver.wait()  # a signal shall not end the last save
         return state
 
     def _read(self, pending: tuple[int, dict[str, Any]] | None) -> None:
