@@ -17,6 +17,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=Tr
 ACCEPT_CONFIG_CHANGE = flags.DEFINE_bool(
     "accept_config_change", False, "Resume although the checkpoint was made by another config."
 )
+ACCEPT_DATA_CHANGE = flags.DEFINE_bool(
+    "accept_data_change", False, "Resume although the data is not what it was trained on so far."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -26,7 +29,8 @@ def main() -> None:
     from mmgen_jax.training import loop, processes  # jax: after the config is known to be good
 
     with processes.joined():
-        loop.train(CONFIG.value, Path(WORKDIR.value), ACCEPT_CONFIG_CHANGE.value)
+        accepted = ACCEPT_CONFIG_CHANGE.value, ACCEPT_DATA_CHANGE.value
+        loop.train(CONFIG.value, Path(WORKDIR.value), *accepted)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from mmgen_jax.errors import Failure, InputError
-
 EXIT_CODE = 143
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds that a guarded command has to run Python again after a signal (a compiler may hold it for
@@ -60,8 +58,8 @@ class Interrupts:
     A second SIGINT raises KeyboardInterrupt at once: the person is done waiting. The old handlers
     are back on exit. Python lets only the main thread enter it.
 
-    An error that comes after a signal may be its echo: a signal to the whole process group ends a
-    compiler's own processes too. So it ends the block as `Stopped`, with one line.
+    An error of jax's that comes after a signal may be its echo: a signal to the whole process group
+    ends a compiler's own processes too. So it ends the block as `Stopped`, with one line.
 
     Attributes:
       requested: the name of the first signal that came, None before.
@@ -242,7 +240,8 @@ os.register_at_fork(after_in_child=_forget_pipe)
 
 
 def _may_be_an_echo(error: BaseException | None) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, (InputError, Failure))
+    jax = sys.modules.get("jax")  # who has not imported it has none of its errors
+    return jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def _wait(seconds: float) -> None:

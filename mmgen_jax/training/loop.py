@@ -1,7 +1,7 @@
 """The one training loop: restore -> batch -> step -> log -> sample -> save."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from mmgen_jax.data import SOURCES, Source
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
-from mmgen_jax.training import checkpoints, processes, run, sharding, transfer
+from mmgen_jax.training import agreement, checkpoints, processes, run, sharding, transfer
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
@@ -34,7 +34,12 @@ class NotFinite(Failure):
     """A loss, a gradient or the parameters are not finite; the last good checkpoint stands."""
 
 
-def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False) -> None:
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    accept_config_change: bool = False,
+    accept_data_change: bool = False,
+) -> None:
     """Trains until config.train.steps, from the newest whole checkpoint if there is one.
 
     Every process of the run calls it, with the same arguments.
@@ -43,18 +48,41 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
       config: a validated config.
       workdir: the run's directory, made if missing; all processes see the same one.
       accept_config_change: continue although the checkpoint was made by another config.
+      accept_data_change: continue although the data is not what it was trained on so far.
 
     Raises:
-      InputError: for a config that cannot work here, or that is not the checkpoint's.
+      InputError: for a config that cannot work here, or that is not the checkpoint's; for data that
+        is not the checkpoint's; if the processes differ, or another run is in `workdir`.
       NotFinite: naming the step.
       Failure: if the disk is full, or gone.
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
     """
     check_devices(config)
     source = opened(config)
+    accepted = {"config_change": accept_config_change, "data_change": accept_data_change}
+    options = {f"accept_{name}": accept for name, accept in accepted.items()}
+    options["workdir"] = str(workdir.absolute())
+    fingerprint = agreement.check(config, source, options)
+    with processes.only_run(workdir) as check_lock:
+        _train(config, workdir, source, fingerprint, accepted, check_lock)
+
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    source: Source,
+    fingerprint: dict[str, Any],
+    accepted: dict[str, bool],
+    check_lock: Callable[[], None],
+) -> None:
+    """Trains, as the only run in `workdir`; see `train`."""
     last = _newest(workdir)
-    if last is not None and not accept_config_change:
+    if last is not None and not accepted["config_change"]:
         run.check_config(workdir, config, last)
+    if last is not None:
+        accept = accepted["data_change"]
+        before = agreement.check_data(config, source, workdir, last, accept)
+        fingerprint = before or fingerprint
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
     frozen = transfer.tokenizer(config) if last is None else {}
@@ -69,6 +97,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
         trainer = Loop(config, workdir, model, build(config, model, mesh), batches, saver)
+        trainer.fingerprint, trainer.check_lock = fingerprint, check_lock
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:
             _check_latents(config, source, state.params, mesh)
@@ -160,9 +189,15 @@ class Loop:
       batches: what it is fed.
       saver: of its checkpoints.
 
+    Attributes:
+      fingerprint: of the data, which checkpoints keep.
+      check_lock: raises Failure where the folder has become another run's.
+
     Raises:
       InputError: if checkpoints are to be kept by a metric that is not there.
     """
+
+    fingerprint: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -183,6 +218,7 @@ class Loop:
         self._means = Means()
         self._skipped = Skipped()
         self._startup: dict[str, float] = {}  # for the first line of the log
+        self.check_lock: Callable[[], None] = lambda: None
 
     def start(self, frozen: dict[str, Any]) -> TrainState:
         """A fresh state, each device's share made where it is to lie; `frozen` are groups of it."""
@@ -264,10 +300,13 @@ class Loop:
         return means
 
     def _save(self, step: int, state: TrainState) -> None:
+        self.check_lock()
         # The metrics of a step are from before it moved anything.
         self._check_finite("the norm of all parameters", self._norm(state.params), step)
         skipped = self._skipped.gather(self._batches.skipped)
         data = self._batches.get_state() | {"skipped": skipped}
+        if self.fingerprint is not None:
+            data["fingerprint"] = self.fingerprint
         self._saver.save(step, state, data, self._config.to_dict(), self._means.to_json())
         if self._skipped and processes.is_main():
             self._skipped.write(self._workdir)

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmgen_jax.errors import Failure, InputError
 from mmgen_jax.training.interrupts import EXIT_CODE, GUARD, Interrupted
+from mmgen_jax.training.lock import Lock
 from mmgen_jax.training.watch import Watch, is_loopback
 
 # Seconds. `Watch` notices a death at once, and says so; this is for where it cannot connect.
@@ -91,6 +93,36 @@ def all_of(mine: Any) -> list[Any]:
     lengths = np.ravel(multihost_utils.process_allgather(np.int32(len(text))))
     padded = np.frombuffer(text.ljust(int(lengths.max())), np.uint8)
     return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
+
+
+@contextmanager
+def only_run(workdir: Path) -> Iterator[Callable[[], None]]:
+    """Makes this run the only one that writes in its folder; process 0 holds the `Lock`.
+
+    Yields:
+      A function that raises Failure, on process 0, where another run has taken the folder over.
+
+    Raises:
+      InputError: on all processes, if another run holds it, or it cannot be written.
+      Failure: if the disk is full.
+    """
+    lock, refusal = Lock(workdir) if is_main() else None, None
+    try:
+        if lock is not None:
+            lock.acquire()
+    except InputError as error:
+        refusal = str(error)
+    refusal = all_of(refusal)[0]
+    if refusal is not None:
+        raise InputError(refusal)
+    if lock is None:
+        yield lambda: None
+        return
+    try:
+        with GUARD.last_words(lock.release):
+            yield lock.check
+    finally:
+        lock.release()
 
 
 class Vote:
