@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,7 @@ EXIT_CODE = 143
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds that a guarded command has to run Python again after a signal (a compiler may hold it for
 # minutes), and then to clean up.
-RESPOND, CLEAN_UP = 1.0, 5.0
+RESPOND, CLEAN_UP, POLL = 1.0, 5.0, 0.05
 
 
 class Interrupted(SystemExit):
@@ -159,7 +160,7 @@ class Guard:
             self._wake = None
 
     @contextlib.contextmanager
-    def last_words(self, say: Callable[[], None]) -> Any:
+    def last_words(self, say: Callable[[], None]) -> Iterator[None]:
         """Has `say` called before the thread ends the process within this context."""
         self._last_words.append(say)
         try:
@@ -181,13 +182,12 @@ class Guard:
             raise Stopped("SIGINT") from None
 
     def _watch_lost(self) -> None:
-        """Raises `Stopped` once more where it came in a finalizer: Python drops what they raise."""
+        """Notes where `Stopped` came in a finalizer or a callback: Python drops what they raise."""
         before = sys.unraisablehook
 
         def hook(unraisable: Any) -> None:
             if isinstance(unraisable.exc_value, Stopped):
-                self._lost = True
-                os.kill(os.getpid(), signal.Signals[unraisable.exc_value.signal_name])
+                self._lost = True  # the thread raises it again
             else:
                 before(unraisable)
 
@@ -215,11 +215,13 @@ class Guard:
         else:
             os.close(pipe)
             return
-        _wait(RESPOND)
+        began = time.monotonic()
+        while time.monotonic() < began + (CLEAN_UP if self.signal_name else RESPOND):
+            time.sleep(POLL)
+            if self._lost:
+                os.kill(process, byte[0])
         if self.signal_name is None:
             self._note(byte[0])
-        else:
-            _wait(CLEAN_UP)
         for say in self._last_words:
             with contextlib.suppress(Exception):
                 say()
@@ -242,10 +244,6 @@ os.register_at_fork(after_in_child=_forget_pipe)
 def _may_be_an_echo(error: BaseException | None) -> bool:
     jax = sys.modules.get("jax")  # who has not imported it has none of its errors
     return jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
-
-
-def _wait(seconds: float) -> None:
-    threading.Event().wait(seconds)
 
 
 def _write(line: str) -> None:
