@@ -120,9 +120,10 @@ class Lock:
         """Gives the lock back, and removes what was made for it and holds nothing else."""
         self._ended.set()
         with self._writing:
-            found = read(self._folder) if self._holder is not None else None
-            if found is not None and self._holder is not None:
-                if found.nonce == self._holder.nonce:
+            if self._holder is not None:
+                _delete(self._path.with_name(NAME + ".tmp"))  # of a full disk
+                found = read(self._folder)
+                if found is not None and found.nonce == self._holder.nonce:
                     _delete(self._path)
                 self._holder = None
         if self._descriptor is not None:
