@@ -19,6 +19,9 @@ ACCEPT_CONFIG_CHANGE = flags.DEFINE_bool(
     "accept_config_change", False, "Resume although the checkpoint was made by another config."
 )
 located = cli.define_data_path()
+ACCEPT_DATA_CHANGE = flags.DEFINE_bool(
+    "accept_data_change", False, "Resume although the data is not what it was trained on so far."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -36,7 +39,8 @@ def main() -> None:
     from mmgen_jax.training import loop, processes  # jax: after the config is known to be good
 
     with processes.joined():
-        loop.train(CONFIG.value, workdir, ACCEPT_CONFIG_CHANGE.value, moved)
+        allowed = loop.Allowed(ACCEPT_CONFIG_CHANGE.value, ACCEPT_DATA_CHANGE.value, moved)
+        loop.train(CONFIG.value, workdir, allowed)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 """What every launcher shares: flags, one clear line for bad input, exit codes."""
 
+import sys
+from pathlib import Path
+
+from mmgen_jax.training import interrupts
+
+# A launcher is guarded before the imports that take seconds.
+if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parents[1] / "launch":
+    interrupts.GUARD.begin()
+
 import difflib
 import io
 import os
 import re
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -256,7 +263,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     """Parses the flags, runs `main`, and exits: 0 done, 1 failed, 2 bad input.
 
     Bad input and `Failure` are one line on stderr; anything else keeps its traceback, and exits
-    with 1. `SystemExit` passes through.
+    with 1. `SystemExit` passes through. SIGTERM and Ctrl-C end it with one line and 143.
     """
     # Warnings of libraries about a machine's missing accelerators are no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -274,7 +281,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         lambda record: record.name != "asyncio" and "orbax" not in record.pathname
     )
     sys.unraisablehook = _unraisablehook
-    app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
+    with interrupts.GUARD:
+        app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
     raise SystemExit(0)
 
 
@@ -292,6 +300,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _check_recipe_file(argv)
         rest = flags.FLAGS(argv)
         _check_recipe()
+    except interrupts.Stopped:
+        raise
     except SystemExit:  # absl has shown the help, which for it is a failure
         raise SystemExit(0) from None
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:

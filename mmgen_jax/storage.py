@@ -3,8 +3,8 @@
 import errno
 import json
 import os
-from collections import Counter
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

@@ -116,11 +116,11 @@ def test_a_run_does_not_go_on_with_other_latents(pictures, tokenizers, made, tmp
     precompute(other, tmp_path / "latents", overwrite=True)
     own.train.steps = 2
     with pytest.raises(InputError, match="holds others than the tokenizer of this run"):
-        loop.train(own, tmp_path / "run", accept_config_change=True)
+        loop.train(own, tmp_path / "run", loop.Allowed(config_change=True))
     assert logged(tmp_path / "run")[-1]["step"] == 1
     shutil.rmtree(tmp_path / "latents")
     shutil.copytree(made[0], tmp_path / "latents")
-    loop.train(own, tmp_path / "run", accept_config_change=True)
+    loop.train(own, tmp_path / "run", loop.Allowed(config_change=True))
 
 
 def test_latents_of_other_sizes_are_refused(pictures, tokenizers, made):

@@ -1,11 +1,11 @@
 """The one training loop: restore -> batch -> step -> log -> sample -> save."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_b
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
 from mmgen_jax.outputs import check_workdir
-from mmgen_jax.training import checkpoints, processes, run, sharding, transfer
+from mmgen_jax.training import agreement, checkpoints, processes, run, sharding, transfer
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
@@ -35,12 +35,21 @@ class NotFinite(Failure):
     """A loss, a gradient or the parameters are not finite; the last good checkpoint stands."""
 
 
-def train(
-    config: ConfigDict,
-    workdir: Path,
-    accept_config_change: bool = False,
-    data_moved: bool = False,
-) -> None:
+class Allowed(NamedTuple):
+    """What the checkpoint that a run resumes from may differ in; flags of `launch/train.py`.
+
+    Attributes:
+      config_change: it was made by another config.
+      data_change: the data is not what it was trained on so far.
+      data_moved: the data set lay elsewhere then.
+    """
+
+    config_change: bool = False
+    data_change: bool = False
+    data_moved: bool = False
+
+
+def train(config: ConfigDict, workdir: Path, allowed: Allowed = Allowed()) -> None:  # noqa: B008
     """Trains until config.train.steps, from the newest whole checkpoint if there is one.
 
     Every process of the run calls it, with the same arguments.
@@ -48,11 +57,11 @@ def train(
     Args:
       config: a validated config.
       workdir: the run's directory, made if missing; all processes see the same one.
-      accept_config_change: continue although the checkpoint was made by another config.
-      data_moved: continue although the data set lay elsewhere then.
+      allowed: what the checkpoint may differ in.
 
     Raises:
-      InputError: for a config that cannot work here, or that is not the checkpoint's.
+      InputError: for a config that cannot work here, or that is not the checkpoint's; for data that
+        is not the checkpoint's; if the processes differ, or another run is in `workdir`.
       NotFinite: naming the step.
       Failure: if the disk is full, or gone.
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
@@ -60,9 +69,31 @@ def train(
     check_workdir(workdir)
     check_devices(config)
     source = opened(config)
+    options = {
+        "accept_config_change": allowed.config_change,
+        "accept_data_change": allowed.data_change,
+        "workdir": str(workdir.absolute()),
+    }
+    fingerprint = agreement.check(config, source, options)
+    with processes.only_run(workdir) as check_lock:
+        _train(config, workdir, source, fingerprint, allowed, check_lock)
+
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    source: Source,
+    fingerprint: dict[str, Any],
+    allowed: Allowed,
+    check_lock: Callable[[], None],
+) -> None:
+    """Trains, as the only run in `workdir`; see `train`."""
     last = _newest(workdir)
-    if last is not None and not accept_config_change:
-        run.check_config(workdir, config, last, data_moved)
+    if last is not None and not allowed.config_change:
+        run.check_config(workdir, config, last, allowed.data_moved)
+    if last is not None:
+        before = agreement.check_data(config, source, workdir, last, allowed.data_change)
+        fingerprint = before or fingerprint
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
     frozen = transfer.tokenizer(config) if last is None else {}
@@ -77,6 +108,7 @@ def train(
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
         trainer = Loop(config, workdir, model, build(config, model, mesh), batches, saver)
+        trainer.fingerprint, trainer.check_lock = fingerprint, check_lock
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:
             _check_latents(config, source, state.params, mesh)
@@ -88,7 +120,7 @@ def train(
                 f"from step {start.step} of {start.workdir}: " + transfer.describe(state, found)
             )
             state = transfer.overlaid(model, state, found)
-        interrupts = stack.enter_context(Interrupts())
+        interrupts = stack.enter_context(Interrupts(begin=False))
         trainer.run(state, logbook, interrupts)
 
 
@@ -168,9 +200,15 @@ class Loop:
       batches: what it is fed.
       saver: of its checkpoints.
 
+    Attributes:
+      fingerprint: of the data, which checkpoints keep.
+      check_lock: raises Failure where the folder has become another run's.
+
     Raises:
       InputError: if checkpoints are to be kept by a metric that is not there.
     """
+
+    fingerprint: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -191,6 +229,7 @@ class Loop:
         self._means = Means()
         self._skipped = Skipped()
         self._startup: dict[str, float] = {}  # for the first line of the log
+        self.check_lock: Callable[[], None] = lambda: None
 
     def start(self, frozen: dict[str, Any]) -> TrainState:
         """A fresh state, each device's share made where it is to lie; `frozen` are groups of it."""
@@ -212,6 +251,7 @@ class Loop:
         strategy = self._program.strategy
         while step < config.train.steps:
             state, metrics = strategy.step(state, strategy.place(next(self._batches)))
+            interrupts.begin()  # what ends before, as in a compiler, has nothing to save
             # Metrics are read one step late, so that the host runs ahead of the device.
             self._read(pending)
             step, pending = step + 1, (step + 1, metrics)
@@ -236,6 +276,7 @@ class Loop:
                 raise Interrupted(stop)
         if self._skipped:
             logbook.say(self._skipped.describe())
+        self._saver.wait()  # a signal shall not end the last save
         return state
 
     def _read(self, pending: tuple[int, dict[str, Any]] | None) -> None:
@@ -270,10 +311,13 @@ class Loop:
         return means
 
     def _save(self, step: int, state: TrainState) -> None:
+        self.check_lock()
         # The metrics of a step are from before it moved anything.
         self._check_finite("the norm of all parameters", self._norm(state.params), step)
         skipped = self._skipped.gather(self._batches.skipped)
         data = self._batches.get_state() | {"skipped": skipped}
+        if self.fingerprint is not None:
+            data["fingerprint"] = self.fingerprint
         self._saver.save(step, state, data, self._config.to_dict(), self._means.to_json())
         if self._skipped and processes.is_main():
             self._skipped.write(self._workdir)

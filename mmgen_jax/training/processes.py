@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,11 +21,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmgen_jax.errors import Failure, InputError
-from mmgen_jax.training.watch import Watch
+from mmgen_jax.training.interrupts import EXIT_CODE, GUARD, Interrupted
+from mmgen_jax.training.lock import Lock
+from mmgen_jax.training.watch import Watch, is_loopback
 
 # Seconds. `Watch` notices a death at once, and says so; this is for where it cannot connect.
 HEARTBEAT = 40
 SHUTDOWN = 120
+BIND = "JAX_COORDINATOR_BIND_ADDRESS"  # jax reads it
 
 
 @contextmanager
@@ -44,18 +48,23 @@ def joined() -> Iterator[None]:
         yield
         return
     count = jax.process_count()
-    watch = Watch(jax.process_index(), count, _announce) if count > 1 else None
-    try:
+    if count == 1:
         yield
-    except BaseException as error:
-        if watch:
-            orderly = isinstance(error, (InputError, Failure, SystemExit))
-            watch.close(failed=_exit_code(error) != 143, explained=orderly)
-            if _exit_code(error) != 143:
-                _leave_alone(_exit_code(error), watch)
-        raise
-    if watch:
+        return
+    watch = Watch(jax.process_index(), count, _announce)
+    try:
+        with GUARD.last_words(lambda: watch.close(interrupted=True)):
+            yield
+    except Interrupted:  # all of them, at the same step
         watch.close()
+        raise
+    except BaseException as error:
+        orderly = isinstance(error, (InputError, Failure, SystemExit))
+        code = _exit_code(error)
+        watch.close(failed=True, explained=orderly, interrupted=code == EXIT_CODE)
+        _leave_alone(code, watch)
+        raise
+    watch.close()
 
 
 def is_main() -> bool:
@@ -86,11 +95,42 @@ def all_of(mine: Any) -> list[Any]:
     return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
 
 
+@contextmanager
+def only_run(workdir: Path) -> Iterator[Callable[[], None]]:
+    """Makes this run the only one that writes in its folder; process 0 holds the `Lock`.
+
+    Yields:
+      A function that raises Failure, on process 0, where another run has taken the folder over.
+
+    Raises:
+      InputError: on all processes, if another run holds it, or it cannot be written.
+      Failure: if the disk is full.
+    """
+    lock, refusal = Lock(workdir) if is_main() else None, None
+    try:
+        if lock is not None:
+            lock.acquire()
+    except InputError as error:
+        refusal = str(error)
+    refusal = all_of(refusal)[0]
+    if refusal is not None:
+        raise InputError(refusal)
+    if lock is None:
+        yield lambda: None
+        return
+    try:
+        with GUARD.last_words(lock.release):
+            yield lock.check
+    finally:
+        lock.release()
+
+
 class Vote:
     """All processes learn, at the same step, of a signal that any of them got.
 
-    Each step they add their votes over the mesh, as part of the device's work; the count is read
-    one step late, so that nobody waits for it. A process that is alone decides at once.
+    Each step the largest of their votes, the numbers of signals (0 for none), is found over the
+    mesh, as part of the device's work; it is read one step late, so that nobody waits for it. A
+    process that is alone decides at once.
     """
 
     def __init__(self, mesh: Mesh):
@@ -124,6 +164,9 @@ def _initialize() -> bool:
     # SIGTERM is ours (`interrupts`): jax's own service would take it over.
     jax.config.update("jax_enable_preemption_service", False)
     address, count, number = named.values()
+    # jax would let its coordinator listen on every interface.
+    local = address is not None and is_loopback(address)
+    bind = address if local and BIND not in os.environ else None
     try:
         jax.distributed.initialize(
             address,
@@ -131,6 +174,7 @@ def _initialize() -> bool:
             None if number is None else int(number),
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=SHUTDOWN,
+            coordinator_bind_address=bind,
         )
     except (ValueError, RuntimeError, KeyError, OSError) as error:
         if address is None and "coordinator_address should be defined" in str(error):

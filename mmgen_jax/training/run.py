@@ -6,6 +6,7 @@ checkpoints/STEP/      see `checkpoints`
 metrics.jsonl          one JSON object a line
 samples/STEP.png       pictures drawn on the way
 tensorboard/           events
+lock.json              who writes here, while it does; see `lock`
 """
 
 from pathlib import Path

@@ -5,13 +5,16 @@ error of some library's. So each process holds a connection to process 0: it bre
 dies, and the system's keep-alives break it when a machine or the network goes.
 """
 
+import ipaddress
 import json
 import os
 import secrets
+import selectors
 import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -20,19 +23,44 @@ from absl import logging
 # Seconds.
 CONNECT = 5.0
 ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-# Where one process fails, the others often do of themselves, and can say why.
+# How long process 0 listens for the others, at most.
+WELCOME = 60.0
+# Connections that have not said yet who they are; beyond it the oldest is dropped.
+MOST_GREETERS = 64
+# For the others to end of themselves.
 GRACE = 5.0
 # From an error of a collective to the broken connection that explains it.
 EXPLAIN = 2.0
 
+INTERRUPTED = 143
+_ENDS = {
+    "failed": "has failed; its output says why",
+    "interrupted": "was interrupted where there was nothing to save",
+    "died": "has died without a word (killed, out of memory, or cut off)",
+}
+
 Announce = Callable[[bytes], bytes]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether HOST:PORT can be reached from this machine alone."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class Watch:
     """A star of connections around process 0.
 
     When one breaks without a goodbye, or tells of a failure, one line is printed and this process
-    exits with code 1, from a thread: nothing else may be able to run any more.
+    exits with code 1 (143 where the other was interrupted), from a thread: nothing else may be able
+    to run any more.
+
+    Process 0 listens only until all others have come, on loopback alone where the coordinator of
+    jax is there. Whoever connects has a few seconds to say the secret that jax's own channel has
+    brought to the others; one thread hears all of them, so that strangers cost nothing that grows.
 
     Args:
       process: this one's number.
@@ -48,6 +76,7 @@ class Watch:
         self._complete, self._followers = threading.Event(), list[threading.Thread]()
         if process == 0:
             server = _listen()
+            server.setblocking(False)
             self._nonce = secrets.token_hex(16)
             where = [_hosts(), server.getsockname()[1], self._nonce]
             announce(json.dumps(where).encode())
@@ -62,18 +91,21 @@ class Watch:
                 self._peers[0] = peer
                 _start(self._follow, 0, peer)
 
-    def close(self, failed: bool = False, explained: bool = True) -> None:
-        """Says goodbye, or that this process has failed, to the others.
+    def close(
+        self, failed: bool = False, explained: bool = True, interrupted: bool = False
+    ) -> None:
+        """Says goodbye, or that this process has failed, or was interrupted, to the others.
 
         Args:
           failed: this process ends, and the others must.
           explained: an error of its own made it end. False where the error may be but the echo of
             another's death: that is then waited for, and explains it.
+          interrupted: somebody has stopped this process alone, and the others must end.
         """
         if not explained and self._noticed.wait(EXPLAIN):
             time.sleep(2 * GRACE)  # the thread that noticed ends the process
         self._leaving.set()
-        self._tell("failed" if failed else "done")
+        self._tell("interrupted" if interrupted else "failed" if failed else "done")
 
     def linger(self) -> None:
         """Waits, on process 0, for the others to go: jax aborts those that outlive it."""
@@ -82,26 +114,53 @@ class Watch:
             follower.join(max(0.0, deadline - time.monotonic()))
 
     def _serve(self, server: socket.socket) -> None:
-        while True:
-            peer, _ = server.accept()
-            _start(self._greet, peer)
+        """Welcomes the others, and then listens no more."""
+        greeters, deadline = deque[_Greeter](), time.monotonic() + WELCOME
+        with server, selectors.DefaultSelector() as selector:
+            selector.register(server, selectors.EVENT_READ)
+            while len(self._peers) < self._count - 1 and time.monotonic() < deadline:
+                ready = {key.fileobj for key, _ in selector.select(timeout=1.0)}
+                if server in ready:
+                    _accept(server, greeters, selector)
+                late = time.monotonic() - CONNECT
+                for greeter in list(greeters):
+                    said = greeter.hear() if greeter.peer in ready else None
+                    if said is None and greeter.since > late:
+                        continue  # it may still say more
+                    greeters.remove(greeter)
+                    selector.unregister(greeter.peer)
+                    if said is None or not self._welcome(said, greeter.peer):
+                        greeter.peer.close()  # a stranger
+                while len(greeters) > MOST_GREETERS:
+                    oldest = greeters.popleft()
+                    selector.unregister(oldest.peer)
+                    oldest.peer.close()
+            for greeter in greeters:
+                greeter.peer.close()
 
-    def _greet(self, peer: socket.socket) -> None:
-        peer.settimeout(CONNECT)
+    def _welcome(self, said: bytes, peer: socket.socket) -> bool:
+        """Follows a peer that has said the secret and its number; False for a stranger."""
+        nonce, _, name = said.strip().partition(b" ")
+        if not secrets.compare_digest(nonce, self._nonce.encode()) or not name.isdigit():
+            return False
+        number = int(name)
+        if not 0 < number < self._count or number in self._peers:
+            return False
         try:
-            nonce, number = _line(peer).split()
-            if nonce != self._nonce:
-                raise ValueError(nonce)
+            peer.settimeout(CONNECT)
             peer.sendall(b"welcome\n")
-        except (OSError, ValueError):
-            peer.close()  # a stranger
-            return
+        except OSError:
+            return False
+        follower = threading.Thread(
+            target=self._follow, args=(number, peer), daemon=True, name="watch"
+        )
         with self._lock:
-            self._peers[int(number)] = peer
-            self._followers.append(threading.current_thread())
-            if len(self._peers) == self._count - 1:
-                self._complete.set()
-        self._follow(int(number), peer)
+            self._peers[number] = peer
+            self._followers.append(follower)
+        follower.start()
+        if len(self._peers) == self._count - 1:
+            self._complete.set()
+        return True
 
     def _connect(self, hosts: list[str], port: int) -> socket.socket | None:
         for host in hosts:
@@ -119,24 +178,23 @@ class Watch:
         """Reads what a peer says, to its end."""
         peer.settimeout(None)
         _keep_alive(peer)
-        for word in _lines(peer):
-            if word == "done":
-                return
-            if word == "failed":
-                self._stop(f"process {number} of {self._count} has failed; its output says why")
-            self._stop(word)
-        self._stop(
-            f"process {number} of {self._count} has died without a word"
-            " (killed, out of memory, or cut off)"
-        )
+        word = next(_lines(peer), "died")
+        if word != "done":
+            kind, _, whose = word.partition(" ")  # process 0 passes on what it hears
+            self._stop(kind, int(whose or number))
 
-    def _stop(self, reason: str) -> None:
+    def _stop(self, kind: str, number: int) -> None:
         self._noticed.set()
-        self._tell(reason)
-        if "failed" in reason and self._leaving.wait(GRACE):
+        self._tell(f"{kind} {number}")
+        # Where one process fails, the others often do of themselves, and can say why.
+        if kind in ("failed", "interrupted") and self._leaving.wait(GRACE):
             return
         if not self._leaving.is_set():
-            _exit(f"{reason}; this one stops. The same command goes on from the newest checkpoint")
+            _exit(
+                f"process {number} of {self._count} {_ENDS[kind]}; this one stops. The same command"
+                " goes on from the newest checkpoint",
+                INTERRUPTED if kind == "interrupted" else 1,
+            )
 
     def _tell(self, word: str) -> None:
         with self._lock:
@@ -148,9 +206,42 @@ class Watch:
                 continue  # it has gone
 
 
-def _exit(reason: str) -> NoReturn:
+def _exit(reason: str, code: int) -> NoReturn:
     print(f"error: {reason}", file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(code)
+
+
+class _Greeter:
+    """A connection that has not said yet who it is."""
+
+    def __init__(self, peer: socket.socket):
+        peer.setblocking(False)
+        self.peer, self.since, self._said = peer, time.monotonic(), b""
+
+    def hear(self) -> bytes | None:
+        """What it has said, once that is a line, or can be none: at most 257 bytes."""
+        try:
+            # No more than a line: a peer says nothing else before it is welcomed.
+            heard = self.peer.recv(257 - len(self._said))
+        except BlockingIOError:
+            return None
+        except OSError:
+            heard = b""
+        self._said += heard
+        ended = not heard or self._said.endswith(b"\n") or len(self._said) > 256
+        return self._said if ended else None
+
+
+def _accept(
+    server: socket.socket, greeters: "deque[_Greeter]", selector: selectors.BaseSelector
+) -> None:
+    try:
+        peer, _ = server.accept()
+    except OSError:
+        time.sleep(0.1)  # it has gone, or there are no file descriptors left
+        return
+    greeters.append(_Greeter(peer))
+    selector.register(peer, selectors.EVENT_READ)
 
 
 def _start(target: Callable[..., None], *args: object) -> None:
@@ -158,6 +249,11 @@ def _start(target: Callable[..., None], *args: object) -> None:
 
 
 def _listen() -> socket.socket:
+    coordinator = os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    if is_loopback(coordinator):
+        host = coordinator.rpartition(":")[0].strip("[]")
+        family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, 0), family=family)
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", 0))
@@ -165,7 +261,10 @@ def _listen() -> socket.socket:
 
 def _hosts() -> list[str]:
     """Where this machine may be reached by the others, likeliest first."""
-    hosts = [os.environ.get("JAX_COORDINATOR_ADDRESS", "").rpartition(":")[0].strip("[]")]
+    coordinator = os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    hosts = [coordinator.rpartition(":")[0].strip("[]")]
+    if is_loopback(coordinator):
+        return hosts
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             # Sends nothing: asks which of its addresses the system would use.

@@ -208,7 +208,7 @@ def test_a_run_trains_with_it_and_needs_the_file_no_more(tmp_path, name, finetun
         assert all(jax.tree.leaves(close)), "a few small steps from where it began"
 
         config.train.steps = 4  # resumed
-        loop.train(config, tmp_path / "run", accept_config_change=True)
+        loop.train(config, tmp_path / "run", loop.Allowed(config_change=True))
         assert run.load(tmp_path / "run").step == 4
 
 

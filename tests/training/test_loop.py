@@ -183,7 +183,7 @@ def test_a_changed_config_is_refused_with_the_difference(whole, tmp_path, fed):
     assert fed == []
     assert configs.load(workdir / "config.json").train.steps == STEPS
 
-    loop.train(config, workdir, accept_config_change=True)
+    loop.train(config, workdir, loop.Allowed(config_change=True))
     assert len(fed) == 2
     assert checkpoints.latest(workdir) == STEPS + 2
     assert configs.load(workdir / "config.json").train.steps == STEPS + 2
@@ -194,7 +194,7 @@ def test_a_checkpoint_of_another_model_is_refused_though_the_change_is_accepted(
     config = toy_config()
     config.fusion.pooled *= 2
     with pytest.raises(InputError, match=r"does not fit this model: .* in the checkpoint and"):
-        loop.train(config, workdir, accept_config_change=True)
+        loop.train(config, workdir, loop.Allowed(config_change=True))
 
 
 @pytest.mark.parametrize("poisoned", (7, 8))  # between checkpoints, and where one is due

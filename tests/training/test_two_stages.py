@@ -53,7 +53,7 @@ def test_a_run_goes_on_bit_by_bit_without_the_tokenizers_run(second, tmp_path):
     family, whole = second
     copy_first_half(whole, half := tmp_path / "half")
     gone = tmp_path / "nowhere"
-    loop.train(config(family, gone), half, accept_config_change=True)
+    loop.train(config(family, gone), half, loop.Allowed(config_change=True))
     assert logged(half) == logged(whole)
     assert everything(half, STEPS)[0] == everything(whole, STEPS)[0]
 
