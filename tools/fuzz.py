@@ -13,13 +13,14 @@ Kinds of cases, each in a file of `tools/fuzzing/`:
   hostile   pictures, sounds, weights, vectors, tokenizers, data sets as an enemy would make them
 
 A case ends in one of three ways. It worked; or it was refused, with one line and exit code 1 or 2;
-or it is a fault: a traceback, a hang, over 4 GB of memory, a file where none belongs, a program that
-was started, a message of several lines, another picture than the same run drew before. Faults are
-printed by where they came from, each with the command that repeats it; then exit code 1.
+or it is a fault: a traceback, a hang, over 4 GB of memory, a file where none belongs, a program
+that was started, a message of several lines, or another image than the same run produced before.
+Faults are grouped by where they came from, each with the command that repeats it; if there are any,
+the exit code is 1.
 
 Everything depends on --seed alone: a case is made from the seed, its kind and its number. A case
-runs in a folder of its own, with its own HOME, in a process that a worker forked for a few cases and
-watches (`pool`, `guard`); what a case is, and how its end is judged, stands in `cases`.
+runs in a folder of its own, with its own HOME, in a process that a worker forked for a few cases
+and watches (`pool`, `guard`); `cases` says what a case is, and judges how it ended.
 """
 
 import argparse
@@ -29,8 +30,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools.fuzzing import pool
-from tools.fuzzing.kinds import KINDS
+from tools.fuzzing import kinds, pool
 from tools.fuzzing.pool import Report, Settings
 
 SHOWN = 3  # cases of each group
@@ -39,15 +39,15 @@ SHOWN = 3  # cases of each group
 def main() -> int:
     """Runs what the flags ask for; returns the exit code."""
     asked = parser().parse_args()
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
+    with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as place:
         settings = Settings(asked.seed, Path(place).resolve(), asked.patience)
         if asked.case:
             return again(asked.case, settings)
         reports = []
-        for name, kind in KINDS.items():
+        for name in kinds.COUNTS:
             if count := getattr(asked, name):
                 begun = time.monotonic()
-                reports += followed(kind, range(count), settings, asked.workers)
+                reports += followed(name, range(count), settings, asked.workers)
                 print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
     faults = grouped(reports)
     print(summary(faults, asked.seed) + "\n" + table(reports))
@@ -64,15 +64,15 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--workers", type=int, default=2, help="processes that fork cases")
     found.add_argument("--patience", type=float, default=2.0, help="factor on all time limits")
     found.add_argument("--out", type=Path, help="file for the faults, besides the terminal")
-    for name, kind in KINDS.items():
-        found.add_argument(f"--{name}", type=int, default=kind.count, help="how many cases")
+    for name, count in kinds.COUNTS.items():
+        found.add_argument(f"--{name}", type=int, default=count, help="how many cases")
     return found
 
 
-def followed(kind: pool.Kind, numbers: range, settings: Settings, workers: int) -> list[Report]:
+def followed(name: str, numbers: range, settings: Settings, workers: int) -> list[Report]:
     """Runs cases of a kind; says what is a fault as soon as it is seen."""
     reports, seen = [], set()
-    for report in pool.run(kind, list(numbers), settings, workers):
+    for report in pool.run(name, list(numbers), settings, workers):
         reports.append(report)
         group = report.outcome.group
         if report.outcome.verdict == "fault" and group not in seen:
@@ -84,8 +84,8 @@ def followed(kind: pool.Kind, numbers: range, settings: Settings, workers: int) 
 def again(case: str, settings: Settings) -> int:
     """Runs one case in this process, and shows all that it said."""
     name, _, number = case.partition(":")
-    kind = KINDS[name]
     pool.environment(settings.shared)
+    kind = kinds.kind(name)
     kind.prepare(settings.shared)
     guard = pool.Guard(settings.shared / "cases", settings.shared, kind.cut)
     guard.install()
@@ -109,7 +109,9 @@ def summary(faults: dict[str, list[Report]], seed: int) -> str:
     for group, reports in faults.items():
         lines.append(f"\n{len(reports)} x {group}")
         for report in reports[:SHOWN]:
-            lines.append(f"    python -m tools.fuzz --seed={seed} --case={report.kind}:{report.number}")
+            lines.append(
+                f"    python -m tools.fuzz --seed={seed} --case={report.kind}:{report.number}"
+            )
             lines.append(f"      {report.title[:600]}")
         last = reports[0].outcome.detail.strip().splitlines()
         lines += [f"      | {line[:300]}" for line in last[-3:]]
@@ -119,7 +121,7 @@ def summary(faults: dict[str, list[Report]], seed: int) -> str:
 def table(reports: list[Report]) -> str:
     """How many cases of each kind ended how, and the slowest."""
     lines = [f"\n{'':12}{'cases':>8}{'worked':>8}{'refused':>8}{'faults':>8}{'slowest, s':>12}"]
-    for name in KINDS:
+    for name in kinds.COUNTS:
         those = [report for report in reports if report.kind == name]
         if those:
             ends = collections.Counter(report.outcome.verdict for report in those)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mmgen_jax.errors import Failure, InputError
 
 ROOT = Path(__file__).parents[2]
-LONGEST_LINE = 4_000  # of a message; beyond it nobody finds what is wrong
+LONGEST_LINE = 8_000  # of a message, which may quote a value of thousands of letters
 # Flags that name what a launcher writes.
 OUTPUTS = ("out", "workdir", "references", "profile")
 # What launchers write where no flag says.
@@ -45,22 +45,18 @@ class Kind(NamedTuple):
 
     Attributes:
       name: in `--case=NAME:NUMBER`.
-      count: how many there are by default.
       modules: what a worker imports before it forks.
       prepare: called once with the folder that all cases may read.
       make: a case from its source of randomness, that folder and the case's number; called in the
         case's own folder.
-      batch: cases that share a process.
       seconds: that a case may take.
       cut: whether a case ends, as worked, where jax is imported or a process is started.
     """
 
     name: str
-    count: int
     modules: tuple[str, ...]
     prepare: Callable[[Path], None]
     make: Callable[[random.Random, Path, int], Case]
-    batch: int
     seconds: float
     cut: bool = False
 
@@ -138,8 +134,11 @@ def launched(script: str, arguments: list[str]) -> None:
       Refused: if it said in one line what is wrong.
       Fault: if it ended otherwise than with 0 or so.
     """
-    from absl import flags
+    from absl import app, flags
 
+    import mmgen_jax.cli  # noqa: F401, it and absl define flags that stay
+
+    app.define_help_flags()
     before, argv, handlers = set(flags.FLAGS), sys.argv, list(logging.root.handlers)
     path = str(ROOT / "launch" / script)
     sys.argv = [path, *arguments]

@@ -34,7 +34,7 @@ class Guard:
         """Watches from here on, until the process ends."""
         sys.addaudithook(self._hook)
         if self._cut:
-            sys.meta_path.insert(0, _Cut())
+            sys.meta_path.insert(0, Cut())
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -62,7 +62,7 @@ class Guard:
                 self.found.append(f"wrote {whole}")
 
 
-class _Cut(MetaPathFinder):
+class Cut(MetaPathFinder):
     """Ends a case where jax would be imported: the launcher has validated what it was given."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> None:

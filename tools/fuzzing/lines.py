@@ -27,7 +27,11 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "": ("", "=", "x"),
 }
 # Values as a person would choose them, so that some command lines come further.
-SENSIBLE = {"data": ("shapes",) * 8, "modalities": ("text", "label", "text+label", "audio"), "size": ("tiny",)}
+SENSIBLE = {
+    "data": ("shapes",) * 8,
+    "modalities": ("text", "label", "text+label", "audio"),
+    "size": ("tiny",),
+}
 
 
 def recipe(draw: random.Random) -> str:
@@ -75,7 +79,9 @@ def arguments(draw: random.Random, script: str) -> list[str]:
     if any(f.name == "config" for f in values.flags_of(script)) and draw.random() < 0.02:
         found = [flag for flag in found if not flag.startswith("--config=")]
     if draw.random() < 0.03:
-        found.append(draw.choice(("--help", "--helpfull", "extra", "--x=1", "-", "--", "--no", "=")))
+        found.append(
+            draw.choice(("--help", "--helpfull", "extra", "--x=1", "-", "--", "--no", "="))
+        )
     if draw.random() < 0.05:
         draw.shuffle(found)
     if draw.random() < 0.03 and found:
@@ -112,11 +118,9 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 
 LINES = Kind(
     name="lines",
-    count=10_000,
     modules=("mmgen_jax.cli", "mmgen_jax.data.shapes", "mmgen_jax.data.tfds_sets"),
     prepare=lambda shared: None,
     make=make,
-    batch=50,
     seconds=20,
     cut=True,
 )

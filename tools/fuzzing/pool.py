@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tools.fuzzing import kinds
 from tools.fuzzing.cases import Case, Kind, Outcome, judged, listing, own_folder, strays
 from tools.fuzzing.guard import Guard
 
@@ -63,21 +64,21 @@ def environment(shared: Path) -> None:
     sys.dont_write_bytecode = True
 
 
-def run(kind: Kind, numbers: list[int], settings: Settings, workers: int) -> Iterator[Report]:
+def run(name: str, numbers: list[int], settings: Settings, workers: int) -> Iterator[Report]:
     """Runs cases of a kind on so many workers, in batches."""
+    size = kinds.BATCHES[name]
     context = multiprocessing.get_context("spawn")
     todo, done = context.Queue(), context.Queue()
-    for first in range(0, len(numbers), kind.batch):
-        todo.put(numbers[first : first + kind.batch])
+    for first in range(0, len(numbers), size):
+        todo.put(numbers[first : first + size])
     started = []
     for number in range(workers):
         todo.put(None)
-        name = f"{kind.name}-{number}"
-        arguments = (kind.name, settings, todo, done, number == 0)
-        started.append(context.Process(target=serve, args=arguments, name=name))
+        arguments = (name, settings, todo, done, number == 0)
+        started.append(context.Process(target=serve, args=arguments))
     started[0].start()
     if done.get() is not None:  # until it has prepared what all share
-        raise SystemExit(f"the preparation of {kind.name} failed")
+        raise SystemExit(f"the preparation of {name} failed")
     for worker in started[1:]:
         worker.start()
     for _ in numbers:
@@ -89,9 +90,7 @@ def run(kind: Kind, numbers: list[int], settings: Settings, workers: int) -> Ite
 def serve(name: str, settings: Settings, todo: Any, done: Any, first: bool) -> None:
     """A worker's life: batches from `todo`, reports to `done`."""
     environment(settings.shared)
-    from tools.fuzzing.kinds import KINDS
-
-    kind = KINDS[name]
+    kind = kinds.kind(name)
     for module in kind.modules:
         importlib.import_module(module)
     if first:

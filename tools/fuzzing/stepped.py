@@ -108,10 +108,8 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 
 STEPPED = Kind(
     name="stepped",
-    count=200,
     modules=("mmgen_jax.training.loop", "mmgen_jax.data.shapes", "mmgen_jax.generators.flow"),
     prepare=lambda shared: None,
     make=make,
-    batch=10,
     seconds=60,
 )

@@ -15,22 +15,81 @@ WHOLE = (
     *("None", "True", "''", "1 2", "1,2", "--", "-", "1\n2"),
 )
 REAL = (
-    *("0", "0.0", "-0.0", "1", "0.5", "0.1", "1.0", "2.5", "-1", "-1e-9", "1e-300", "1e-45", "1e38"),
-    *("1e39", "1e308", "1e309", "nan", "-nan", "inf", "-inf", "infinity", "1_0.5", "1,5", "٣.٥", "½"),
+    *(
+        "0",
+        "0.0",
+        "-0.0",
+        "1",
+        "0.5",
+        "0.1",
+        "1.0",
+        "2.5",
+        "-1",
+        "-1e-9",
+        "1e-300",
+        "1e-45",
+        "1e38",
+    ),
+    *(
+        "1e39",
+        "1e308",
+        "1e309",
+        "nan",
+        "-nan",
+        "inf",
+        "-inf",
+        "infinity",
+        "1_0.5",
+        "1,5",
+        "\u0663.\u0665",
+        "½",
+    ),
     *("", " ", "None", "True", "one", "0x1p3", "1e", "0.5.5", "9" * 400),
 )
 TEXT = (
     *("", " ", "x", "text", "None", "''", '""', "'", '"', "\\", "a'b", 'a"b', "a\nb", "a\tb", "\r"),
     *("../..", "/", ".", "..", "~", "~nobody", "/dev/null", "/dev/zero", "/dev/full", "/proc/self"),
     *("missing", "folder", "par[2026]", "lr=[1e-4]", "a*b", "a?b", "%s", "{x}", "{0}", "$HOME"),
-    *("`id`", ";ls", "é", "e\u0301", "日本", "‮abc", "\u200b", "😀", "\ufeff", "x" * 300, "x" * 5_000),
-    *("train", "test", "train[:10%]", "train[::2]", "train[", "train[a:b]", "all", "1", "-1", "nan"),
+    *(
+        "`id`",
+        ";ls",
+        "é",
+        "e\u0301",
+        "日本",
+        "‮abc",
+        "\u200b",
+        "😀",
+        "\ufeff",
+        "x" * 300,
+        "x" * 3_000,
+    ),
+    *(
+        "train",
+        "test",
+        "train[:10%]",
+        "train[::2]",
+        "train[",
+        "train[a:b]",
+        "all",
+        "1",
+        "-1",
+        "nan",
+    ),
 )
 TUPLES = (
     *("()", "(1,)", "(0,)", "(-1,)", "(8, 5, 5, 5)", "(2.5, 3)", "(1, 2, 3)", "(64, 32)", "(1e9,)"),
     *("('text',)", "('text', 'text')", "(['text'],)", "('text', 1)", "('',)", "(None,)", "((),)"),
     *("('label', 'audio')", "('video',)", "[1, 2]", "[]", "{}", "{'a': 1}", "(True,)", "(nan,)"),
-    *("(1, (2, 3))", "1", "text", "(", "(1", "None", "('text', 'label', 'audio', 'image')", "(2**70,)"),
+    *(
+        "(1, (2, 3))",
+        "1",
+        "text",
+        "(",
+        "(1",
+        "None",
+        "('text', 'label', 'audio', 'image')",
+        "(2**70,)",
+    ),
     *("(8,) * 100", "('\\x00',)", "(1099511627776,)", "(3, 3)", "(2, 2)", "'text'", "'labels'"),
 )
 TRUTH = ("True", "False", "true", "0", "1", "2", "", "yes", "None", "nan", "maybe")
@@ -79,7 +138,7 @@ class Flag(NamedTuple):
 
 @functools.cache
 def flags_of(script: str) -> tuple[Flag, ...]:
-    """The flags of a launcher, those of `cli` that it defines among them, as its source has them."""
+    """The flags that a launcher defines, by itself or by `cli`, as the sources have them."""
     tree = ast.parse((ROOT / "launch" / script).read_text(encoding="utf-8"))
     shared = ast.parse((ROOT / "mmgen_jax/cli.py").read_text(encoding="utf-8"))
     called = {
@@ -115,7 +174,9 @@ def for_flag(draw: random.Random, flag: Flag) -> str:
     if flag.kind in ("bool", "boolean"):
         return draw.choice(TRUTH)
     if flag.kind == "list":
-        return draw.choice(("", ",", "a,,b", "text+label", "text,text", "+", "fid", *TEXT[:20], *WHOLE))
+        return draw.choice(
+            ("", ",", "a,,b", "text+label", "text,text", "+", "fid", *TEXT[:20], *WHOLE)
+        )
     return draw.choice(TEXT)
 
 
