@@ -123,8 +123,11 @@ def _batch(kind: Kind, numbers: list[int], settings: Settings) -> Iterator[Repor
         _child(kind, numbers, settings, writing)
     os.close(writing)
     said, number, title, begun = b"", numbers[0], "?", time.monotonic()
+    parent = os.getppid()
     try:
         while True:
+            if os.getppid() != parent:  # whoever wanted to know has gone
+                raise SystemExit(1)
             ready, _, _ = select.select([reading], [], [], POLL)
             piece = os.read(reading, 2**16) if ready else None
             if piece == b"":
