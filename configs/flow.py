@@ -9,7 +9,8 @@ Argument:
   modalities: any of text, label, audio, image, joined by +, that the data set has.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
   size: tiny | small | base | large, of 32, 64, 128 and 256 pixels; xl | 3b, for pods, of latents of
-    256 pixels (1.3 and 3.1 billion parameters); or, of architecture dit, dit_s_2 | dit_b_2 |
+    256 pixels (1,437 and 3,242 million trained parameters, of which the transformers have 1,344 and
+    3,078; a frozen tokenizer has 172 more); or, of architecture dit, dit_s_2 | dit_b_2 |
     dit_l_2 | dit_xl_2 (Peebles & Xie 2023), for latents of 32 x 32.
   architecture: mmdit, or dit, which reads the pooled condition alone.
   latents: the run of a tokenizer (configs/vqvae.py) in whose latents to draw, instead of pixels;

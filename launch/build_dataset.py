@@ -8,6 +8,8 @@ the same files from elsewhere; --openmoji and --twemoji take npm packages (`npm 
 digits: written digits (MNIST) with spoken ones and number words in many languages, from --raw.
 folder: a folder of files with a metadata.jsonl, --raw, packed into few files and small pictures;
 read it with --config=RECIPE:data=tfds --config.data.path=OUT.
+example: such a folder, of scenes with captions, labels and sounds; read it with
+--config=RECIPE:data=folder --config.data.path=OUT.
 """
 
 import inspect

@@ -10,22 +10,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax import schema
 from mmgen_jax.codecs import Codec
 from mmgen_jax.data import SOURCES, Record, SourceInfo, SourceSpec
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS, Generator, GeneratorSpec, Losses
 from mmgen_jax.images import quantise
 from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ModalitySpec, Recovery
-from mmgen_jax.schema import GROUPS, GUIDANCE
 from mmgen_jax.training import crossbatch
 
 
 @contextlib.contextmanager
 def registered() -> Iterator[None]:
     """Within, there are a modality `number`, a family `duel` and a data set `greys`."""
-    tables = [registry._targets for registry in (SOURCES, MODALITIES, GENERATORS)]
-    tables += [configs.KEYS, GROUPS, GUIDANCE]
-    before = [dict(table) for table in tables]
+    before = [(table, table.copy()) for table in tables()]
     SOURCES.register("greys", SourceSpec(lambda options: GREYS, lambda options, split: Greys()))
     MODALITIES.register("number", ModalitySpec(lambda options, source: {}, build_number))
     configs.declare_modality("number", {})
@@ -37,9 +35,19 @@ def registered() -> Iterator[None]:
     try:
         yield
     finally:
-        for table, entries in zip(tables, before, strict=True):
+        for table, entries in before:
             table.clear()
             table.update(entries)
+
+
+def tables() -> list[dict[str, Any] | set[str]]:
+    """Whatever registering writes to: the registries, and every table of `schema`."""
+    declared = [
+        table
+        for name, table in vars(schema).items()
+        if isinstance(table, (dict, set)) and not name.startswith("_")
+    ]
+    return [*(registry._targets for registry in (SOURCES, MODALITIES, GENERATORS)), *declared]
 
 
 def toy_config() -> ConfigDict:

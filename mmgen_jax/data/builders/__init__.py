@@ -13,5 +13,6 @@ BUILDERS = Registry(
         "emoji": "mmgen_jax.data.builders.emoji:build",
         "digits": "mmgen_jax.data.builders.digits:build",
         "folder": "mmgen_jax.data.builders.folder:build",
+        "example": "mmgen_jax.data.builders.example:build",
     },
 )
