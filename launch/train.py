@@ -17,6 +17,11 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=Tr
 ACCEPT_CONFIG_CHANGE = flags.DEFINE_bool(
     "accept_config_change", False, "Resume although the checkpoint was made by another config."
 )
+START_AFRESH = flags.DEFINE_bool(
+    "start_afresh",
+    False,
+    "Begin again at step 0 where the run had checkpoints and none of them is whole any more.",
+)
 flags.mark_flag_as_required("config")
 
 
@@ -26,7 +31,8 @@ def main() -> None:
     from mmgen_jax.training import loop, processes  # jax: after the config is known to be good
 
     with processes.joined():
-        loop.train(CONFIG.value, Path(WORKDIR.value), ACCEPT_CONFIG_CHANGE.value)
+        accepted = ACCEPT_CONFIG_CHANGE.value, START_AFRESH.value
+        loop.train(CONFIG.value, Path(WORKDIR.value), *accepted)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from mmgen_jax.data import SOURCES, Source
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
-from mmgen_jax.training import checkpoints, processes, run, sharding, transfer
+from mmgen_jax.training import checkpoints, processes, run, sharding, transfer, whole
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
@@ -34,7 +34,12 @@ class NotFinite(Failure):
     """A loss, a gradient or the parameters are not finite; the last good checkpoint stands."""
 
 
-def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False) -> None:
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    accept_config_change: bool = False,
+    start_afresh: bool = False,
+) -> None:
     """Trains until config.train.steps, from the newest whole checkpoint if there is one.
 
     Every process of the run calls it, with the same arguments.
@@ -43,6 +48,7 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
       config: a validated config.
       workdir: the run's directory, made if missing; all processes see the same one.
       accept_config_change: continue although the checkpoint was made by another config.
+      start_afresh: begin at step 0 although the run had checkpoints, if none of them is whole.
 
     Raises:
       InputError: for a config that cannot work here, or that is not the checkpoint's.
@@ -51,8 +57,9 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
     """
     check_devices(config)
+    whole.directory_of(workdir)  # refuses a path where nothing can be kept
     source = opened(config)
-    last = _newest(workdir)
+    last = _newest(workdir, start_afresh)
     if last is not None and not accept_config_change:
         run.check_config(workdir, config, last)
     # A run that resumes has what it began with.
@@ -63,12 +70,16 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
     with ExitStack() as stack:
         saver = stack.enter_context(_saver(config, workdir))
         before = start.assets if start else None
-        assets = run.prepare(workdir, config, source, last is not None, before)
+        if last is None:
+            assets = run.prepare(workdir, config, source, before)
+        else:  # nothing of the run is written before all of it has been restored
+            assets = run.read_assets(workdir, config, last)
         model = models.build(config, assets)
         mesh = sharding.make_mesh(config.sharding)
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
-        trainer = Loop(config, workdir, model, build(config, model, mesh), batches, saver)
+        program, digests = build(config, model, mesh), run.digests(assets)
+        trainer = Loop(config, workdir, model, program, batches, saver, digests)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:
             _check_latents(config, source, state.params, mesh)
@@ -110,12 +121,23 @@ def _check_latents(*inputs: Any) -> None:
     precomputing.compare(*inputs)
 
 
-def _newest(workdir: Path) -> int | None:
-    """The newest whole checkpoint, as process 0 finds it."""
+def _newest(workdir: Path, start_afresh: bool) -> int | None:
+    """The newest whole checkpoint, as process 0 finds it.
+
+    Raises:
+      InputError: if the run had some, and none of them is whole.
+    """
 
     def find() -> int:
         step = checkpoints.latest(workdir)
-        return -1 if step is None else step
+        if step is not None:
+            return step
+        lost = whole.lost(workdir)
+        if lost and not start_afresh:
+            raise InputError(
+                f"{lost}; restore one from a copy, or begin again at step 0 with --start_afresh"
+            )
+        return -1
 
     step = processes.from_main(find)
     return None if step == -1 else step
@@ -129,7 +151,8 @@ def _saver(config: ConfigDict, workdir: Path) -> Checkpoints:
         value = log["newest"].get(keep.best_metric)  # none before the first line
         return None if value is None else sign * value
 
-    return Checkpoints(workdir, keep.keep_last, keep.keep_every, keep.keep_best, cost)
+    kept = keep.keep_last, keep.keep_every, keep.keep_best
+    return Checkpoints(workdir, *kept, cost, partial(run.announce, workdir, config))
 
 
 def feed(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> TrainingBatches:
@@ -159,6 +182,7 @@ class Loop:
       program: the config's training step, and where it lies.
       batches: what it is fed.
       saver: of its checkpoints.
+      digests: of its assets, see `run.digests`.
 
     Raises:
       InputError: if checkpoints are to be kept by a metric that is not there.
@@ -172,9 +196,10 @@ class Loop:
         program: Program,
         batches: TrainingBatches,
         saver: Checkpoints,
+        digests: dict[str, str] | None = None,
     ):
         self._config, self._workdir, self._model, self._program = config, workdir, model, program
-        self._batches, self._saver = batches, saver
+        self._batches, self._saver, self._digests = batches, saver, digests
         self._check_metric()
         self._preview = Preview(config, model, program.mesh) if config.train.sample_every else None
         self._norm = jax.jit(optax.tree.norm)
@@ -193,9 +218,15 @@ class Loop:
     def restore(self, step: int) -> TrainState:
         """A checkpoint's state; the data and the log's means move to where they were."""
         restored = self._saver.restore(step, self._program.placed)
-        self._batches.set_state({"position": restored.data["position"]})
-        self._means = Means(restored.log)
-        self._skipped = Skipped(restored.data["skipped"])
+        try:
+            self._batches.set_state({"position": restored.data["position"]})
+            self._means = Means(restored.log)
+            self._skipped = Skipped(restored.data["skipped"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"checkpoint {step} of {self._workdir} cannot be resumed: its position in the data"
+                f" or its log is malformed ({type(error).__name__}: {error})"
+            ) from error
         return restored.state
 
     def run(self, state: TrainState, logbook: Logbook, interrupts: Interrupts) -> TrainState:
@@ -266,7 +297,8 @@ class Loop:
         self._check_finite("the norm of all parameters", self._norm(state.params), step)
         skipped = self._skipped.gather(self._batches.skipped)
         data = self._batches.get_state() | {"skipped": skipped}
-        self._saver.save(step, state, data, self._config.to_dict(), self._means.to_json())
+        config, log = self._config.to_dict(), self._means.to_json()
+        self._saver.save(step, state, data, config, log, self._digests)
         if self._skipped and processes.is_main():
             self._skipped.write(self._workdir)
 
