@@ -29,6 +29,7 @@ CORE = [
     "soxr>=0.5",
     "tensorboardX>=2.6.5",
     "tensorflow-datasets>=4.9.10",
+    "tensorstore>=0.1.79",
     "tokenizers>=0.20",
     "tqdm>=4.66",
 ]

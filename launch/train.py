@@ -22,6 +22,11 @@ located = cli.define_data_path()
 ACCEPT_DATA_CHANGE = flags.DEFINE_bool(
     "accept_data_change", False, "Resume although the data is not what it was trained on so far."
 )
+START_AFRESH = flags.DEFINE_bool(
+    "start_afresh",
+    False,
+    "Begin again at step 0 where the run had checkpoints and none of them is whole any more.",
+)
 flags.mark_flag_as_required("config")
 
 
@@ -39,7 +44,12 @@ def main() -> None:
     from mmgen_jax.training import loop, processes  # jax: after the config is known to be good
 
     with processes.joined():
-        allowed = loop.Allowed(ACCEPT_CONFIG_CHANGE.value, ACCEPT_DATA_CHANGE.value, moved)
+        allowed = loop.Allowed(
+            config_change=ACCEPT_CONFIG_CHANGE.value,
+            data_change=ACCEPT_DATA_CHANGE.value,
+            data_moved=moved,
+            start_afresh=START_AFRESH.value,
+        )
         loop.train(CONFIG.value, workdir, allowed)
 
 

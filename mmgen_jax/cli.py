@@ -16,6 +16,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from logging import ERROR, LogRecord
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -276,14 +277,21 @@ def run(main: Callable[[], None]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.WARNING)
-    # A failed save is one line of `checkpoints`; orbax and asyncio would log hundreds before it.
-    logging.get_absl_handler().addFilter(
-        lambda record: record.name != "asyncio" and "orbax" not in record.pathname
-    )
+    logging.get_absl_handler().addFilter(_is_news)
     sys.unraisablehook = _unraisablehook
     with interrupts.GUARD:
         app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
     raise SystemExit(0)
+
+
+def _is_news(record: LogRecord) -> bool:
+    """Whether a person should read what a library has logged.
+
+    A failed save is one line of `checkpoints`; orbax and asyncio would log hundreds of errors
+    before it. What orbax only warns of, it goes on after: nobody else says it.
+    """
+    of_orbax = "orbax" in record.pathname and record.levelno >= ERROR
+    return record.name != "asyncio" and not of_orbax
 
 
 def fail(message: str, code: int = BAD_INPUT) -> NoReturn:

@@ -38,7 +38,11 @@ def mesh_shape(options: ConfigDict, devices: int, slices: int = 1) -> tuple[int,
 
 
 def validate(
-    config: ConfigDict, devices: int | None = None, processes: int = 1, slices: int = 1
+    config: ConfigDict,
+    devices: int | None = None,
+    processes: int = 1,
+    slices: int = 1,
+    trained: bool = False,
 ) -> None:
     """Refuses a config that cannot work.
 
@@ -48,6 +52,7 @@ def validate(
       devices: number of devices of all processes, once known; their check is left out before.
       processes: number of processes.
       slices: of TPUs, that share the devices.
+      trained: it is that of a trained run, whose data need not be here.
 
     Raises:
       InputError: one line that names the key, the value and what is allowed.
@@ -57,14 +62,14 @@ def validate(
             raise InputError(f"unknown config key {path}")
         if not KEYS[path].rule.allows(value):
             raise InputError(f"config.{path} = {value!r}; allowed: {KEYS[path].rule.describe()}")
-    _check_modalities(config)
+    _check_modalities(config, trained)
     _check_tokenizer(config)
     _check_sizes(config)
     if devices is not None:
         _check_devices(config, devices, processes, slices)
 
 
-def _check_modalities(config: ConfigDict) -> None:
+def _check_modalities(config: ConfigDict, trained: bool) -> None:
     names = config.modalities.names
     if not names:
         raise InputError(f"config.modalities.names is empty; allowed: {', '.join(MODALITIES)}")
@@ -72,7 +77,7 @@ def _check_modalities(config: ConfigDict) -> None:
         raise InputError(f"config.modalities.names = {names!r} names a modality twice")
     for name in names:
         MODALITIES.check(name)
-    info = SOURCES[config.data.name].describe(config.data)
+    info = None if trained else SOURCES[config.data.name].describe(config.data)
     for name in names:
         if name not in info.modalities:
             raise InputError(_lacking(config, name, info.modalities))

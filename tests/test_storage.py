@@ -30,7 +30,7 @@ config.data.name, config.data.path, config.data.split = "folder", str(folder), "
 config.modalities.names = ("label", "text")
 config.data.languages = ("fran\\xe7ais",)
 source = SOURCES["folder"].open(config.data, "all")
-assets = run.prepare(workdir, config, source, resuming=False)
+assets = run.prepare(workdir, config, source)
 assert assets["label"] == run.read_assets(workdir, config)["label"]
 assert configs.load(workdir / "config.json").data.languages == ("fran\\xe7ais",)
 print(ascii(source.info.label_names))

@@ -4,6 +4,7 @@ It is trained on real pictures by `launch/train_judge.py`, apart from every mode
 """
 
 import functools
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -184,6 +185,7 @@ def save(trained: Trained, path: Path, mark: Mapping[str, str] | None = None) ->
         "accuracy": repr(trained.accuracy),
     }
     arrays = {k: np.asarray(v) for k, v in flatten_dict(trained.params, sep="/").items()}
+    facts["sha256"] = _checksum(facts, arrays)
     with writing(path):
         write_whole(path, [safetensors.numpy.save(arrays, facts | dict(mark or {}))])
 
@@ -199,21 +201,32 @@ def load(path: Path, remedy: str) -> Trained:
     try:
         with safetensors.safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = file.metadata()
+            facts = file.metadata() or {}
+        checksum = facts.pop("sha256", None)  # older files have none
+        if checksum not in (None, _checksum(facts, arrays)):
+            raise ValueError("the file is damaged (its SHA-256 differs)")
         trained = Trained(
             unflatten_dict(arrays, sep="/"),
             tuple(map(normalized, json.loads(facts["names"]))),
             int(facts["image_size"]),
             float(facts["accuracy"]),
         )
-    except (safetensors.SafetensorError, *_MALFORMED) as error:
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"cannot read the judge in {path}: {error}") from error
     _check_shapes(trained, arrays, path)
     return trained
 
 
+def _checksum(facts: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
+    found = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
+    for name in sorted(arrays):
+        found.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return found.hexdigest()
+
+
 def _check_shapes(trained: Trained, arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    images = jnp.zeros((1, trained.image_size, trained.image_size, 3))
+    side = trained.image_size
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     init = partial(Classifier(len(trained.names)).init, dropout=None)
     expected = jax.eval_shape(init, jax.random.key(0), images)["params"]
     shapes = {name: leaf.shape for name, leaf in flatten_dict(expected, sep="/").items()}

@@ -3,8 +3,6 @@
 import hashlib
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 from mmgen_jax.errors import writing
 from mmgen_jax.storage import write_whole
 
-OWN = re.compile(r"[0-9a-f]{64}\.npz(\.tmp)?")
+OWN = re.compile(r"[0-9a-f]{64}\.npz(\.tmp)?")  # a SHA-256, and the .npz that it is of
 
 
 class Memo:
@@ -47,7 +45,8 @@ class Memo:
             np.savez_compressed(file, *found)
             with writing(path):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                write_whole(path, [file.getvalue()])
+                content = file.getvalue()
+                write_whole(path, [hashlib.sha256(content).digest(), content])
         return found
 
     def clear(self) -> None:
@@ -72,9 +71,13 @@ def digest(facts: Any) -> str:
 
 
 def _read(path: Path) -> list[np.ndarray] | None:
-    """Nothing where there is no such file, or it is not whole."""
+    """Nothing where there is no such file, or it is not whole: a checksum stands before the rest."""
     try:
-        with path.open("rb") as raw, np.load(raw) as file:
-            return [file[f"arr_{number}"] for number in range(len(file.files))]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        content = path.read_bytes()
+    except OSError:
         return None
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(content[size:]).digest() != content[:size]:
+        return None
+    with np.load(io.BytesIO(content[size:])) as file:
+        return [file[f"arr_{number}"] for number in range(len(file.files))]

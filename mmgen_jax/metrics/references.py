@@ -113,8 +113,15 @@ def load(path: Path, extractor: Extractor) -> Reference:
         with safetensors.safe_open(path, "numpy") as file:
             features, facts = file.get_tensor("features"), json.loads(file.metadata()["facts"])
             identity, name = facts["identity"], facts["extractor"]
-    except (safetensors.SafetensorError, OSError, *_MALFORMED) as error:
-        raise InputError(f"cannot read features of real pictures in {path}: {error}") from error
+        if features.ndim != 2 or not features.size or not np.isfinite(features).all():
+            raise ValueError(f"features of shape {features.shape}, or that are not finite")
+        if facts.get("sha256", _checksum(features)) != _checksum(features):
+            raise ValueError("the file is damaged (the SHA-256 of its features differs)")
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"cannot read features of real pictures in {path}: {error}; delete it, and they are"
+            " made anew"
+        ) from error
     if identity != extractor.identity:
         raise InputError(
             f"{path} holds features of {name} ({identity[:8]}); allowed: those of"
@@ -146,6 +153,10 @@ def _digest_all(contents: Iterable[bytes]) -> str:
     return found.hexdigest()
 
 
+def _checksum(features: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(features).tobytes()).hexdigest()
+
+
 def _made_once(
     facts: dict[str, Any],
     pictures: Callable[[], Iterator[np.ndarray]],
@@ -156,9 +167,16 @@ def _made_once(
     facts |= {"extractor": extractor.name, "identity": extractor.identity}
     path = kept / f"{facts['data']}-{digest(facts)[:16]}.safetensors"
     if path.exists():
-        return load(path, extractor)
+        found = load(path, extractor)
+        if found.facts | facts != found.facts:
+            raise InputError(
+                f"{path} holds features of other pictures than its name says; delete it, and they"
+                " are made anew"
+            )
+        return found
     print(f"features of {facts['count']} real pictures, by {extractor.name}", flush=True)
     features = read_all(pictures(), extractor, memo)[0]
+    facts["sha256"] = _checksum(features)
     contents = safetensors.numpy.save({"features": features}, {"facts": json.dumps(facts)})
     with writing(path):
         kept.mkdir(parents=True, exist_ok=True)

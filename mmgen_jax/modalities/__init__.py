@@ -7,6 +7,7 @@ checked before jax is loaded; the functions themselves live one file each beside
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
 
 
@@ -89,7 +90,8 @@ class ModalitySpec(NamedTuple):
         training (vocabulary, class names, statistics). Saved in the run, so that it is
         self-contained.
       build: (options, shared, assets) -> Modality. `options` is config.modalities.NAME, `shared`
-        a `Shared`.
+        a `Shared`. Raises `malformed` for assets that `fit` cannot have made: a run may be damaged,
+        or a stranger's.
       serves: (options, assets of another run, source) -> whether they would do for this data as
         well as new ones; a run that starts from another one's parameters then keeps them.
       tied: names of the parameters, or groups of them, at the top of the trees of `init`, that
@@ -100,6 +102,11 @@ class ModalitySpec(NamedTuple):
     build: Callable[[Any, "Shared", dict[str, Any]], Modality]
     serves: Callable[[Any, dict[str, Any], Any], bool] = lambda options, assets, source: False
     tied: tuple[str, ...] = ()
+
+
+def malformed(modality: str, what: str) -> InputError:
+    """What `ModalitySpec.build` raises for assets that it cannot use."""
+    return InputError(f"malformed assets of modality {modality!r}: {what}")
 
 
 class ReaderSizes(NamedTuple):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
-from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared
+from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared, malformed
 from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ContrastiveReader
 from mmgen_jax.nn.mel import log_mel
@@ -18,6 +18,7 @@ from mmgen_jax.nn.patches import sequence_positions
 from mmgen_jax.sounds import SAMPLE_RATE, read_sound
 
 LOUDEST = 1.5
+LARGEST = 1e6  # of a log-mel value's statistics; NaN is no number below it either
 
 
 class AudioEncoder(nn.Module):
@@ -60,6 +61,15 @@ def fit(options: Any, source: Source) -> dict[str, Any]:
     return {"mean": float(frames.mean()), "deviation": float(max(frames.std(), 1e-3))}
 
 
+def _statistics(assets: dict[str, Any]) -> tuple[float, float]:
+    mean, deviation = found = assets.get("mean"), assets.get("deviation")
+    if not all(type(value) in (int, float) and abs(value) < LARGEST for value in found):
+        raise malformed("audio", "'mean' and 'deviation' must be numbers")
+    if deviation <= 0:
+        raise malformed("audio", f"'deviation' is {deviation}; it must be more than 0")
+    return float(mean), float(deviation)
+
+
 def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     """A sound of at most `options.seconds`; a longer one is cut at the end, a shorter one padded.
 
@@ -69,7 +79,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     """
     total = round(options.seconds * SAMPLE_RATE)
     sizes = (options.bins, options.patch_frames, options.width, options.depth, options.heads)
-    encoder = AudioEncoder(*sizes, assets["mean"], assets["deviation"], shared)
+    encoder = AudioEncoder(*sizes, *_statistics(assets), shared)
     reader = ContrastiveReader(shared)
 
     def prepare(raw: np.ndarray) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from mmgen_jax.data import Source
 from mmgen_jax.errors import InputError
-from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Recovery, Shared
+from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Recovery, Shared, malformed
 from mmgen_jax.modalities.encoder import ExpertHead
 from mmgen_jax.modalities.reader import ImageReader
 from mmgen_jax.names import listing, meant, normalized, suggestion
@@ -54,13 +54,22 @@ def fit(options: Any, source: Source) -> dict[str, Any]:
     return {"names": list(dict.fromkeys(map(normalized, source.info.label_names)))}
 
 
+def _names(assets: dict[str, Any]) -> list[str]:
+    names = assets.get("names")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise malformed("label", "'names' must be a list of class names")
+    if len(set(names)) < len(names):
+        raise malformed("label", "'names' has a class name twice")
+    return names
+
+
 def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     """A label out of `assets["names"]`.
 
     Recovery is the log-likelihood of a classifier q(label | image): E[log q] <= E[log p], the
     variational bound on log p(x | y) itself (Barber & Agakov 2003, eq. 3), without a constant.
     """
-    names = assets["names"]
+    names = _names(assets)
     encoder = LabelEncoder(len(names), shared)
     reader = LabelReader(len(names), shared)
     # Runs that are older than `normalized` have names as they came, of which two may now be one.

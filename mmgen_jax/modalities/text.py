@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
-from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared
+from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared, malformed
 from mmgen_jax.modalities.embeddings import EMBEDDINGS
 from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ContrastiveReader
@@ -59,6 +59,8 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     log p(x | y) - log p(x), that is on log p(x | y) up to the captions' own entropy, which no
     parameter can change. It cannot exceed log of the number of captions compared.
     """
+    if assets.get("encoder") != options.encoder:
+        raise malformed("text", f"they are not those of encoder {options.encoder!r}")
     embedding = EMBEDDINGS[options.encoder].build(options, shared.dtype, assets)
     encoder = TextEncoder(embedding.module, options.width, options.depth, options.heads, shared)
     reader = ContrastiveReader(shared)

@@ -1,15 +1,16 @@
 """Checkpoints of a run: all that training goes on from, saved together and checked before use.
 
-A step is saved as `WORKDIR/checkpoints/STEP/{state,data,config,log}` by orbax, in the background,
-and gets its manifest of checksums (`manifest.py`) only when orbax has committed it. A step is
-*whole* if the manifest is there and every checksum is right; nothing else is ever restored. Orbax
-alone reads some flipped bits back silently, and casts to the dtype that is asked for.
+A step is saved as `WORKDIR/checkpoints/STEP/{state,data,config,log,run}` by orbax, in the
+background, and gets its manifest of checksums (`manifest.py`) only when orbax has committed it and
+the arrays that were saved are found in it (`arrays.py`). A step is *whole* if the manifest is
+there, every checksum is right, all arrays are there, and it stands under its own number
+(`whole.py`); nothing else is ever restored. Orbax alone reads some flipped bits back silently, and
+casts to the dtype that is asked for.
 
 With several processes, all of which see the same directory, each writes its share of the arrays;
 process 0 decides, checks and deletes.
 """
 
-import itertools
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,18 +19,19 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jaxtyping import PyTree
 
 from mmgen_jax import storage
 from mmgen_jax.errors import Failure, InputError
-from mmgen_jax.training import manifest, processes
+from mmgen_jax.training import arrays, manifest, processes
+from mmgen_jax.training.arrays import JSON_FILE
+from mmgen_jax.training.whole import RUN, directory_of, fault, latest, move_aside, step_of, steps
+from mmgen_jax.training.whole import whole_steps as whole_steps
 
-# Parts of a checkpoint that are JSON, each in a directory with this one file.
+# Parts of a checkpoint that are JSON, each in a directory with one file.
 JSON_PARTS = ("data", "config", "log")
-JSON_FILE = "content.json"
 
 
 class Restored(NamedTuple):
@@ -48,27 +50,6 @@ class Restored(NamedTuple):
     log: dict[str, Any]
 
 
-def whole_steps(workdir: str | Path) -> list[int]:
-    """The steps of all checkpoints in `workdir` that are whole, the oldest first."""
-    directory = _directory(workdir)
-    return [step for step in _steps(directory) if manifest.fault(directory / str(step)) is None]
-
-
-def latest(workdir: str | Path) -> int | None:
-    """Returns the newest step in `workdir` that is whole, None if there is none.
-
-    Reads every byte of it. Each newer step that is broken is left as it is and named in one
-    warning, with the file and what is wrong with it.
-    """
-    directory = _directory(workdir)
-    for step in reversed(_steps(directory)):
-        fault = manifest.fault(directory / str(step))
-        if fault is None:
-            return step
-        logging.warning("skipped the checkpoint of step %d in %s: %s", step, directory, fault)
-    return None
-
-
 def restore(workdir: str | Path, step: int, like: PyTree, *, checked: bool = False) -> Restored:
     """Reads the checkpoint of `step`, bit for bit.
 
@@ -83,24 +64,50 @@ def restore(workdir: str | Path, step: int, like: PyTree, *, checked: bool = Fal
       InputError: if the step is not there or not whole, or if its arrays are not those of `like`.
     """
     path = _found(workdir, step) if checked else _checked(workdir, step)
-    with ocp.Checkpointer(_handler()) as checkpointer:
-        _refuse_other_arrays(checkpointer.metadata(path).item_metadata.state.tree, like, path)
-        json_parts = {part: ocp.args.JsonRestore() for part in JSON_PARTS}
-        parts = ocp.args.Composite(state=ocp.args.StandardRestore(like), **json_parts)
-        restored = checkpointer.restore(path, args=parts)
+    _refuse_other_arrays(path, like)
+    parts = ocp.args.Composite(
+        state=ocp.args.StandardRestore(like),
+        **{part: ocp.args.JsonRestore() for part in JSON_PARTS},
+    )
+    with ocp.Checkpointer(arrays.handler(JSON_PARTS)) as checkpointer:
+        try:
+            restored = checkpointer.restore(arrays.literal(path), args=parts)
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise  # of this machine, and not of the checkpoint
+        # What a damaged file makes orbax raise has no common class.
+        except Exception as error:
+            raise _broken(path, f"orbax cannot restore it ({arrays.one_line(error)})") from error
+    _refuse_other_step(restored.state, path)
     return Restored(restored.state, **{part: restored[part] for part in JSON_PARTS})
 
 
 def read_json(
-    workdir: str | Path, step: int, part: Literal["data", "config", "log"]
+    workdir: str | Path, step: int, part: Literal["data", "config", "log", "run"]
 ) -> dict[str, Any]:
     """Reads one JSON part of the checkpoint of `step`, and no arrays.
+
+    An older checkpoint has no part `run`: it is empty.
 
     Raises:
       InputError: if the step is not there or that part is not whole.
     """
-    path = _checked(workdir, step, under=f"{part}/")
-    return storage.read_json(path / part / JSON_FILE)
+    path = _found(workdir, step)
+    if part == RUN and not (path / RUN).exists():
+        return {}
+    found = manifest.fault(path, f"{part}/")
+    if found is not None:
+        raise _broken(path, found)
+    return _content(path, part)
+
+
+def _content(path: Path, part: str) -> dict[str, Any]:
+    try:
+        content = storage.read_json(path / part / JSON_FILE)
+    except (OSError, ValueError) as error:
+        raise _broken(path, f"{part}/{JSON_FILE} cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise _broken(path, f"{part}/{JSON_FILE} holds no JSON object")
+    return content
 
 
 class Checkpoints:
@@ -112,6 +119,8 @@ class Checkpoints:
       keep_every: every checkpoint whose step is a multiple of this is kept too; 0 for none.
       keep_best: so many of the best checkpoints are kept too.
       cost: what is least for the best one, from its part `log`; None: it cannot be said.
+      announce: is called with the step, by process 0, as soon as a checkpoint is whole.
+      check: raises Failure, before anything is saved, where the run may write no more.
 
     Raises:
       InputError: if the directory cannot be written.
@@ -124,19 +133,21 @@ class Checkpoints:
         keep_every: int = 0,
         keep_best: int = 0,
         cost: Callable[[dict[str, Any]], float | None] = lambda log: None,
+        announce: Callable[[int], None] = lambda step: None,
+        check: Callable[[], None] = lambda: None,
     ):
         if keep_last < 1 or min(keep_every, keep_best) < 0:
             raise InputError(
                 f"keep_last={keep_last}, keep_every={keep_every}, keep_best={keep_best}: allowed "
                 "are keep_last >= 1, keep_every >= 0 and keep_best >= 0"
             )
-        self._directory = _directory(workdir)
+        self._directory = directory_of(workdir)
         self._keep_last, self._keep_every, self._keep_best = keep_last, keep_every, keep_best
-        self._cost = cost
+        self._cost, self._announce, self._check = cost, announce, check
         _make_writable(self._directory)
         # Not orbax's CheckpointManager: it counts broken steps as kept, caches the list of steps,
         # and silently declines to save a step below the newest one.
-        self._checkpointer = ocp.AsyncCheckpointer(_handler())
+        self._checkpointer = ocp.AsyncCheckpointer(arrays.handler((*JSON_PARTS, RUN)))
         self._background = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: tuple[int, Future[None]] | None = None
 
@@ -147,6 +158,7 @@ class Checkpoints:
         data: dict[str, Any],
         config: dict[str, Any],
         log: dict[str, Any] | None = None,
+        assets: dict[str, str] | None = None,
     ) -> None:
         """Saves in the background; `state` may be donated as soon as this returns.
 
@@ -159,11 +171,13 @@ class Checkpoints:
           data: the position in the data, JSON-able.
           config: the config of the run, JSON-able.
           log: what the log has not written yet, JSON-able.
+          assets: digests of what belongs to the run beside the checkpoint, by name.
 
         Raises:
           Failure: if this save, or the one before it, failed (a full disk). Checkpoints that
             were whole still are.
         """
+        self._check()
         self.wait()
         path = self._directory / str(step)
         parts = ocp.args.Composite(
@@ -171,14 +185,16 @@ class Checkpoints:
             data=ocp.args.JsonSave(data),
             config=ocp.args.JsonSave(config),
             log=ocp.args.JsonSave(log or {}),
+            run=ocp.args.JsonSave({"step": step, "assets": assets or {}}),
         )
         try:
             if processes.from_main(lambda: _is_there(path)):
                 return
-            self._checkpointer.save(path, args=parts)
+            saved = arrays.described(state)
+            self._checkpointer.save(arrays.literal(path), args=parts)
         except Exception as error:
             raise _failure(path, error) from error
-        self._saving = step, self._background.submit(self._finish, step)
+        self._saving = step, self._background.submit(self._finish, step, saved)
 
     def wait(self) -> None:
         """Returns when what was saved last is whole on the disk.
@@ -221,10 +237,15 @@ class Checkpoints:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _finish(self, step: int) -> None:
+    def _finish(self, step: int, saved: dict[str, str]) -> None:
         self._checkpointer.wait_until_finished()
         if processes.is_main():
-            manifest.write(self._directory / str(step))
+            path = self._directory / str(step)
+            missing = arrays.fault(path, saved)
+            if missing is not None:
+                raise OSError(f"it has been written, but {missing}")
+            manifest.write(path)
+            self._announce(step)
             self._delete_old(step)
 
     def _delete_old(self, newest: int) -> None:
@@ -232,7 +253,7 @@ class Checkpoints:
         # a manifest never became whole: evidence, and not counted.
         complete = [
             step
-            for step in _steps(self._directory)
+            for step in steps(self._directory)
             if step <= newest and (self._directory / str(step) / manifest.NAME).exists()
         ]
         best = self._best(complete)
@@ -246,58 +267,53 @@ class Checkpoints:
             return []
         costs = {}
         for step in steps:
-            path = self._directory / str(step) / "log" / JSON_FILE
-            cost = self._cost(storage.read_json(path))
-            if cost is not None:
-                costs[step] = cost
+            path = self._directory / str(step)
+            if manifest.fault(path, "log/") is None:  # of a damaged one it cannot be said
+                cost = self._cost(_content(path, "log"))
+                if cost is not None:
+                    costs[step] = cost
         return sorted(costs, key=lambda step: (costs[step], -step))[: self._keep_best]
 
 
-def _directory(workdir: str | Path) -> Path:
-    return Path(workdir).absolute() / "checkpoints"  # orbax refuses relative paths
-
-
-def _steps(directory: Path) -> list[int]:
-    if not directory.is_dir():
-        return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
-
-
-def _handler() -> ocp.CompositeCheckpointHandler:
-    json_parts = {part: ocp.JsonCheckpointHandler(JSON_FILE) for part in JSON_PARTS}
-    return ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), **json_parts)
-
-
 def _found(workdir: str | Path, step: int) -> Path:
-    directory = _directory(workdir)
+    directory = directory_of(workdir)
     path = directory / str(step)
     if not path.is_dir():
-        there = ", ".join(map(str, _steps(directory))) or "none"
+        there = ", ".join(map(str, steps(directory))) or "none"
         raise InputError(f"no checkpoint of step {step} in {directory}; there are: {there}")
     return path
 
 
-def _checked(workdir: str | Path, step: int, under: str = "") -> Path:
+def _checked(workdir: str | Path, step: int) -> Path:
     path = _found(workdir, step)
-    fault = manifest.fault(path, under)
-    if fault is not None:
-        raise InputError(f"the checkpoint of step {step} in {path.parent} is broken: {fault}")
+    found = fault(path)
+    if found is not None:
+        raise _broken(path, found)
     return path
+
+
+def _broken(path: Path, what: str) -> InputError:
+    return InputError(f"the checkpoint of step {path.name} in {path.parent} is broken: {what}")
 
 
 def _is_there(path: Path) -> bool:
     """Whether a whole step is there already; a broken one is moved aside."""
     if not path.exists():
         return False
-    if manifest.fault(path) is None:
+    if fault(path) is None:
         return True
-    _move_aside(path)
+    move_aside(path)
     return False
 
 
-def _refuse_other_arrays(saved: PyTree, like: PyTree, path: Path) -> None:
+def _refuse_other_arrays(path: Path, like: PyTree) -> None:
     # Orbax casts to another dtype silently, and reports another structure in many lines.
-    there, wanted = _arrays(saved), _arrays(like)
+    try:
+        there = arrays.on_disk(path)
+    # What a damaged file makes orbax raise has no common class.
+    except Exception as error:
+        raise _broken(path, f"its arrays cannot be read ({arrays.one_line(error)})") from error
+    wanted = arrays.described(like)
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
             raise InputError(
@@ -307,14 +323,11 @@ def _refuse_other_arrays(saved: PyTree, like: PyTree, path: Path) -> None:
             )
 
 
-def _arrays(tree: PyTree) -> dict[str, str]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(keys, simple=True, separator="/"): (
-            f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-        )
-        for keys, leaf in leaves
-    }
+def _refuse_other_step(state: PyTree, path: Path) -> None:
+    """Of a checkpoint without the part `run`, the state itself may say its step."""
+    step = getattr(state, "step", None)
+    if step is not None and int(step) != step_of(path.name):
+        raise _broken(path, f"it is of step {int(step)}, whatever its folder is called")
 
 
 def _make_writable(directory: Path) -> None:
@@ -335,13 +348,6 @@ def _delete_unfinished(directory: Path) -> None:
     if processes.is_main():
         for unfinished in directory.glob("*.orbax-checkpoint-tmp"):
             _delete(unfinished)
-
-
-def _move_aside(path: Path) -> None:
-    names = (path.with_name(f"{path.name}.broken-{n}") for n in itertools.count())
-    aside = next(name for name in names if not name.exists())
-    path.rename(aside)
-    logging.warning("moved the broken checkpoint %s to %s", path, aside.name)
 
 
 def _delete(path: Path) -> None:

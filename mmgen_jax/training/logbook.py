@@ -232,7 +232,7 @@ def _lines_until(lines: Iterator[bytes], step: int) -> Iterator[bytes]:
     for line in lines:
         try:
             keep = json.loads(line)["step"] <= step and line.endswith(b"\n")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             keep = False
         if keep:
             yield line

@@ -20,7 +20,7 @@ from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_b
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
 from mmgen_jax.outputs import check_workdir
-from mmgen_jax.training import agreement, checkpoints, processes, run, sharding, transfer
+from mmgen_jax.training import agreement, checkpoints, processes, run, sharding, transfer, whole
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
@@ -36,17 +36,31 @@ class NotFinite(Failure):
 
 
 class Allowed(NamedTuple):
-    """What the checkpoint that a run resumes from may differ in; flags of `launch/train.py`.
+    """What a person has allowed a run to go on after; flags of `launch/train.py`.
 
     Attributes:
-      config_change: it was made by another config.
+      config_change: its checkpoint was made by another config.
       data_change: the data is not what it was trained on so far.
       data_moved: the data set lay elsewhere then.
+      start_afresh: the run had checkpoints, and none of them is whole: it begins at step 0.
     """
 
     config_change: bool = False
     data_change: bool = False
     data_moved: bool = False
+    start_afresh: bool = False
+
+
+class Origin(NamedTuple):
+    """What the checkpoints of a run say that it was trained on.
+
+    Attributes:
+      data: its fingerprint, see `agreement.check`.
+      assets: their digests, see `run.digests`.
+    """
+
+    data: dict[str, Any] | None = None
+    assets: dict[str, str] | None = None
 
 
 def train(config: ConfigDict, workdir: Path, allowed: Allowed = Allowed()) -> None:  # noqa: B008
@@ -57,7 +71,7 @@ def train(config: ConfigDict, workdir: Path, allowed: Allowed = Allowed()) -> No
     Args:
       config: a validated config.
       workdir: the run's directory, made if missing; all processes see the same one.
-      allowed: what the checkpoint may differ in.
+      allowed: what a person has allowed it to go on after.
 
     Raises:
       InputError: for a config that cannot work here, or that is not the checkpoint's; for data that
@@ -68,6 +82,7 @@ def train(config: ConfigDict, workdir: Path, allowed: Allowed = Allowed()) -> No
     """
     check_workdir(workdir)
     check_devices(config)
+    whole.directory_of(workdir)  # refuses a path where nothing can be kept
     source = opened(config)
     options = {
         "accept_config_change": allowed.config_change,
@@ -88,7 +103,7 @@ def _train(
     check_lock: Callable[[], None],
 ) -> None:
     """Trains, as the only run in `workdir`; see `train`."""
-    last = _newest(workdir)
+    last = _newest(workdir, allowed.start_afresh)
     if last is not None and not allowed.config_change:
         run.check_config(workdir, config, last, allowed.data_moved)
     if last is not None:
@@ -100,15 +115,18 @@ def _train(
     if config.tokenizer.latents and last is None:
         _check_latents(config, source, frozen)  # before anything is written
     with ExitStack() as stack:
-        saver = stack.enter_context(_saver(config, workdir))
+        saver = stack.enter_context(_saver(config, workdir, check_lock))
         before = start.assets if start else None
-        assets = run.prepare(workdir, config, source, last is not None, before)
+        if last is None:
+            assets = run.prepare(workdir, config, source, before)
+        else:  # nothing of the run is written before all of it has been restored
+            assets = run.read_assets(workdir, config, last)
         model = models.build(config, assets)
         mesh = sharding.make_mesh(config.sharding)
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
-        trainer = Loop(config, workdir, model, build(config, model, mesh), batches, saver)
-        trainer.fingerprint, trainer.check_lock = fingerprint, check_lock
+        program, origin = build(config, model, mesh), Origin(fingerprint, run.digests(assets))
+        trainer = Loop(config, workdir, model, program, batches, saver, origin)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:
             _check_latents(config, source, state.params, mesh)
@@ -150,18 +168,29 @@ def _check_latents(*inputs: Any) -> None:
     precomputing.compare(*inputs)
 
 
-def _newest(workdir: Path) -> int | None:
-    """The newest whole checkpoint, as process 0 finds it."""
+def _newest(workdir: Path, start_afresh: bool) -> int | None:
+    """The newest whole checkpoint, as process 0 finds it.
+
+    Raises:
+      InputError: if the run had some, and none of them is whole.
+    """
 
     def find() -> int:
         step = checkpoints.latest(workdir)
-        return -1 if step is None else step
+        if step is not None:
+            return step
+        lost = whole.lost(workdir)
+        if lost and not start_afresh:
+            raise InputError(
+                f"{lost}; restore one from a copy, or begin again at step 0 with --start_afresh"
+            )
+        return -1
 
     step = processes.from_main(find)
     return None if step == -1 else step
 
 
-def _saver(config: ConfigDict, workdir: Path) -> Checkpoints:
+def _saver(config: ConfigDict, workdir: Path, check: Callable[[], None]) -> Checkpoints:
     keep = config.checkpoint
     sign = 1 if keep.best_is == "smallest" else -1
 
@@ -169,7 +198,8 @@ def _saver(config: ConfigDict, workdir: Path) -> Checkpoints:
         value = log["newest"].get(keep.best_metric)  # none before the first line
         return None if value is None else sign * value
 
-    return Checkpoints(workdir, keep.keep_last, keep.keep_every, keep.keep_best, cost)
+    kept = keep.keep_last, keep.keep_every, keep.keep_best
+    return Checkpoints(workdir, *kept, cost, partial(run.announce, workdir, config), check)
 
 
 def feed(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> TrainingBatches:
@@ -199,16 +229,11 @@ class Loop:
       program: the config's training step, and where it lies.
       batches: what it is fed.
       saver: of its checkpoints.
-
-    Attributes:
-      fingerprint: of the data, which checkpoints keep.
-      check_lock: raises Failure where the folder has become another run's.
+      origin: what its checkpoints say that it was trained on.
 
     Raises:
       InputError: if checkpoints are to be kept by a metric that is not there.
     """
-
-    fingerprint: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -218,9 +243,10 @@ class Loop:
         program: Program,
         batches: TrainingBatches,
         saver: Checkpoints,
+        origin: Origin = Origin(),  # noqa: B008
     ):
         self._config, self._workdir, self._model, self._program = config, workdir, model, program
-        self._batches, self._saver = batches, saver
+        self._batches, self._saver, self._origin = batches, saver, origin
         self._check_metric()
         self._preview = Preview(config, model, program.mesh) if config.train.sample_every else None
         self._norm = jax.jit(optax.tree.norm)
@@ -229,7 +255,6 @@ class Loop:
         self._means = Means()
         self._skipped = Skipped()
         self._startup: dict[str, float] = {}  # for the first line of the log
-        self.check_lock: Callable[[], None] = lambda: None
 
     def start(self, frozen: dict[str, Any]) -> TrainState:
         """A fresh state, each device's share made where it is to lie; `frozen` are groups of it."""
@@ -240,9 +265,15 @@ class Loop:
     def restore(self, step: int) -> TrainState:
         """A checkpoint's state; the data and the log's means move to where they were."""
         restored = self._saver.restore(step, self._program.placed)
-        self._batches.set_state({"position": restored.data["position"]})
-        self._means = Means(restored.log)
-        self._skipped = Skipped(restored.data["skipped"])
+        try:
+            self._batches.set_state({"position": restored.data["position"]})
+            self._means = Means(restored.log)
+            self._skipped = Skipped(restored.data["skipped"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"checkpoint {step} of {self._workdir} cannot be resumed: its position in the data"
+                f" or its log is malformed ({type(error).__name__}: {error})"
+            ) from error
         return restored.state
 
     def run(self, state: TrainState, logbook: Logbook, interrupts: Interrupts) -> TrainState:
@@ -311,14 +342,14 @@ class Loop:
         return means
 
     def _save(self, step: int, state: TrainState) -> None:
-        self.check_lock()
         # The metrics of a step are from before it moved anything.
         self._check_finite("the norm of all parameters", self._norm(state.params), step)
         skipped = self._skipped.gather(self._batches.skipped)
         data = self._batches.get_state() | {"skipped": skipped}
-        if self.fingerprint is not None:
-            data["fingerprint"] = self.fingerprint
-        self._saver.save(step, state, data, self._config.to_dict(), self._means.to_json())
+        if self._origin.data is not None:
+            data["fingerprint"] = self._origin.data
+        config, log = self._config.to_dict(), self._means.to_json()
+        self._saver.save(step, state, data, config, log, self._origin.assets)
         if self._skipped and processes.is_main():
             self._skipped.write(self._workdir)
 

@@ -1,12 +1,15 @@
 """The checksums of a directory: written when it is complete, compared before it is read."""
 
 import hashlib
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mmgen_jax.storage import read_json, write_json
 
 NAME = "MANIFEST.json"
+# What file managers and network disks leave behind; whoever wrote the directory writes no such.
+_LEFT_BEHIND = re.compile(r"\..*|@.*|Thumbs\.db|desktop\.ini", re.DOTALL)
 
 
 def write(directory: Path) -> None:
@@ -25,7 +28,8 @@ def write(directory: Path) -> None:
 def fault(directory: Path, under: str = "") -> str | None:
     """Says what is wrong with `directory`, in one line that names the file; None if it is whole.
 
-    Files that the manifest does not list (a desktop's `.DS_Store`) are no fault.
+    A file that the manifest does not list is a fault, for then the list is not whole; what a
+    desktop has left there (`.DS_Store`) is none.
 
     Args:
       directory: what `write` was called on.
@@ -39,7 +43,13 @@ def fault(directory: Path, under: str = "") -> str | None:
         return f"{NAME} cannot be read ({_one_line(error)})"
     if not isinstance(checksums, dict) or not checksums:
         return f"{NAME} lists no files"
-    compared = (name for name in checksums if name.startswith(under))
+    compared = [name for name in checksums if name.startswith(under)]
+    if not compared:
+        return f"{NAME} lists no files of {under}"
+    for name in _files(directory):
+        left_behind = any(_LEFT_BEHIND.fullmatch(part) for part in PurePosixPath(name).parts)
+        if name.startswith(under) and name not in checksums and not left_behind:
+            return f"{name} is not listed in {NAME}"
     faults = (_file_fault(directory, name, checksums[name]) for name in compared)
     return next((found for found in faults if found is not None), None)
 
@@ -51,7 +61,12 @@ def _files(directory: Path) -> Iterator[str]:
 
 
 def _file_fault(directory: Path, name: str, expected: object) -> str | None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        return f"{NAME} lists {name!r}, which is elsewhere"
     try:
+        if (directory / name).exists() and not (directory / name).is_file():
+            return f"{name} is no file"  # a pipe would never end
         found = _sha256(directory / name)
     except FileNotFoundError:
         return f"{name} is missing"

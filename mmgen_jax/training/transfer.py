@@ -10,7 +10,6 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import image_shape
 from mmgen_jax.errors import InputError
@@ -19,7 +18,7 @@ from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Assets, Model
 from mmgen_jax.nn.layout import path_name
 from mmgen_jax.schema import leaves
-from mmgen_jax.training import checkpoints, processes, run, sharding
+from mmgen_jax.training import checkpoints, processes, run, sharding, whole
 from mmgen_jax.training.state import TrainState, trained
 
 # The groups whose second level are modalities.
@@ -47,9 +46,10 @@ def origin(path: str) -> Origin | None:
     """
     if not path:
         return None
-    place, step = Path(path), None
-    if place.parent.name == "checkpoints" and place.name.isdigit():
-        step, place = int(place.name), place.parent.parent
+    place = Path(path)
+    step = whole.step_of(place.name) if place.parent.name == "checkpoints" else None
+    if step is not None:
+        place = place.parent.parent
     if not (place / "config.json").is_file():
         raise InputError(
             f"config.train.init_from = {path!r} is no run; allowed: a folder that train.py has"
@@ -60,8 +60,8 @@ def origin(path: str) -> Origin | None:
         if not newest:
             raise InputError(f"config.train.init_from = {path!r} has no whole checkpoint yet")
         step = newest
-    config = configs.load(place / "config.json")
-    return Origin(place, step, config, run.read_assets(place, config))
+    config, assets, _ = run.read(place, step)
+    return Origin(place, step, config, assets)
 
 
 def from_origin(start: Origin, mesh: Mesh, assets: Assets) -> dict[str, jax.Array]:

@@ -91,7 +91,8 @@ def test_a_run_is_self_contained(whole):
     workdir, checksums = whole
     assert len(set(checksums)) == STEPS
     names = {path.name for path in workdir.iterdir()}
-    assert names == {"assets", "checkpoints", "config.json", "metrics.jsonl", "tensorboard"}
+    kept = {"config.json", "newest_checkpoint.json", "metrics.jsonl"}
+    assert names == {"assets", "checkpoints", "tensorboard"} | kept
     assert configs.differences(configs.load(workdir / "config.json"), toy_config()) == []
     assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"4", "8", "12"}
     lines = logged(workdir)
@@ -350,8 +351,12 @@ def test_loading_a_run(whole, tmp_path):
         run.load(workdir)
     (workdir / "assets" / "number.json").write_text("{}", encoding="utf-8")
     shutil.rmtree(workdir / "checkpoints")
-    with pytest.raises(InputError, match="no whole checkpoint yet"):
+    with pytest.raises(InputError, match="the checkpoints of the run in .* are gone"):
         run.load(workdir)
+    (workdir / "newest_checkpoint.json").unlink()
+    (workdir / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="no whole checkpoint yet"):
+        run.load(str(workdir))
 
 
 def test_the_clock_counts_training_alone(monkeypatch):

@@ -32,7 +32,8 @@ class EmbeddingSpec(NamedTuple):
     Attributes:
       fit: (options, captions) -> assets, a JSON-able dict; see `ModalitySpec.fit`. `captions` are
         those of the data set, read when iterated. Raises InputError for files that are not there.
-      build: (options, dtype, assets) -> Embedding. `options` is config.modalities.text.
+      build: (options, dtype, assets) -> Embedding. `options` is config.modalities.text. Raises
+        InputError for malformed assets, see `ModalitySpec.build`.
       serves: (options, assets of another run) -> see `ModalitySpec.serves`.
     """
 

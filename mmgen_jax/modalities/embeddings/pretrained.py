@@ -14,11 +14,14 @@ import jax.numpy as jnp
 import tokenizers
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import malformed
 from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
+from mmgen_jax.modalities.embeddings.subwords import read_tokenizer
 from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
 from mmgen_jax.nn.t5_weights import digest, load, read_sizes
 
 TOKENIZER = "tokenizer.json"
+MOST = 1 << 20  # of any size
 
 
 def _folder(options: Any) -> Path:
@@ -52,13 +55,28 @@ def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
     return {"tokenizer": tokenizer.to_str(), "sizes": sizes._asdict(), "digest": weights}
 
 
+def _sizes(assets: dict[str, Any]) -> T5Sizes:
+    found = assets.get("sizes")
+    if not isinstance(found, dict) or found.keys() != {*T5Sizes._fields}:
+        raise malformed("text", f"'sizes' must have {', '.join(T5Sizes._fields)}")
+    sizes = T5Sizes(**found)
+    numbers = {k: v for k, v in found.items() if k not in ("gated", "epsilon")}
+    for name, number in numbers.items():
+        if type(number) is not int or not 0 < number <= MOST:
+            raise malformed("text", f"{name!r} of 'sizes' must be 1 to {MOST}")
+    usual = type(sizes.gated) is bool and type(sizes.epsilon) is float and 0 < sizes.epsilon < 1
+    if not usual or sizes.buckets < 4 or sizes.max_distance <= sizes.buckets // 4:
+        raise malformed("text", "'sizes' are not those of a T5")
+    return sizes
+
+
 def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
-    tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
+    tokenizer, sizes = read_tokenizer(assets), _sizes(assets)
     tokenizer.enable_truncation(options.max_tokens)  # a long caption keeps its end token, too
     return Embedding(
         tokenize=lambda text: tokenizer.encode(text).ids,
         detokenize=tokenizer.decode,
-        module=T5Encoder(T5Sizes(**assets["sizes"]), jnp.dtype(dtype)),
+        module=T5Encoder(sizes, jnp.dtype(dtype)),
         pretrained=lambda: load(_folder(options))[1],
     )
 

@@ -7,6 +7,7 @@ import flax.linen as nn
 import tokenizers
 from jaxtyping import Array, Bool, Float, Int
 
+from mmgen_jax.modalities import malformed
 from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 
 PAD = "<pad>"
@@ -59,8 +60,24 @@ def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
     return {"tokenizer": train_tokenizer(captions, options.vocabulary_size).to_str()}
 
 
+def read_tokenizer(assets: dict[str, Any]) -> tokenizers.Tokenizer:
+    """The tokenizer of a run's assets.
+
+    Raises:
+      InputError: if they hold none.
+    """
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(assets.get("tokenizer"))
+    except Exception as error:  # its own exceptions have no common class but this
+        raise malformed("text", f"'tokenizer' cannot be read ({error})") from error
+    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    if not ids or max(ids) >= len(ids):
+        raise malformed("text", "'tokenizer' has a vocabulary with gaps, or none")
+    return tokenizer
+
+
 def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
-    tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
+    tokenizer = read_tokenizer(assets)
     return Embedding(
         tokenize=lambda text: tokenizer.encode(text).ids,
         detokenize=lambda tokens: tokenizer.decode(tokens).strip(),

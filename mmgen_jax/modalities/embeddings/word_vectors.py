@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import malformed
 from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 from mmgen_jax.modalities.embeddings.subwords import TokenEmbedding
 from mmgen_jax.modalities.embeddings.vector_files import read_vectors
 
 UNKNOWN = "<unk>"
+MOST_DIMENSIONS = 1 << 16  # of a word's vector
 
 
 def words_of(caption: str) -> list[str]:
@@ -65,8 +67,19 @@ def _fit(options: Any, captions: Iterable[str], *, header: bool) -> dict[str, An
     }
 
 
+def _vocabulary(assets: dict[str, Any]) -> tuple[list[str], int]:
+    words, dimensions = assets.get("words"), assets.get("dimensions")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise malformed("text", "'words' must be a list of words")
+    if words[:1] != [UNKNOWN] or len(set(words)) < len(words):
+        raise malformed("text", f"'words' must begin with {UNKNOWN} and have each word once")
+    if type(dimensions) is not int or not 0 < dimensions <= MOST_DIMENSIONS:
+        raise malformed("text", f"'dimensions' must be 1 to {MOST_DIMENSIONS}")
+    return words, dimensions
+
+
 def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) -> Embedding:
-    words = assets["words"]
+    words, dimensions = _vocabulary(assets)
     number = {word: k for k, word in enumerate(words)}
 
     def pretrained() -> dict[str, Any]:
@@ -84,7 +97,7 @@ def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) ->
     return Embedding(
         tokenize=lambda text: [number[look_up(w, number) or UNKNOWN] for w in words_of(text)],
         detokenize=lambda tokens: " ".join(words[token] for token in tokens),
-        module=TokenEmbedding(len(words), assets["dimensions"]),
+        module=TokenEmbedding(len(words), dimensions),
         pretrained=pretrained,
     )
 
