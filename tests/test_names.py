@@ -4,6 +4,8 @@ import unicodedata
 
 import pytest
 
+from mmgen_jax.data.builders.digits import DIGITS
+from mmgen_jax.data.shapes import POSITION_NAMES
 from mmgen_jax.names import meant, nearest, normalized
 
 NFD = unicodedata.normalize("NFD", "Café")
@@ -50,3 +52,18 @@ def test_near_names_are_found_whatever_their_case():
     assert nearest("top lfet", ("Top Left", "bottom right"))[0] == "Top Left"
     assert nearest("zebra", ("cat", "dog")) == []
     assert nearest("cat", ()) == []
+
+
+# Of the emoji data set, as docs of Unicode have them, and of two of TFDS's.
+GROUPS = (
+    *("Smileys & Emotion", "People & Body", "Component", "Animals & Nature", "Food & Drink"),
+    *("Travel & Places", "Activities", "Objects", "Symbols", "Flags"),
+    *("airplane", "automobile", "pink primrose", "hard-leaved pocket orchid", "colt's foot"),
+    "001.Black_footed_Albatross",
+)
+
+
+@pytest.mark.parametrize("names", [tuple(DIGITS), POSITION_NAMES, GROUPS])
+def test_classes_of_the_data_sets_that_are_known_stay_as_they_are(names):
+    """A run that was trained before names were normalized goes on with the same classes."""
+    assert tuple(map(normalized, names)) == names

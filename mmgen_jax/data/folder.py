@@ -162,11 +162,21 @@ class _Folder:
         self._check_options(keys, spoken)
         modalities = [name for name, key in self._features.items() if key in keys]
         if "label" in modalities:
-            file = self.root / LABELS
-            self._classes = read(file) if file.is_file() else occurring(labels)
+            self._classes = self._read_classes(labels)
             if not self._classes.names:  # null in all lines
                 modalities.remove("label")
         return SourceInfo(tuple(modalities), tuple(self._roots), self._classes.names)
+
+    def _read_classes(self, labels: list[Any]) -> Classes:
+        file = self.root / LABELS
+        if file.is_file():
+            return read(file)
+        for root in self._roots.values():
+            if (root / LABELS).is_file():
+                raise InputError(
+                    f"{root / LABELS} is not read; allowed: one for all splits, {file}"
+                )
+        return occurring(labels)
 
     def _parsed(self) -> Iterator[Mapping[str, Any]]:
         """All lines that can be read. Raises InputError if there is none."""

@@ -41,14 +41,15 @@ class Classes:
                     f"label {raw} is out of range; allowed: 0 to {len(self.names) - 1}"
                 )
             return self.names[number]
-        name = normalized(raw) if isinstance(raw, str) else str(number)
-        if name in self._known:
-            return name
         if number is not None:
+            if str(number) in self._known:
+                return str(number)
             raise InputError(
                 f"label {raw} is a number, and no class has that name; allowed:"
                 f" {listing(self.names)}; a number is a position only in {LABELS}"
             )
+        if isinstance(raw, str) and normalized(raw) in self._known:
+            return normalized(raw)
         near = suggestion(raw, self.names) if isinstance(raw, str) else ""
         raise InputError(f"label {raw!r} is no class; allowed: {listing(self.names)}{near}")
 

@@ -60,6 +60,8 @@ def test_without_labels_txt_the_classes_are_those_that_occur(tmp_path, labels, n
         ([2, 0, -1], ("0", "2"), "label -1 is a number, and no class has that name; allowed: 0, 2"),
         (["01", "02", 1], ("01", "02"), "label 1 is a number, and no class has that name"),
         (["a", True], ("a",), "label True is no class; allowed: a"),
+        (["None", float("nan")], ("None",), "label nan is no class; allowed: None"),
+        (["None", [["None"]]], ("None",), "label ['None'] is no class; allowed: None"),
         (["a", ""], ("a",), "label '' is no class; allowed: a"),
         (["apple", "pear", 0.5], ("apple", "pear"), "label 0.5 is no class"),
     ],
@@ -76,6 +78,15 @@ def test_with_labels_txt_a_number_is_a_position(tmp_path):
     source = opened(tmp_path, ["a", 0, 2.0, " c "], ["b", "a", "c"])
     assert source.info.label_names == ("b", "a", "c")
     assert values(source) == ["a", "b", "c", "c"]
+
+
+def test_a_labels_txt_in_a_split_is_not_passed_over(tmp_path):
+    opened(tmp_path / "train", [0, 1])
+    (tmp_path / "train" / "labels.txt").write_text("cat\ndog\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{tmp_path}/train/labels.txt is not read; allowed: "):
+        FOLDER.describe(options(tmp_path))
+    (tmp_path / "train" / "labels.txt").rename(tmp_path / "labels.txt")
+    assert FOLDER.describe(options(tmp_path)).label_names == ("cat", "dog")
 
 
 @pytest.mark.parametrize("names", [["0", "1", "2"], ["zero", "1", "two"]])

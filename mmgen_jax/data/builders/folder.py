@@ -70,6 +70,11 @@ def build(
     info = FOLDER.describe(options)
     splits = [split for split in info.splits if split != "all"] or list(info.splits)
     sources = _open_all(options, splits)
+    if not info.modalities:
+        raise InputError(
+            f"no line of {raw} has a value for any of the keys {', '.join(FEATURES.values())};"
+            " rename what a picture is to be drawn from to one of them"
+        )
     with staged(Path(out), overwrite) as folder:
         total = sum(map(len, sources.values()))
         with tqdm(total=total, desc="folder", unit="record", disable=None) as progress:

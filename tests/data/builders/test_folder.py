@@ -79,6 +79,16 @@ def test_labels_that_are_all_missing_are_none(tmp_path):
     assert build(tmp_path / "packed", raw=str(tmp_path / "raw"))["modalities"] == ["text"]
 
 
+def test_a_folder_with_nothing_to_give_a_model_is_refused_with_the_keys(tmp_path):
+    lines = [{"file_name": name, "caption": "lost before"} for name in ("0.png", "1.png")]
+    for line in lines:
+        folders.paint(tmp_path / "raw" / line["file_name"])
+    folders.write(tmp_path / "raw", *lines)
+    with pytest.raises(InputError, match="any of the keys text, label, .*; rename what"):
+        build(tmp_path / "packed", raw=str(tmp_path / "raw"))
+    assert not (tmp_path / "packed").exists()
+
+
 def test_bad_arguments(tmp_path):
     with pytest.raises(InputError, match="--raw is missing"):
         build(tmp_path / "packed")
