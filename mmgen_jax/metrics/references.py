@@ -14,7 +14,7 @@ import safetensors.numpy
 from jaxtyping import Float
 
 from mmgen_jax.data.pipeline import spread
-from mmgen_jax.errors import InputError, writing
+from mmgen_jax.errors import InputError, reading, writing
 from mmgen_jax.images import SUFFIXES, find_images, read_image
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.extractors import Extractor
@@ -74,7 +74,7 @@ def of_folder(path: Path, extractor: Extractor, kept: Path, memo: Memo) -> Refer
         return load(path, extractor)
     files = picture_files(path)
     facts = {"data": path.name, "split": "", "count": len(files)}
-    facts["pictures"] = _digest_all(file.read_bytes() for file in files)
+    facts["pictures"] = _digest_all(map(_content, files))
     return _made_once(facts, lambda: read_files(files), extractor, kept, memo)
 
 
@@ -144,6 +144,11 @@ def read_all(
 
 def _facts(extractor: Extractor, part: list[np.ndarray]) -> Any:
     return extractor.identity, part
+
+
+def _content(file: Path) -> bytes:
+    with reading(file, "picture"):
+        return file.read_bytes()
 
 
 def _digest_all(contents: Iterable[bytes]) -> str:

@@ -19,6 +19,7 @@ from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 from mmgen_jax.modalities.embeddings.subwords import read_tokenizer
 from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
 from mmgen_jax.nn.t5_weights import digest, load, read_sizes
+from mmgen_jax.storage import check_file
 
 TOKENIZER = "tokenizer.json"
 MOST = 1 << 20  # of any size
@@ -38,6 +39,7 @@ def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
     folder = _folder(options)
     sizes = read_sizes(folder / "config.json")
     try:
+        check_file(folder / TOKENIZER)
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # its own exceptions have no common class but this
         raise InputError(f"cannot read {folder / TOKENIZER}: {error}") from error
