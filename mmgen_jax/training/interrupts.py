@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 EXIT_CODE = 143
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds that a guarded command has to run Python again after a signal (a compiler may hold it for
 # minutes), and then to clean up.
 RESPOND, CLEAN_UP, POLL = 1.0, 5.0, 0.05
+SPEAK = 2.0
 
 
 class Interrupted(SystemExit):
@@ -161,7 +162,7 @@ class Guard:
 
     @contextlib.contextmanager
     def last_words(self, say: Callable[[], None]) -> Iterator[None]:
-        """Has `say` called before the thread ends the process within this context."""
+        """Has `say` called before `leave` ends the process within this context."""
         self._last_words.append(say)
         try:
             yield
@@ -222,10 +223,19 @@ class Guard:
                 os.kill(process, byte[0])
         if self.signal_name is None:
             self._note(byte[0])
-        for say in self._last_words:
+        self.leave(EXIT_CODE)
+
+    def leave(self, code: int) -> NoReturn:
+        """Ends the process from any thread, after its last words, for which it has a moment."""
+        speaker = threading.Thread(target=self._speak, daemon=True)
+        speaker.start()
+        speaker.join(SPEAK)  # a disk or a network may hang
+        os._exit(code)
+
+    def _speak(self) -> None:
+        for say in reversed(self._last_words):
             with contextlib.suppress(Exception):
                 say()
-        os._exit(EXIT_CODE)
 
 
 GUARD = Guard()

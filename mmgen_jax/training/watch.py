@@ -20,6 +20,8 @@ from typing import NoReturn
 
 from absl import logging
 
+from mmgen_jax.training.interrupts import EXIT_CODE, GUARD
+
 # Seconds.
 CONNECT = 5.0
 ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
@@ -32,7 +34,6 @@ GRACE = 5.0
 # From an error of a collective to the broken connection that explains it.
 EXPLAIN = 2.0
 
-INTERRUPTED = 143
 _ENDS = {
     "failed": "has failed; its output says why",
     "interrupted": "was interrupted where there was nothing to save",
@@ -193,7 +194,7 @@ class Watch:
             _exit(
                 f"process {number} of {self._count} {_ENDS[kind]}; this one stops. The same command"
                 " goes on from the newest checkpoint",
-                INTERRUPTED if kind == "interrupted" else 1,
+                EXIT_CODE if kind == "interrupted" else 1,
             )
 
     def _tell(self, word: str) -> None:
@@ -208,7 +209,7 @@ class Watch:
 
 def _exit(reason: str, code: int) -> NoReturn:
     print(f"error: {reason}", file=sys.stderr, flush=True)
-    os._exit(code)
+    GUARD.leave(code)
 
 
 class _Greeter:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mmgen_jax.training import checkpoints, processes
+from mmgen_jax.training import checkpoints, lock, processes
 from tests import toys
 from tests.launching import assert_bad_input, python
 from tests.layouts import Layout, finish, start
@@ -72,6 +72,18 @@ def test_a_signal_to_one_stops_all_at_the_same_step(whole, tmp_path, process):
     assert [d.code for d in done] == [0, 0], done
     assert everything(tmp_path, STEPS) == everything(whole, STEPS)
     assert logged(tmp_path) == logged(whole)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_before_the_first_step_ends_all(tmp_path):
+    workdir = tmp_path / "run"
+    action = "os.kill(os.getpid(), signal.SIGTERM)"
+    done = finish(happening(1, 1, action, RECIPE, f"--workdir={workdir}"))
+    assert [d.code for d in done] == [143, 143], done
+    assert done[1].err == "SIGTERM: stopped\n"
+    (said,) = done[0].err.splitlines()
+    assert said.startswith("error: process 1 of 2 was interrupted where there was nothing to save")
+    assert checkpoints.latest(workdir) is None and not (workdir / lock.NAME).exists()
 
 
 @pytest.mark.parametrize("process", (0, 1))
