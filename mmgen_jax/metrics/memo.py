@@ -71,7 +71,7 @@ def digest(facts: Any) -> str:
 
 
 def _read(path: Path) -> list[np.ndarray] | None:
-    """Nothing where there is no such file, or it is not whole: a checksum stands before the rest."""
+    """Nothing where there is no such file, or it is not whole: it begins with its checksum."""
     try:
         content = path.read_bytes()
     except OSError:

@@ -127,6 +127,11 @@ def load(path: Path, extractor: Extractor) -> Reference:
             f"{path} holds features of {name} ({identity[:8]}); allowed: those of"
             f" {extractor.name} ({extractor.identity[:8]}), that pictures are read with here"
         )
+    if features.shape[1] != extractor.features:
+        raise InputError(
+            f"{path} holds {features.shape[1]} features of a picture; allowed:"
+            f" {extractor.features}, as {extractor.name} has them"
+        )
     return Reference(features, facts)
 
 

@@ -49,7 +49,11 @@ def test_it_is_saved_whole(trained, tmp_path):
     assert again[1:] == trained[1:]
     pictures = np.random.default_rng(1).integers(0, 256, (9, 8, 8, 3), np.uint8)
     assert (classifier.predict(again, pictures) == classifier.predict(trained, pictures)).all()
-    path.write_bytes(path.read_bytes()[:-9])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match="cannot read the judge .* is damaged"):
+        classifier.load(path, "make it")
+    path.write_bytes(whole[:-9])
     with pytest.raises(InputError, match="cannot read the judge"):
         classifier.load(path, "make it")
     with pytest.raises(InputError, match="train one: make it"):

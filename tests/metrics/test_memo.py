@@ -61,3 +61,19 @@ def test_facts_differ_by_value_type_shape_and_place():
     ]
     assert len({digest(fact) for fact in facts}) == len(facts)
     assert digest({"b": np.ones(2), "a": "x"}) == digest({"a": "x", "b": np.ones(2)})
+
+
+def test_no_flipped_bit_is_believed(tmp_path):
+    compute = Counting()
+    Memo(tmp_path)(lambda: "a", compute)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for bit in range(0, 8 * len(whole), 97):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        before = compute.calls
+        found = Memo(tmp_path)(lambda: "a", compute)
+        assert compute.calls == before + 1
+        np.testing.assert_array_equal(found[0], compute()[0])
+        compute.calls = before + 1

@@ -59,7 +59,14 @@ def test_features_of_another_extractor_are_refused(folder, tmp_path):
     assert len(again.features) == 5
     with pytest.raises(InputError, match=r"holds features of means \(11111111\); allowed: .*2222"):
         references.of_folder(file, means("2" * 64), tmp_path / "kept", Memo())
-    file.write_bytes(file.read_bytes()[:40])
+    whole = file.read_bytes()
+    for bit in range(8 * (len(whole) - 60), 8 * len(whole), 37):  # of the features themselves
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        with pytest.raises(InputError, match="cannot read features .* delete it"):
+            references.of_folder(file, means(), tmp_path / "kept", Memo())
+    file.write_bytes(whole[:40])
     with pytest.raises(InputError, match="cannot read features of real pictures in"):
         references.of_folder(file, means(), tmp_path / "kept", Memo())
 
