@@ -25,7 +25,9 @@ LAYERS = flags.DEFINE_string("layers", "0-3", "Of mixing: the first and the last
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the latents and the noise.", lower_bound=0)
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the latents and the noise.", lower_bound=0, upper_bound=2**32 - 1
+)
 given = cli.define_inputs()
 variety = cli.define_variety()
 

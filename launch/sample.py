@@ -31,7 +31,7 @@ INPAINT = flags.DEFINE_string("inpaint", None, "Picture file of which a part is 
 MASK = flags.DEFINE_string(
     "mask", None, "Picture file of the same size, white where it is redrawn."
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0, upper_bound=2**32 - 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures drawn at once.", lower_bound=1)
 
 
@@ -60,10 +60,24 @@ def main() -> None:
 
 
 def parse_guidance(argument: str, names: tuple[str, ...]) -> dict[str, float]:
-    """Reads `text=3,label=1.5`."""
+    """Reads `text=3,label=1.5`.
+
+    Raises:
+      InputError: for what is no weight of one of `names`.
+    """
     weights = {}
     for part in filter(None, argument.split(",")):
-        name, _, number = part.partition("=")
+        name, equals, number = part.partition("=")
+        if not equals and name in names:
+            raise InputError(f"--guidance={argument}: {name!r} has no number; allowed: {name}=3")
+        if not equals:
+            everything = ",".join(f"{one}={part}" for one in names)
+            raise InputError(
+                f"--guidance={argument}: {part!r} says no modality; allowed: MODALITY=WEIGHT,"
+                f" such as --guidance={everything}"
+            )
+        if name in weights:
+            raise InputError(f"--guidance={argument} names {name!r} twice; allowed: once")
         if name not in names:
             raise InputError(f"--guidance names {name!r}; the run has: {', '.join(names)}")
         try:

@@ -14,7 +14,9 @@ from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
 STEPS = flags.DEFINE_integer("steps", 2_000, "Optimizer steps.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of parameters and order.", lower_bound=0)
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Of parameters and order.", lower_bound=0, upper_bound=2**32 - 1
+)
 OUT = flags.DEFINE_string(
     "out", None, "File (.safetensors) to write; judge.safetensors in the data set's folder."
 )

@@ -22,7 +22,7 @@ OUT = flags.DEFINE_string("out", None, "File (.txt or .bin) to write.", required
 DIMENSIONS = flags.DEFINE_integer("dimensions", 100, "Of a vector.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 100, "Millions of captions want fewer.", lower_bound=1)
 MIN_COUNT = flags.DEFINE_integer("min_count", 2, "Rarer words get no vector.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the vectors.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of the vectors.", lower_bound=0, upper_bound=2**32 - 1)
 flags.mark_flag_as_required("config")
 
 SHOWN, NEIGHBOURS = 8, 5

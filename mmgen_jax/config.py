@@ -317,9 +317,15 @@ def parse_argument(argument: str | None, defaults: Mapping[str, str]) -> dict[st
     Raises:
       InputError: for a key that `defaults` does not have, or a part without `=`.
     """
-    chosen = dict(defaults)
+    chosen, before = dict(defaults), ""
     for part in filter(None, (argument or "").split(",")):
         key, equals, value = part.partition("=")
+        if not equals and before:
+            raise InputError(
+                f"recipe argument {part!r} has no =; allowed: several values joined by +, as in"
+                f" {before}+{part}"
+            )
+        before = part
         if not equals or key not in defaults:
             raise InputError(
                 f"unknown recipe argument {part!r}; allowed: "

@@ -1,6 +1,6 @@
 """How much memory a config asks for, by arithmetic alone, before any of it is allocated.
 
-Nothing here imports jax; what needs the shapes of parameters is in `training.fits`.
+Nothing here imports jax; `training.capacity` counts what depends on the shapes of parameters.
 """
 
 from typing import NamedTuple

@@ -4,6 +4,7 @@ Nothing here imports jax.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,9 @@ def _check_modalities(config: ConfigDict) -> None:
         raise InputError(f"config.modalities.names is empty; allowed: {', '.join(MODALITIES)}")
     for name in names:
         if name not in MODALITIES:
-            allowed = ", ".join(MODALITIES)
             raise InputError(
-                f"config.modalities.names: unknown modality {name!r}; allowed: {allowed}"
+                f"config.modalities.names: unknown modality {name!r}; allowed: "
+                f"{', '.join(MODALITIES)}{_joined(name)}"
             )
         check_guidance(
             f"config.modalities.{name}.guidance", config.modalities[name].guidance, config
@@ -117,6 +118,17 @@ def _check_modalities(config: ConfigDict) -> None:
             f"config.fusion.present_all = {config.fusion.present_all} and fusion.present_none ="
             f" {config.fusion.present_none} are over 1 together; allowed: at most 1"
         )
+
+
+def _joined(name: str) -> str:
+    """How to write several modalities, where one name looks like several."""
+    names = [part for part in re.split(r"[^\w-]+", name) if part]
+    if len(names) < 2:
+        return ""
+    return (
+        f"; several are modalities={'+'.join(names)} in the recipe's argument, or"
+        f' --config.modalities.names="{tuple(names)}"'
+    )
 
 
 def _check_unused(config: ConfigDict) -> None:

@@ -19,7 +19,7 @@ from mmgen_jax.data import SOURCES, Source
 from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
-from mmgen_jax.training import checkpoints, processes, run, sharding, transfer
+from mmgen_jax.training import capacity, checkpoints, processes, run, sharding, transfer
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
@@ -66,9 +66,11 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
         assets = run.prepare(workdir, config, source, last is not None, before)
         model = models.build(config, assets)
         mesh = sharding.make_mesh(config.sharding)
+        program = build(config, model, mesh)
+        capacity.check(config, program)
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
-        trainer = Loop(config, workdir, model, build(config, model, mesh), batches, saver)
+        trainer = Loop(config, workdir, model, program, batches, saver)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:
             _check_latents(config, source, state.params, mesh)

@@ -41,7 +41,7 @@ class Trained(NamedTuple):
     mesh: Mesh | None = None
 
 
-def load(workdir: Path, step: int | None = None) -> Trained:
+def load(workdir: Path | str, step: int | None = None) -> Trained:
     """Reads a checkpoint of a run onto every device of this process.
 
     Args:
@@ -51,6 +51,7 @@ def load(workdir: Path, step: int | None = None) -> Trained:
     Raises:
       InputError: if there is no run, or no such checkpoint.
     """
+    workdir = Path(workdir)
     config_path = workdir / "config.json"
     if not config_path.exists():
         raise InputError(f"{workdir} is no run: it has no config.json; train one with --workdir")
