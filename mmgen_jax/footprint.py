@@ -50,7 +50,7 @@ def refusal(config: ConfigDict, part: Part, room: int, where: str) -> str:
     )
 
 
-def readable(size: float) -> str:
+def readable(size: int | float) -> str:
     """Bytes for people."""
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024:

@@ -240,11 +240,13 @@ def shown(value: Any) -> str:
     """A value for a message: as Python writes it, but never long, however large or deep it is."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
+    if isinstance(value, ConfigDict):
+        value = value.to_dict()
     short = reprlib.Repr()
     short.maxstring = short.maxother = 200
     short.maxtuple = short.maxlist = short.maxdict = 20
     short.maxlong, short.maxlevel = 60, 4
-    return short.repr(value)
+    return " ".join(short.repr(value).split())
 
 
 def check_values(config: ConfigDict) -> None:

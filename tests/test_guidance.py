@@ -131,7 +131,7 @@ def test_passes_that_do_not_count_can_be_left_out(params):
 
 
 def test_weights_are_one_for_each_modality():
-    check_weights({"text": 0.0, "label": 3}, ("text", "label"))
+    check_weights({"text": 0.0, "label": 3.0}, ("text", "label"))
     for given, words in (
         ({"text": 2.0}, "no guidance weight for 'label'; allowed: one for each of text, label"),
         ({"text": 2.0, "label": 1.0, "smell": 1.0}, "for 'smell'; the model has: text, label"),
