@@ -69,14 +69,26 @@ def main() -> None:
 
 
 def parse_guidance(argument: str, names: tuple[str, ...]) -> dict[str, float]:
-    """Reads `text=3,label=1.5`."""
+    """Reads `text=3,label=1.5`.
+
+    Raises:
+      InputError: for what is no weight of one of `names`.
+    """
     weights = {}
     for part in filter(None, argument.split(",")):
-        name, _, number = part.partition("=")
-        if name not in names:
-            raise InputError(f"--guidance names {name!r}; the run has: {', '.join(names)}")
+        name, equals, number = part.partition("=")
+        if not equals and name in names:
+            raise InputError(f"--guidance={argument}: {name!r} has no number; allowed: {name}=3")
+        if not equals:
+            everything = ",".join(f"{one}={part}" for one in names)
+            raise InputError(
+                f"--guidance={argument}: {part!r} says no modality; allowed: MODALITY=WEIGHT,"
+                f" such as --guidance={everything}"
+            )
         if name in weights:
             raise InputError(f"--guidance={argument} names {name!r} twice; allowed: once")
+        if name not in names:
+            raise InputError(f"--guidance names {name!r}; the run has: {', '.join(names)}")
         try:
             weights[name] = float(number)
         except ValueError:

@@ -14,6 +14,7 @@ import io
 import os
 import re
 import signal
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from logging import ERROR, LogRecord
@@ -353,7 +354,35 @@ def _explain(error: Exception, argv: Sequence[str]) -> str:
             return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
     if isinstance(error, OSError):
         return f"cannot read the recipe of --config: {chain[-1]}"
+    missing = re.findall(r"flag --(\w+)=None: Flag --\w+ must have a value", str(error))
+    if missing:
+        return f"{' and '.join(f'--{name}' for name in missing)} must be given; {_example()}"
+    for cause in reversed(chain):
+        frames = traceback.extract_tb(cause.__traceback__)
+        if "get_config" in (frame.name for frame in frames):
+            place = f"{frames[-1].filename}, line {frames[-1].lineno}"
+            return f"the recipe of --config failed: {type(cause).__name__}: {cause} ({place})"
     return f"bad flag: {error}"
+
+
+def _example() -> str:
+    """A command that works, from the launcher's docstring."""
+    text = (sys.modules["__main__"].__doc__ or "").replace("\\\n", " ")
+    command = re.search(r"python launch/.*", text)
+    return f"an example: {' '.join(command[0].split())}" if command else "see --help"
+
+
+def _without_backend(error: Exception) -> str | None:
+    """One line for devices that JAX_PLATFORMS names and jax does not find; else None."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    frames = [Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__)]
+    if not asked or "xla_bridge.py" not in frames[-3:]:
+        return None
+    reason = str(error).partition(" (set JAX_PLATFORMS")[0] or type(error).__name__
+    return (
+        f"JAX_PLATFORMS={asked}: jax finds no such device here ({reason}); allowed: cpu, or unset,"
+        " which takes what is there"
+    )
 
 
 def _unraisablehook(unraisable: Any) -> None:
@@ -381,5 +410,10 @@ def _guarded(main: Callable[[], None]) -> None:
         fail(str(error))
     except Failure as error:
         fail(str(error), FAILED)
+    except (RuntimeError, AssertionError) as error:
+        line = _without_backend(error)
+        if line is None:
+            raise
+        fail(line)
     except BrokenPipeError:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,5 +1,6 @@
 """Weights per modality -> the passes of a guided sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from mmgen_jax import fusion
+from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Condition
 from mmgen_jax.modalities import Encoding
 
@@ -82,6 +84,27 @@ def guide(
     )
     condition = joined._replace(positions=conditions[0].positions)
     return Guidance(condition, (edges[:-1] - edges[1:])[jnp.array(chosen)])
+
+
+def check_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
+    """Refuses guidance weights that are not one finite number from 0 on for each modality.
+
+    Raises:
+      InputError: naming the modality.
+    """
+    for name in weights:
+        if name not in names:
+            raise InputError(f"guidance weight for {name!r}; the model has: {', '.join(names)}")
+    for name in names:
+        if name not in weights:
+            raise InputError(
+                f"no guidance weight for {name!r}; allowed: one for each of {', '.join(names)},"
+                " such as 1.0, which is no guidance"
+            )
+        if not (weights[name] >= 0 and math.isfinite(weights[name])):
+            raise InputError(
+                f"guidance weight {weights[name]} for {name!r}; allowed: finite, at least 0"
+            )
 
 
 def passes_needed(weights: Sequence[float]) -> tuple[int, ...]:

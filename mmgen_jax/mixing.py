@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from mmgen_jax import fusion
 from mmgen_jax.errors import InputError
 from mmgen_jax.model import encode
-from mmgen_jax.sampling import conditions, in_batches
+from mmgen_jax.sampling import conditions, in_batches, seed_bits
 from mmgen_jax.training.run import Trained
 
 Grid = UInt8[np.ndarray, "rows columns height width 3"]
@@ -57,16 +57,18 @@ class Mixer:
     def latents(self, numbers: list[int], seed: int) -> np.ndarray:
         """Float [n, layers, width]: latents by number; each is the same whatever the others."""
         made = []
+        bits = seed_bits(seed)
         for start in range(0, len(numbers), BATCH_SIZE):
             part = np.resize(np.array(numbers[start:][:BATCH_SIZE], np.uint32), BATCH_SIZE)
-            found = self._draw(self._trained.params, self._trained.state, part, np.uint32(seed))
+            found = self._draw(self._trained.params, self._trained.state, part, bits)
             made.append(np.asarray(found)[: len(numbers) - start])
         return np.concatenate(made)
 
     def pictures(self, latents: np.ndarray, numbers: np.ndarray, seed: int) -> np.ndarray:
         """uint8 [n, height, width, 3]; `numbers` choose the noise that latents leave open."""
         draw = partial(self._render, self._trained.params, self._trained.state)
-        whole = lambda rows, numbers: draw(rows, numbers, np.uint32(seed))  # noqa: E731
+        bits = seed_bits(seed)
+        whole = lambda rows, numbers: draw(rows, numbers, bits)  # noqa: E731
         return in_batches(whole, BATCH_SIZE, latents, numbers.astype(np.uint32))
 
     def interpolation(self, rows: int, columns: int, seed: int) -> Grid:

@@ -9,6 +9,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax.errors import InputError
+from mmgen_jax.schema import LATENTS
 
 
 def begin(
@@ -40,10 +42,16 @@ def on_tokenizer(config: ConfigDict, run: str) -> None:
     """Has the generator draw latents of a trained run: its family, its options, its image size.
 
     Raises:
-      InputError: if there is no such run.
+      InputError: if there is no such run, or its family makes no latents.
     """
     there = configs.load(Path(run) / "config.json")
-    family = config.tokenizer.family = there.generator.name
+    family = there.generator.name
+    if family not in LATENTS:
+        raise InputError(
+            f"the run {run} is of generator {family!r}, which makes no latents; allowed: a run of"
+            f" {' or '.join(LATENTS)}, such as configs/vqvae.py trains"
+        )
+    config.tokenizer.family = family
     config.tokenizer.run = run
     config.generator[family].update(there.generator[family])
     config.data.image_size = there.data.image_size

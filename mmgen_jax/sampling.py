@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 from mmgen_jax import fusion, gallery
 from mmgen_jax.errors import InputError
 from mmgen_jax.fusion import Presence, Values
-from mmgen_jax.guidance import guide, passes_needed
+from mmgen_jax.guidance import check_weights, guide, passes_needed
 from mmgen_jax.images import normalise, quantise, read_image, read_mask, resize
 from mmgen_jax.model import Model, encode
 from mmgen_jax.nn.layout import by_example, gathered, on_mesh
@@ -161,6 +161,17 @@ def in_batches(
     return np.concatenate(pictures)
 
 
+def seed_bits(seed: int) -> np.uint32:
+    """A seed as a device has it.
+
+    Raises:
+      InputError: if it does not fit.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed {seed}; allowed: 0 to {2**32 - 1}")
+    return np.uint32(seed)
+
+
 def pictures(images: np.ndarray) -> np.ndarray:
     """What a run drew, in [-1, 1], as uint8.
 
@@ -169,8 +180,8 @@ def pictures(images: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(images).all():
         raise InputError(
-            "the run draws NaN or infinite values: its parameters have diverged; allowed: an"
-            " earlier checkpoint, by --step"
+            "the run draws NaN or infinite values: its parameters have diverged, or guidance is"
+            " too strong; allowed: an earlier checkpoint, by --step, or lower weights"
         )
     return quantise(images)
 
@@ -236,13 +247,16 @@ class Sampler:
         Row i is drawn from seed and first + i alone, whatever the batch size.
 
         Raises:
-          InputError: if what is drawn is no number.
+          InputError: if what is drawn is no number, for weights that are not one for each
+            modality, and as `seed_bits` does.
         """
         rows = len(next(iter(has.values())))
+        bits = seed_bits(seed)
+        check_weights(weights, list(has))
         passes = passes_needed(list(weights.values()))
 
         def draw(*arrays: Any) -> Array:
-            return self._draw(params, state, *arrays, np.uint32(seed), passes=passes)
+            return self._draw(params, state, *arrays, bits, passes=passes)
 
         full = {m: np.full(rows, weights[m], np.float32) for m in has}
         numbers = np.arange(first, first + rows, dtype=np.uint32)

@@ -20,7 +20,7 @@ from mmgen_jax import model as models
 from mmgen_jax.data import Source
 from mmgen_jax.model import Assets
 from mmgen_jax.sampling import Sampler
-from mmgen_jax.training import loop, processes, program, run, sharding
+from mmgen_jax.training import capacity, loop, processes, program, run, sharding
 from mmgen_jax.training.interrupts import Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
 
@@ -61,6 +61,7 @@ class Benchmark:
         self._mesh = sharding.make_mesh(config.sharding)
         self._model = models.build(config, assets)
         self._program = program.build(config, self._model, self._mesh)
+        capacity.check(config, self._program)
         self._size, self._steps = config.train.batch_size, steps
         # So many batches may be there, read while something else was measured; grain's buffers.
         self._ahead = max(1, config.data.workers) * (2 * config.data.threads + 3)

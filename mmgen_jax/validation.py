@@ -4,14 +4,19 @@ Nothing here imports jax.
 """
 
 import math
+import re
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from mmgen_jax import footprint, schema
 from mmgen_jax.data import SOURCES, image_shape
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
-from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, KEYS, LATENTS, SQUARE, leaves
+from mmgen_jax.schema import CHECKS, DRAWS, GUIDANCE, LATENTS, SQUARE, check_values
 
 VALIDATION = ("validation", "valid", "val", "dev")  # usual names of a split to evaluate on
 MOST_SHARES = 16  # of the parameters, where a config leaves their number open; a power of two
@@ -38,11 +43,7 @@ def mesh_shape(options: ConfigDict, devices: int, slices: int = 1) -> tuple[int,
 
 
 def validate(
-    config: ConfigDict,
-    devices: int | None = None,
-    processes: int = 1,
-    slices: int = 1,
-    trained: bool = False,
+    config: ConfigDict, devices: int | None = None, processes: int = 1, slices: int = 1
 ) -> None:
     """Refuses a config that cannot work.
 
@@ -52,42 +53,105 @@ def validate(
       devices: number of devices of all processes, once known; their check is left out before.
       processes: number of processes.
       slices: of TPUs, that share the devices.
-      trained: it is that of a trained run, whose data need not be here.
 
     Raises:
       InputError: one line that names the key, the value and what is allowed.
     """
-    for path, value in leaves(config):
-        if path not in KEYS:
-            raise InputError(f"unknown config key {path}")
-        if not KEYS[path].rule.allows(value):
-            raise InputError(f"config.{path} = {value!r}; allowed: {KEYS[path].rule.describe()}")
-    _check_modalities(config, trained)
-    _check_tokenizer(config)
-    _check_sizes(config)
+    check_model(config)
+    _check_unused(config)
+    _check_data(config)
     if devices is not None:
         _check_devices(config, devices, processes, slices)
 
 
-def _check_modalities(config: ConfigDict, trained: bool) -> None:
+def check_model(config: ConfigDict) -> None:
+    """Refuses a config of which no model can be built, wherever its data may be.
+
+    Raises:
+      InputError: as `validate` does.
+    """
+    check_values(config)
+    _check_modalities(config)
+    _check_tokenizer(config)
+    _check_sizes(config)
+    footprint.check_example(config)
+
+
+def load(path: Path) -> ConfigDict:
+    """Reads what `save` wrote, as a run has it; its data set need not be there.
+
+    Raises:
+      InputError: if the file is missing, no JSON object, or as `from_dict` does.
+    """
+    return _checked(schema.load(path), str(path))
+
+
+def from_dict(saved: Mapping[str, Any], where: str) -> ConfigDict:
+    """The inverse of `ConfigDict.to_dict`, through JSON; keys that it lacks have their default.
+
+    Raises:
+      InputError: for what `validate` refuses but for the data set, naming `where`.
+    """
+    return _checked(schema.from_dict(saved, where), where)
+
+
+def _checked(config: ConfigDict, where: str) -> ConfigDict:
+    try:
+        check_model(config)
+    except InputError as error:
+        raise InputError(f"{error}; in {where}") from error
+    return config
+
+
+def _check_modalities(config: ConfigDict) -> None:
     names = config.modalities.names
     if not names:
         raise InputError(f"config.modalities.names is empty; allowed: {', '.join(MODALITIES)}")
-    if len(set(names)) < len(names):
-        raise InputError(f"config.modalities.names = {names!r} names a modality twice")
     for name in names:
-        MODALITIES.check(name)
-    info = None if trained else SOURCES[config.data.name].describe(config.data)
-    for name in names:
-        if name not in info.modalities:
-            raise InputError(_lacking(config, name, info.modalities))
-    _check_splits(config, info.splits)
-    for name in names:
+        if name not in MODALITIES:
+            raise InputError(
+                f"config.modalities.names: unknown modality {name!r}; allowed: "
+                f"{', '.join(MODALITIES)}{_joined(name)}"
+            )
         check_guidance(
             f"config.modalities.{name}.guidance", config.modalities[name].guidance, config
         )
     if config.fusion.present_all + config.fusion.present_none > 1:
-        raise InputError("config.fusion.present_all + present_none is over 1; allowed: at most 1")
+        raise InputError(
+            f"config.fusion.present_all = {config.fusion.present_all} and fusion.present_none ="
+            f" {config.fusion.present_none} are over 1 together; allowed: at most 1"
+        )
+
+
+def _joined(name: str) -> str:
+    """How to write several modalities, where one name looks like several."""
+    names = [part for part in re.split(r"[^\w-]+", name) if part]
+    if len(names) < 2:
+        return ""
+    return (
+        f"; several are modalities={'+'.join(names)} in the recipe's argument, or"
+        f' --config.modalities.names="{tuple(names)}"'
+    )
+
+
+def _check_unused(config: ConfigDict) -> None:
+    """Refuses what a person has chosen and nothing would read."""
+    tokenizer = config.tokenizer
+    if tokenizer.run and not tokenizer.family:
+        raise InputError(
+            f"config.tokenizer.run = {tokenizer.run!r} without tokenizer.family; allowed: '', or"
+            " latents=RUN in the argument of configs/flow.py, tokenizer=RUN in that of"
+            " configs/dalle.py"
+        )
+
+
+def _check_data(config: ConfigDict) -> None:
+    names = config.modalities.names
+    info = SOURCES[config.data.name].describe(config.data)
+    for name in names:
+        if name not in info.modalities:
+            raise InputError(_lacking(config, name, info.modalities))
+    _check_splits(config, info.splits)
 
 
 def _lacking(config: ConfigDict, modality: str, there: tuple[str, ...]) -> str:
@@ -187,11 +251,11 @@ def _check_sizes(config: ConfigDict) -> None:
             if name.endswith("_every"):
                 _check_period(config, f"{group}.{name}", value)
             if name.endswith("heads"):
-                channels = options[name.replace("heads", "width")]
-                if channels % (2 * value):
+                other = name.replace("heads", "width")
+                if options[other] % (2 * value):
                     raise InputError(
-                        f"config.{group}.{name} = {value} does not divide the width {channels} into"
-                        " even parts; allowed: divisors of half the width"
+                        f"config.{group}.{name} = {value} does not divide config.{group}.{other} ="
+                        f" {options[other]} into even parts; allowed: divisors of half the width"
                     )
     if config.train.strategy == "pmap" and (config.sharding.fsdp, config.sharding.tensor) != (1, 1):
         raise InputError(

@@ -12,9 +12,21 @@ TRAIN = (RECIPE, "--workdir=/nowhere/run")
 
 # What train.py is given -> what its one line of complaint holds.
 REFUSED = {
-    "no flags": ((), ("--workdir", "--config")),
-    "no --workdir": ((RECIPE,), ("--workdir",)),
-    "no --config": (("--workdir=/nowhere/run",), ("--config",)),
+    "no flags": ((), ("--workdir and --config must be given; an example: python launch/train.py",)),
+    "no --workdir": ((RECIPE,), ("--workdir must be given", "--workdir=runs/flow")),
+    "no --config": (("--workdir=/nowhere/run",), ("--config must be given", "configs/flow.py")),
+    "a comma in a recipe's argument": (
+        (RECIPE + ":modalities=text,label", "--workdir=/nowhere/run"),
+        ("'label' has no =", "modalities=text+label"),
+    ),
+    "a comma between names": (
+        (*TRAIN, "--config.modalities.names=text,label"),
+        ("config.modalities.names", "modalities=text+label"),
+    ),
+    "a path without a data set that reads one": (
+        (*TRAIN, "--config.data.path=/tmp"),
+        ("config.data.path = '/tmp'", "'shapes'", "data=folder"),
+    ),
     "stray argument": ((*TRAIN, "more"), ("'more'", "--name=value")),
     "unknown flag": ((*TRAIN, "--flag=1"), ("flag",)),
     "no such recipe": (
@@ -110,6 +122,13 @@ def test_help_says_what_it_does_and_lists_its_flags(name):
     assert "| jax" not in done.err  # the modules that were imported
 
 
+def test_devices_that_are_not_there_are_one_line():
+    """Jax looks for them when the config is known to be good."""
+    train = (RECIPE, "--workdir=/nowhere/run")
+    done = python("launch/train.py", *train, JAX_PLATFORMS="nonsense")
+    assert_bad_input(done, "JAX_PLATFORMS=nonsense", "no such device", "allowed: cpu, or unset")
+
+
 LAUNCHER = """
 from absl import flags
 from mmgen_jax import cli
@@ -168,7 +187,10 @@ def test_a_recipe_may_explain_itself(tmp_path):
     recipe = tmp_path / "recipe.py"
     for error, line in (
         ("InputError('no such thing')", "error: no such thing\n"),
-        ("KeyError('gone')", "error: bad flag: 'gone'\n"),
+        (
+            "KeyError('gone')",
+            f"error: the recipe of --config failed: KeyError: 'gone' ({recipe}, line 5)\n",
+        ),
     ):
         recipe.write_text(
             "from mmgen_jax.errors import InputError\n\n\ndef get_config():\n    raise " + error,

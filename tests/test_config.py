@@ -62,6 +62,21 @@ def test_no_default_hides_in_the_library():
                 assert not (node.func.attr == "get" and of_config), f"{path}:{node.lineno}"
 
 
+def test_a_declaration_holds_its_own_default():
+    with pytest.raises(
+        InputError, match=r"train\.half is declared with default 0\.5; .* at least 1"
+    ):
+        configs.declare("train", {"half": configs.Key(0.5, "a half", at_least(1))})
+    assert "train.half" not in configs.KEYS
+
+
+def test_the_elements_of_an_empty_tuple_may_be_declared():
+    key = configs.Key((), "sizes", configs.ANY, element=int)
+    assert key.refusal((1, 2)) is None and key.refusal(()) is None
+    assert key.refusal(("a",)) == "a tuple of whole numbers"
+    assert configs.Key((), "names", configs.ANY).refusal((1,)) == "a tuple of texts of one line"
+
+
 def test_declared_twice():
     with pytest.raises(InputError, match=r"train\.steps is declared already"):
         configs.declare("train", {"steps": configs.Key(1, "again", at_least(1))})
@@ -120,7 +135,13 @@ REFUSED = [
     ),
     ({"modalities__names": ()}, ("config.modalities.names", "text, label")),
     ({"modalities__names": ("text", "text")}, ("config.modalities.names", "twice")),
-    ({"modalities__names": ("smell",)}, ("modality 'smell'", "text, label, audio, image")),
+    (
+        {"modalities__names": ("smell",)},
+        ("config.modalities.names", "modality 'smell'", "text, label, audio, image"),
+    ),
+    ({"modalities__label__guidance": 1e38}, ("label.guidance = 1e+38", "at most 100")),
+    ({"modalities__label__guidance": float("inf")}, ("label.guidance = inf", "a finite number")),
+    ({"tokenizer__run": "runs/kl"}, ("config.tokenizer.run = 'runs/kl'", "tokenizer.family")),
     (
         {"modalities__text__heads": 4, "modalities__text__width": 20},
         ("config.modalities.text.heads = 4", "20", "divisors"),

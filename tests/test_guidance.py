@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mmgen_jax import fusion
-from mmgen_jax.guidance import Guidance, guide, passes_needed
+from mmgen_jax.errors import InputError
+from mmgen_jax.guidance import Guidance, check_weights, guide, passes_needed
 from mmgen_jax.modalities import Encoding, ReaderSizes, Shared
 
 NAMES = ("text", "label", "audio", "image")
@@ -127,6 +128,19 @@ def test_passes_that_do_not_count_can_be_left_out(params):
         np.testing.assert_allclose(guidance.coefficients.sum(axis=0), np.ones(ROWS), atol=1e-6)
         outputs = guidance.combine(network(guidance.condition))
         np.testing.assert_allclose(outputs, run(params, encodings(), alike), rtol=0, atol=1e-5)
+
+
+def test_weights_are_one_for_each_modality():
+    check_weights({"text": 0.0, "label": 3.0}, ("text", "label"))
+    for given, words in (
+        ({"text": 2.0}, "no guidance weight for 'label'; allowed: one for each of text, label"),
+        ({"text": 2.0, "label": 1.0, "smell": 1.0}, "for 'smell'; the model has: text, label"),
+        ({"text": float("nan"), "label": 1.0}, "guidance weight nan for 'text'; allowed: finite"),
+        ({"text": 1.0, "label": float("inf")}, "guidance weight inf for 'label'"),
+        ({"text": 1.0, "label": -1.0}, "guidance weight -1.0 for 'label'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check_weights(given, ("text", "label"))
 
 
 def test_only_needed_passes_are_counted():

@@ -80,6 +80,13 @@ def test_an_unknown_modality_is_named(name):
         configs.validate(RECIPES[name].get_config("modalities=text+smell"))
 
 
+def test_a_run_without_latents_is_no_tokenizer(tmp_path):
+    configs.save(RECIPES["flow"].get_config(), tmp_path / "config.json")
+    for name, key in (("flow", "latents"), ("dalle", "tokenizer")):
+        with pytest.raises(InputError, match=r"of generator 'flow', .*; allowed: a run of vqvae"):
+            RECIPES[name].get_config(f"{key}={tmp_path}")
+
+
 def test_sizes_for_pods_plan_a_tokenizer():
     """That of configs/vqvae.py; the run itself is asked for when training begins."""
     there = RECIPES["vqvae"].get_config("quantizer=kl,size=base")

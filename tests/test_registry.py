@@ -17,7 +17,7 @@ from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Batch
 from mmgen_jax.registry import Registry
-from mmgen_jax.sampling import Sampler, conditions, describe
+from mmgen_jax.sampling import Sampler, conditions, describe, seed_bits
 from mmgen_jax.training import optimizers
 from mmgen_jax.training import state as states
 from mmgen_jax.training import step as steps
@@ -117,6 +117,13 @@ def test_a_modality_and_a_family_from_outside_train_and_sample(toy):
     values, has = conditions(model, {}, rows=1)
     assert describe(model, values, has) == ([""], [[]])
     sampler(state.params, state.state, values, has, {"number": 3.0}, seed=0)
+
+
+def test_a_sampler_refuses_a_seed_that_no_device_can_hold():
+    for seed in (-1, 2**32, 10**30):
+        with pytest.raises(InputError, match=rf"seed {seed}; allowed: 0 to 4294967295"):
+            seed_bits(seed)
+    assert seed_bits(2**32 - 1) == 2**32 - 1
 
 
 def test_nothing_of_the_toys_is_left():

@@ -262,6 +262,7 @@ def describe(options: Any) -> SourceInfo:
         if value:
             raise InputError(
                 f"config.data.{key} = {value!r}: data set 'shapes' leaves no choice; allowed: empty"
+                " or another data set, such as --config=RECIPE:data=folder"
             )
     if options.image_width not in (0, options.image_size):
         raise InputError(

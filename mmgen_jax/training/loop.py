@@ -20,7 +20,16 @@ from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_b
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.model import Model
 from mmgen_jax.outputs import check_workdir
-from mmgen_jax.training import agreement, checkpoints, processes, run, sharding, transfer, whole
+from mmgen_jax.training import (
+    agreement,
+    capacity,
+    checkpoints,
+    processes,
+    run,
+    sharding,
+    transfer,
+    whole,
+)
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.interrupts import Interrupted, Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook
@@ -123,9 +132,11 @@ def _train(
             assets = run.read_assets(workdir, config, last)
         model = models.build(config, assets)
         mesh = sharding.make_mesh(config.sharding)
+        program = build(config, model, mesh)
+        capacity.check(config, program)
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
-        program, origin = build(config, model, mesh), Origin(fingerprint, run.digests(assets))
+        origin = Origin(fingerprint, run.digests(assets))
         trainer = Loop(config, workdir, model, program, batches, saver, origin)
         state = trainer.start(frozen) if last is None else trainer.restore(last)
         if config.tokenizer.latents and last is not None:

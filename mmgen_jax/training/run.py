@@ -49,7 +49,7 @@ class Trained(NamedTuple):
     mesh: Mesh | None = None
 
 
-def load(workdir: Path, step: int | None = None) -> Trained:
+def load(workdir: Path | str, step: int | None = None) -> Trained:
     """Reads a checkpoint of a run onto every device of this process.
 
     Args:
@@ -99,7 +99,6 @@ def read(workdir: Path, step: int) -> tuple[ConfigDict, Assets, Model]:
         config = configs.load(workdir / "config.json")
     assets = None
     try:
-        configs.validate(config, trained=True)
         assets = read_assets(workdir, config, step)
         return config, assets, models.build(config, assets)
     except (TypeError, ValueError) as error:

@@ -337,7 +337,7 @@ def test_another_layout_is_no_other_config(whole, tmp_path, fed):
 
 
 def test_loading_a_run(whole, tmp_path):
-    trained = run.load(whole[0])
+    trained = run.load(str(whole[0]))  # a path as people write it
     assert trained.step == STEPS
     bits = {k: v for k, v in everything(whole[0], STEPS)[0].items() if k.startswith(".ema")}
     assert [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(trained.params)] == list(
