@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmgen_jax import gallery
-from mmgen_jax.data import OneOf, Source
+from mmgen_jax.data import OneOf, Source, choose
 from mmgen_jax.data.pipeline import Prepare
 from mmgen_jax.errors import InputError
 from mmgen_jax.sounds import SAMPLE_RATE
@@ -57,7 +57,7 @@ def inspect(source: Source, names: Iterable[str], prepare: Prepare, records: int
     A record is bad if training could not use it: `prepare` is what training does to it.
     """
     found: dict[str, list[list[Any]]] = {name: [] for name in names}
-    chosen = range(0, len(source), max(1, -(-len(source) // records)))
+    chosen = choose(records, len(source))
     bad = 0
     for index in chosen:
         try:

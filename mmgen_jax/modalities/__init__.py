@@ -66,14 +66,17 @@ class Recovery(NamedTuple):
     Attributes:
       bound: Float[batch], a lower bound on log p(x_m | y) in nats, up to a constant that the
         modality's docstring names. Meaningless where the value is absent.
-      correct: Float[batch], 1 where the value was recovered, in the modality's own sense, else 0.
+      correct: Float[batch], 1 where the value was recovered, in the modality's own sense, else 0;
+        between them where it was recovered in part.
       score: Float[batch], by which images of one value are ranked, where the bound depends on the
         other values of the batch; None where it does not.
+      ceiling: Float[batch], the largest value that the bound can have; None where there is none.
     """
 
     bound: Any
     correct: Any
     score: Any = None
+    ceiling: Any = None
 
     @property
     def ranking(self) -> Any:

@@ -14,7 +14,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared
 from mmgen_jax.modalities.embeddings import EMBEDDINGS
 from mmgen_jax.modalities.encoder import SequenceEncoder
-from mmgen_jax.modalities.reader import ContrastiveReader
+from mmgen_jax.modalities.reader import ContrastiveReader, identity
 from mmgen_jax.nn.patches import sequence_positions
 
 EMBEDDING = "embedding"  # the name of its parameters within the encoder's
@@ -83,7 +83,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
         tokens, mask = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
         encoding, variables = encoder.init_with_output(encoder_key, tokens, mask)
         params = dict(variables["params"])
-        made = {"recovery": reader.init(reader_key, images, encoding, tokens)["params"]}
+        made = {"recovery": reader.init(reader_key, images, encoding, identity(tokens))["params"]}
         if group == "frozen":
             made["frozen"] = {EMBEDDING: params.pop(EMBEDDING)}
         return made | {"encoders": params}
@@ -102,7 +102,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
             {"params": params}, value["tokens"], value["mask"]
         ),
         recover=lambda params, images, value, encoding: reader.apply(
-            {"params": params}, images, encoding, value["tokens"]
+            {"params": params}, images, encoding, identity(value)
         ),
         parse=str,
         show=lambda value: embedding.detokenize(value["tokens"][value["mask"]].tolist()),
