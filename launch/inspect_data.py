@@ -3,7 +3,8 @@
 python launch/inspect_data.py --config=configs/flow.py:data=shapes --out=sheet.png
 
 Under the first batch of a training run stand how much there is of each modality, how long captions
-and sounds are, and how often each class occurs.
+and sounds are as they are fed, how many of them are cut and where to change that, and how often
+each class occurs.
 """
 
 from functools import partial
@@ -18,7 +19,7 @@ CONFIG = cli.define_config()
 OUT = flags.DEFINE_string("out", None, "Picture file (PNG) to write.", required=True)
 COUNT = flags.DEFINE_integer("count", 32, "Examples to show.", lower_bound=1)
 RECORDS = flags.DEFINE_integer(
-    "records", 2_000, "Records to count, spread evenly over the split.", lower_bound=1
+    "records", 2_000, "Records to count, chosen by a hash of their number.", lower_bound=1
 )
 flags.mark_flag_as_required("config")
 
@@ -49,7 +50,7 @@ def main() -> None:
     batch = next(batches)
     captions, thumbnails = describe(model, batch["values"], batch["has"])
     sheet = gallery.grid(quantise(batch["image"]), captions, thumbnails=thumbnails)
-    counted = inspection.inspect(source, recipe.modalities.names, prepare, RECORDS.value)
+    counted = inspection.inspect(source, model.modalities, prepare, RECORDS.value)
     title = f"{recipe.data.name}, {recipe.data.split}: {len(source)} records"
     gallery.save_png(out, gallery.stack([(title, sheet), *inspection.charts(counted)]))
     print("\n".join(inspection.describe(counted)))

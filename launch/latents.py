@@ -36,12 +36,15 @@ def main() -> None:
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good
     from mmgen_jax.mixing import Mixer
-    from mmgen_jax.sampling import parse
+    from mmgen_jax.sampling import cuts, parse
     from mmgen_jax.training import run
 
     trained = run.load(Path(WORKDIR.value), STEP.value)
     options = run.sample_options(trained.config, **variety())
-    mixer = Mixer(trained, parse(trained.model, given()), options)
+    raws = parse(trained.model, given())
+    mixer = Mixer(trained, raws, options)
+    for line in cuts(trained.model, raws):
+        print(line, flush=True)
     if GRID.value == "interpolation":
         images = mixer.interpolation(ROWS.value, COLUMNS.value, SEED.value)
     else:

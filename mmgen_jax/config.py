@@ -92,6 +92,8 @@ def _check_text(options: ConfigDict, image_size: int) -> None:
 
 
 def _check_audio(options: ConfigDict, image_size: int) -> None:
+    if not options.seconds:
+        return  # it is chosen to hold a token at least
     # As `nn.mel.log_mel` has them: frames of 25 ms, one every 10 ms.
     frames = 1 + (round(options.seconds * SAMPLE_RATE) - 400) // 160
     if options.patch_frames > frames:
@@ -145,7 +147,12 @@ declare_modality(
             512, "tokens of the byte-level BPE, 256 bytes included; words of a file", at_least(257)
         ),
         "fit_examples": Key(20_000, "records that train the tokenizer, at most", at_least(1)),
-        "max_tokens": Key(24, "tokens of a caption; longer ones are cut", at_least(1)),
+        "max_tokens": Key(
+            0,
+            "tokens of a caption; longer ones are cut; 0: chosen when a run starts, to hold at"
+            " least 99% of the data set's captions, 256 at most",
+            at_least(0),
+        ),
         "width": Key(128, "channels of the encoder", at_least(8)),
         "depth": Key(2, "layers of the encoder", at_least(1)),
         "heads": Key(4, "attention heads of the encoder", at_least(1)),
@@ -156,7 +163,12 @@ declare_modality("label", {})
 declare_modality(
     "audio",
     {
-        "seconds": Key(0.5, "length of a sound; longer ones are cut", at_least(0.1)),
+        "seconds": Key(
+            0.0,
+            "length of a sound; longer ones are cut; 0: chosen when a run starts, to hold at least"
+            " 99% of the data set's sounds, 10 at most",
+            Rule(lambda v: v == 0 or v >= 0.1, "0, or at least 0.1"),
+        ),
         "fit_examples": Key(256, "records that fix the normalisation, at most", at_least(1)),
         "bins": Key(64, "mel bands", at_least(8)),
         "patch_frames": Key(8, "spectrogram frames (10 ms each) in a token", at_least(1)),

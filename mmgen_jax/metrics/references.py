@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Float
 
-from mmgen_jax.data.pipeline import spread
+from mmgen_jax.data import choose
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.images import read_image
 from mmgen_jax.metrics.drawing import Drawing
@@ -41,7 +41,7 @@ class Reference(NamedTuple):
 def of_run(
     draw: Drawing, data: Any, split: str, extractor: Extractor, kept: Path, memo: Memo
 ) -> Reference:
-    """Features of a split's pictures, in the model's size: of all, or of `MOST` spread over it.
+    """Features of a split's pictures, in the model's size: of all, or of `MOST` chosen by hash.
 
     Args:
       draw: of the run.
@@ -52,7 +52,7 @@ def of_run(
       memo: keeps what is read of them until that is done.
     """
     source = draw.open(split)
-    indices = draw.usable(source, spread(source, MOST))
+    indices = draw.usable(source, choose(MOST, len(source)))
 
     def pictures() -> Iterator[np.ndarray]:
         return (draw.picture(source[i]) for i in indices)

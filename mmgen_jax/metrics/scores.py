@@ -42,8 +42,8 @@ class Generated(NamedTuple):
 def fid(asked: Asked) -> Evaluation:
     """Fréchet distance of `count` pictures to the real ones of split `eval.split`.
 
-    Conditions are those of records spread over the split, all inputs given unless others are asked
-    for. With any extractor but Inception-v3 it is called FD, of the extractor's name.
+    Conditions are those of records chosen from the split by hash, all inputs given unless others
+    are asked for. With any extractor but Inception-v3 it is called FD, of the extractor's name.
 
     Raises:
       InputError: for as many features as pictures, or more.
@@ -64,7 +64,7 @@ def inception(asked: Asked) -> Evaluation:
 def prdc(asked: Asked) -> Evaluation:
     """Precision and recall (3 neighbours), density and coverage (5): see `fid`.
 
-    Against as many real pictures as are drawn, spread over the split.
+    Against as many real pictures as are drawn, chosen from the split by hash.
     """
     return _of_run("prdc", asked)
 

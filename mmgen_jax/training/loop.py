@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgen_jax import STARTED, gallery
+from mmgen_jax import STARTED, gallery, inspection
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, Source
@@ -53,6 +53,8 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
     check_devices(config)
     source = opened(config)
     last = _newest(workdir)
+    if last is not None:
+        config = run.as_begun(workdir, config, last)
     if last is not None and not accept_config_change:
         run.check_config(workdir, config, last)
     # A run that resumes has what it began with.
@@ -74,6 +76,9 @@ def train(config: ConfigDict, workdir: Path, accept_config_change: bool = False)
             _check_latents(config, source, state.params, mesh)
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
         stack.enter_context(logbook)
+        if processes.is_main():
+            for line in inspection.extents(config, model.modalities, source):
+                logbook.say(line)
         if start:
             found = transfer.from_origin(start, mesh, assets)
             logbook.say(

@@ -52,12 +52,12 @@ def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
 
 def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
     tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
-    tokenizer.enable_truncation(options.max_tokens)  # a long caption keeps its end token, too
     return Embedding(
         tokenize=lambda text: tokenizer.encode(text).ids,
         detokenize=tokenizer.decode,
         module=T5Encoder(T5Sizes(**assets["sizes"]), jnp.dtype(dtype)),
         pretrained=lambda: load(_folder(options))[1],
+        ends=tokenizer.num_special_tokens_to_add(False),
     )
 
 
