@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mmgen_jax.data import Source, choose
-from mmgen_jax.data.pipeline import drawn
+from mmgen_jax.data import Source
+from mmgen_jax.data.pipeline import drawn, spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import READINGS, Reading
 from mmgen_jax.metrics.drawing import Drawing
@@ -42,7 +42,7 @@ def contradictions(asked: Asked) -> Evaluation:
         raise InputError(f"metric 'contradictions' needs two modalities, not {names[0]!r} alone")
     draw = asked.drawing
     source = draw.open(config.data.split)
-    usable = draw.usable(source, choose(draw.held(MOST), len(source)))
+    usable = draw.usable(source, spread(source, draw.held(MOST)))
     if config.data.name in READINGS:
         reading, rows = READINGS[config.data.name](), usable
         said = _said(source, rows, reading, names)

@@ -129,7 +129,7 @@ class Drawing:
 
     def spread(self, source: Source, count: int) -> Part:
         """At most so many usable records, chosen as `parts` does, at once."""
-        return self.whole(source, self.usable(source, spread(source, count)))
+        return self.whole(source, self._chosen(source, count))
 
     def parts(self, source: Source, count: int, again: bool) -> Iterator[Part]:
         """So many records, chosen by `pipeline.spread`, as many at a time as are drawn at once.
@@ -137,10 +137,16 @@ class Drawing:
         Where the source has fewer, and `again` is true, they come again: noise makes other pictures
         of them.
         """
-        rows = self.usable(source, spread(source, count))
+        rows = self._chosen(source, count)
         if again:
             rows = list(itertools.islice(itertools.cycle(rows), count))
         return self.split(source, rows)
+
+    def _chosen(self, source: Source, count: int) -> list[int]:
+        rows = spread(source, count)
+        if len(rows) == len(source):  # in its order: a sheet of the first would show one class
+            rows = np.random.default_rng(0).permutation(rows).tolist()
+        return self.usable(source, rows)
 
     def split(self, source: Source, rows: Sequence[int]) -> Iterator[Part]:
         """These usable records, as many at a time as are drawn at once."""

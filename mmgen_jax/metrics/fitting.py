@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mmgen_jax.data import Record, choose
+from mmgen_jax.data import Record
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics.drawing import SHOWN, all_and_each
 from mmgen_jax.metrics.evaluation import Asked, Evaluation
@@ -30,7 +31,7 @@ def fitting(asked: Asked) -> Evaluation:
     draw, trained, count = asked.drawing, asked.trained, asked.count
     config = trained.config
     training = draw.open(config.data.split)
-    usable = draw.usable(training, choose(draw.held(MOST), len(training)))
+    usable = draw.usable(training, spread(training, draw.held(MOST)))
     seen = [(draw.picture(record), _label(record)) for record in map(training.__getitem__, usable)]
     known = _Known([picture for picture, _ in seen], [label for _, label in seen])
     del seen

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmgen_jax.data import choose
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics.evaluation import Asked, Evaluation, Section
 from mmgen_jax.metrics.nearest import distinct, nearest
@@ -30,7 +30,7 @@ def languages(asked: Asked) -> Evaluation:
         )
     draw = asked.drawing
     source = draw.open(config.data.split, languages=(first,))
-    usable = draw.usable(source, choose(draw.held(MOST), len(source)))
+    usable = draw.usable(source, spread(source, draw.held(MOST)))
     pictures = draw.pictures(source, usable)
     identity = distinct(pictures)
     places = [source.where(i) for i in usable]

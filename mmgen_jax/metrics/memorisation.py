@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mmgen_jax.data import choose
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.metrics.drawing import SHOWN, Shelf
@@ -37,11 +37,11 @@ def memorisation(asked: Asked) -> Evaluation:
     """
     config, draw = asked.trained.config, asked.drawing
     train = draw.open(config.data.split)
-    chosen = draw.usable(train, choose(MOST, len(train)))
+    chosen = draw.usable(train, spread(train, MOST))
     print(f"looking at {len(chosen)} of {len(train)} training pictures", flush=True)
     training = np.stack([small(draw.picture(train[i])) for i in chosen])
     test = draw.open(config.eval.split)
-    others = draw.usable(test, choose(UNSEEN, len(test)))
+    others = draw.usable(test, spread(test, UNSEEN))
     bar = Bar(training, np.stack([small(draw.picture(test[i])) for i in others]))
     numbers, sections = {}, []
     for given in asked.subsets(lambda names: [names]):

@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Float
 
-from mmgen_jax.data import choose
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.images import read_image
 from mmgen_jax.metrics.drawing import Drawing
@@ -52,7 +52,7 @@ def of_run(
       memo: keeps what is read of them until that is done.
     """
     source = draw.open(split)
-    indices = draw.usable(source, choose(MOST, len(source)))
+    indices = draw.usable(source, spread(source, MOST))
 
     def pictures() -> Iterator[np.ndarray]:
         return (draw.picture(source[i]) for i in indices)

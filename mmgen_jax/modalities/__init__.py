@@ -77,8 +77,8 @@ class Extent(NamedTuple):
       blank: whether what is fed tells nothing, as of a sound that begins with silence.
     """
 
-    whole: float
-    room: float
+    whole: float | int
+    room: float | int
     unit: str
     end: str
     key: str
@@ -151,7 +151,7 @@ class ModalitySpec(NamedTuple):
     )
 
 
-def filled(options: Any, assets: dict[str, Any], name: str, most: float) -> Any:
+def filled(options: Any, assets: dict[str, Any], name: str, most: float | int) -> Any:
     """Returns the options with the number that `fit` chose for one that was left open (0).
 
     Args:

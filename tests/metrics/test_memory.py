@@ -20,7 +20,7 @@ from tests.tiny import tiny_config, tiny_model
 
 NAMES = ("text", "label")
 TOTAL, COUNT, BATCH, LARGE = 150, 100, 16, 48
-PLACES = ("top left", "center", "bottom right")
+PLACES = ("top left", "centre", "bottom right")
 
 
 class Large:

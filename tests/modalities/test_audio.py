@@ -157,7 +157,7 @@ class Heard:
         return len(self.sounds)
 
     def __getitem__(self, index):
-        return Record(None, {"audio": self.sounds[index]})
+        return Record(np.zeros((2, 2, 3), np.uint8), {"audio": self.sounds[index]})
 
     def where(self, index):
         return f"sound {index}"

@@ -186,7 +186,7 @@ class Said:
         return len(self.captions)
 
     def __getitem__(self, index):
-        return Record(None, {"text": self.captions[index]})
+        return Record(np.zeros((2, 2, 3), np.uint8), {"text": self.captions[index]})
 
     def where(self, index):
         return f"caption {index}"
@@ -244,7 +244,7 @@ def test_what_is_cut_of_a_caption_is_said():
 
 def test_assets_that_are_kept_are_given_a_length_for_the_new_data():
     assets, _ = fitted(*CAPTIONS)
-    long = Said(" ".join(CAPTIONS * 2))
+    long = Said(" ".join(CAPTIONS * 9))
     kept = TEXT.refit(open_options(), assets, long)
     assert kept["chosen"]["max_tokens"] > assets["chosen"]["max_tokens"]
     assert kept["tokenizer"] == assets["tokenizer"]

@@ -68,3 +68,20 @@ def test_a_run_that_began_with_a_fixed_length_goes_on_with_it(config, tmp_path, 
     config.modalities.text.max_tokens = 8
     with pytest.raises(InputError, match="max_tokens: 6 -> 8"):
         loop.train(config, workdir)
+
+
+def test_a_run_that_starts_from_another_keeps_its_vocabulary_and_chooses_a_length(
+    config, tmp_path, capsys
+):
+    loop.train(config, tmp_path / "before")
+    lines = [{"file_name": f"{n}.png", "text": 20 * f"{CAPTION} {n} "} for n in range(6)]
+    folders.write(tmp_path, *lines)
+    config.train.init_from = str(tmp_path / "before")
+    loop.train(config, tmp_path / "after")
+    before, after = (
+        read_json(tmp_path / name / "assets" / "text.json") for name in ("before", "after")
+    )
+    assert after["tokenizer"] == before["tokenizer"]
+    assert after["chosen"]["max_tokens"] > before["chosen"]["max_tokens"]
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith("from step 2"))
+    assert "encoders/text" not in line
