@@ -47,9 +47,8 @@ def contradictions(asked: Asked) -> Evaluation:
         reading, rows = READINGS[config.data.name](), usable
         said = _said(source, rows, reading, names)
     else:
-        reading, rows = _classes(draw, source, usable)
-        said = _said(source, rows, reading, names[:1])
-        said = dict.fromkeys(names, said[names[0]])  # whatever an input is, it says the class
+        reading, rows, classes = _classes(draw, source, usable)
+        said = {name: {"class": classes} for name in names}
     numbers, sections = {}, []
     for first, second in itertools.combinations(names, 2):
         opposed = _opposed(said[first], said[second], len(rows), asked)
@@ -146,15 +145,17 @@ class _Won:
         return numbers | {"count": won.shape[1]}
 
 
-def _classes(draw: Drawing, source: Source, usable: Sequence[int]) -> tuple[Reading, list[int]]:
+def _classes(
+    draw: Drawing, source: Source, usable: Sequence[int]
+) -> tuple[Reading, list[int], np.ndarray]:
     """Whatever an input is, it says the class; a picture shows that of the nearest one.
 
     Returns:
-      the reading, and the numbers of the records that have a class.
+      the reading, the numbers of the records that have a class, and their classes.
     """
     rows, labels, pictures = [], [], []
     for index in usable:
-        record = source[index]
+        record = drawn(source[index], index)
         if "label" in record.values:
             rows.append(index)
             labels.append(record.values["label"])
@@ -166,4 +167,4 @@ def _classes(draw: Drawing, source: Source, usable: Sequence[int]) -> tuple[Read
         lambda asked, _: {"class": np.array([record.values["label"] for record in asked])},
         lambda images: {"class": classes[nearest(images, known)]},
     )
-    return reading, rows
+    return reading, rows, classes
