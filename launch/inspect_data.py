@@ -3,7 +3,8 @@
 python launch/inspect_data.py --config=configs/flow.py:data=shapes --out=sheet.png
 
 Under the first batch of a training run stand how much there is of each modality, how long captions
-and sounds are, and how often each class occurs.
+and sounds are as they are fed, how many of them are cut and where to change that, and how often
+each class occurs.
 """
 
 from functools import partial
@@ -20,7 +21,7 @@ COUNT = flags.DEFINE_integer(
 RECORDS = flags.DEFINE_integer(
     "records",
     2_000,
-    "Records to count, spread evenly over the split.",
+    "Records to count, chosen by a hash of their number.",
     lower_bound=1,
     upper_bound=10**9,
 )
@@ -52,7 +53,7 @@ def main() -> None:
     batch = next(batches)
     captions, thumbnails = describe(model, batch["values"], batch["has"])
     sheet = gallery.grid(quantise(batch["image"]), captions, thumbnails=thumbnails)
-    counted = inspection.inspect(source, recipe.modalities.names, prepare, RECORDS.value)
+    counted = inspection.inspect(source, model.modalities, prepare, RECORDS.value)
     title = f"{recipe.data.name}, {recipe.data.split}: {len(source)} records"
     sheet = gallery.stack([(title, sheet), *inspection.charts(counted)])
     gallery.save_png(out.path, sheet, out.software)

@@ -38,7 +38,7 @@ def main() -> None:
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good
     from mmgen_jax.mixing import Mixer
-    from mmgen_jax.sampling import parse
+    from mmgen_jax.sampling import cuts, parse
     from mmgen_jax.training import run
 
     trained = run.load(Path(WORKDIR.value), STEP.value)
@@ -46,7 +46,10 @@ def main() -> None:
     shape, more = trained.model.shared.image_shape, int(GRID.value == "mixing")
     count = (ROWS.value + more) * (COLUMNS.value + more)
     gallery.check_count("--rows times --columns", count, shape)
-    mixer = Mixer(trained, parse(trained.model, inputs), options)
+    raws = parse(trained.model, inputs)
+    mixer = Mixer(trained, raws, options)
+    for line in cuts(trained.model, raws):
+        print(line, flush=True)
     if GRID.value == "interpolation":
         images = mixer.interpolation(ROWS.value, COLUMNS.value, SEED.value)
     else:

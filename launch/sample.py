@@ -46,7 +46,7 @@ def main() -> None:
     out, inputs = output(), given()
 
     from mmgen_jax import gallery  # imports jax: after the flags are known to be good
-    from mmgen_jax.sampling import Sampler, conditions, describe, given_part, parse
+    from mmgen_jax.sampling import Sampler, conditions, cuts, describe, given_part, parse
     from mmgen_jax.training import run
 
     trained = run.load(Path(WORKDIR.value), STEP.value)
@@ -54,6 +54,8 @@ def main() -> None:
     raws = parse(model, inputs)
     gallery.check_count("--count", COUNT.value, model.shared.image_shape)
     values, has = conditions(model, raws, COUNT.value)
+    for line in cuts(model, raws):
+        print(line, flush=True)
     weights = {name: config.modalities[name].guidance for name in model.modalities}
     weights |= parse_guidance(GUIDANCE.value, tuple(model.modalities))
     for name, weight in weights.items():

@@ -14,7 +14,7 @@ from absl import flags
 
 from mmgen_jax import cli, config
 from mmgen_jax.bounds import define_seed
-from mmgen_jax.data import SOURCES, values_of
+from mmgen_jax.data import SOURCES, choose, values_of
 from mmgen_jax.errors import InputError, writing
 
 CONFIG = cli.define_config()
@@ -47,7 +47,7 @@ def main() -> None:
     with writing(out):
         vectors.save_word2vec_format(str(partial), binary=out.suffix == ".bin")
         partial.replace(out)
-    for caption in captions[:: max(1, len(captions) // SHOWN)][:SHOWN]:
+    for caption in (captions[i] for i in choose(SHOWN, len(captions))):
         print(f"nearest to {caption!r}: {', '.join(nearest(vectors, caption))}")
     print(f"{out}: {len(vectors)} words, {vectors.vector_size} dimensions")
 

@@ -200,7 +200,7 @@ def define_metrics() -> flags.FlagHolder:
         " fid, kid, is, prdc: how far are they from real ones, as a whole, by an extractor's"
         " features (with --weights of Inception-v3 the FID, Inception score and so on);"
         " memorisation: are they copies of training pictures;"
-        " fitting: is the nearest training picture the right one;"
+        " fitting: is the nearest training picture the record's own, or for others of its label;"
         " languages: does a caption give the same picture in every one of data.languages;"
         " reconstruction: how well does the family's own code give pictures back;"
         " likelihood: how probable are unseen pictures (ELBO and IWAE, bits per dimension);"

@@ -117,6 +117,8 @@ MOST_SECONDS = 36_000  # of sound at once: 2.3 GB of samples
 
 
 def _check_audio(options: ConfigDict, image_size: int) -> None:
+    if not options.seconds:
+        return  # it is chosen to hold a token at least
     # As `nn.mel.log_mel` has them: frames of 25 ms, one every 10 ms.
     frames = 1 + (round(options.seconds * SAMPLE_RATE) - 400) // 160
     if options.patch_frames > frames:
@@ -180,7 +182,12 @@ declare_modality(
             between(257, 10_000_000),
         ),
         "fit_examples": Key(20_000, "records that train the tokenizer, at most", COUNT),
-        "max_tokens": Key(24, "tokens of a caption; longer ones are cut", between(1, 4_096)),
+        "max_tokens": Key(
+            0,
+            "tokens of a caption; longer ones are cut; 0: chosen when a run starts, to hold at"
+            " least 99% of the data set's captions, 256 at most",
+            between(0, 4_096),
+        ),
         "width": Key(128, "channels of the encoder", WIDTH),
         "depth": Key(2, "layers of the encoder", LAYERS),
         "heads": Key(4, "attention heads of the encoder", HEADS),
@@ -191,7 +198,12 @@ declare_modality("label", {})
 declare_modality(
     "audio",
     {
-        "seconds": Key(0.5, "length of a sound; longer ones are cut", between(0.1, 600)),
+        "seconds": Key(
+            0.0,
+            "length of a sound; longer ones are cut; 0: chosen when a run starts, to hold at least"
+            " 99% of the data set's sounds, 10 at most",
+            Rule(lambda v: v == 0 or 0.1 <= v <= 600, "0, or at least 0.1, at most 600"),
+        ),
         "fit_examples": Key(256, "records that fix the normalisation, at most", COUNT),
         "bins": Key(64, "mel bands", between(8, 128)),
         "patch_frames": Key(8, "spectrogram frames (10 ms each) in a token", between(1, 60_000)),

@@ -1,24 +1,29 @@
-"""What a data set holds, in numbers: how much of each modality, how long, how often.
+"""What a model is fed of a data set, in numbers: how much of each modality, how long, how often.
 
 A modality is counted by what its values are, not by its name: strings that are classes by class,
-other strings by their length in words, sounds by their seconds, pictures by their size.
+other strings by their length in words, sounds by their seconds, pictures by their size. What is
+counted is what is fed of a value; what is cut of it is said beside it.
 """
 
 import itertools
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from mmgen_jax import gallery
-from mmgen_jax.data import OneOf, Source
+from mmgen_jax.data import OneOf, Source, choose, values_of
 from mmgen_jax.data.pipeline import Prepare
 from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import MODALITIES, Extent, Modality
 from mmgen_jax.sounds import SAMPLE_RATE
 
 BINS = 12
 MOST_CLASSES = 24  # in a histogram; the rarer ones are one bar
+MEASURED = 500  # records of which it is said, as training begins, how much is fed
 
 
 class Counts(NamedTuple):
@@ -28,13 +33,15 @@ class Counts(NamedTuple):
       present: records that have it.
       values: of all records; more than `present` where records have alternatives.
       unit: of what is counted: "class", "words", "seconds" or "pixels".
-      sizes: one for each value: a class's name, or a number.
+      sizes: one for each value: a class's name, or a number; of what is fed of it.
+      extents: of the values that can be cut.
     """
 
     present: int
     values: int
     unit: str
     sizes: list[Any]
+    extents: list[Extent]
 
 
 class Inspection(NamedTuple):
@@ -51,48 +58,64 @@ class Inspection(NamedTuple):
     modalities: dict[str, Counts]
 
 
-def inspect(source: Source, names: Iterable[str], prepare: Prepare, records: int) -> Inspection:
-    """Counts what so many records, spread evenly over a source, hold of these modalities.
+def inspect(
+    source: Source, modalities: Mapping[str, Modality], prepare: Prepare, records: int
+) -> Inspection:
+    """Counts what a model is fed of these modalities, of so many records (`data.choose`).
 
     A record is bad if training could not use it: `prepare` is what training does to it.
     """
-    found: dict[str, list[list[Any]]] = {name: [] for name in names}
-    chosen = range(0, len(source), max(1, -(-len(source) // records)))
-    bad = 0
+    found: dict[str, list[list[_Value]]] = {name: [] for name in modalities}
+    chosen, bad = choose(records, len(source)), 0
     for index in chosen:
         try:
             record = source[index]
             prepare(record, index)
-            read = {n: _listed(record.values[n]) for n in found if n in record.values}
+            read = {
+                name: [_value(modalities[name], raw) for raw in _listed(record.values[name])]
+                for name in modalities
+                if name in record.values
+            }
         except InputError:
             bad += 1
             continue
-        for name, raws in read.items():
-            found[name].append([_size(raw) for raw in raws])
+        for name, values in read.items():
+            found[name].append(values)
     classes = set(source.info.label_names)
-    counts = {name: _counts(sizes, classes) for name, sizes in found.items()}
+    counts = {name: _counts(values, classes) for name, values in found.items()}
     return Inspection(len(chosen), bad, counts)
+
+
+class _Value(NamedTuple):
+    """A value: its unit and its size (a class's name, or a number), its words, and its extent."""
+
+    unit: str
+    size: Any
+    words: int
+    extent: Extent | None
 
 
 def _listed(raw: Any) -> tuple[Any, ...]:
     return tuple(raw) if isinstance(raw, OneOf) else (raw,)
 
 
-def _size(raw: Any) -> tuple[str, Any]:
-    if isinstance(raw, str):
-        return "class", raw  # or words, if not all are classes
-    raw = np.asarray(raw)
-    if raw.ndim == 1:
-        return "seconds", len(raw) / SAMPLE_RATE
-    return "pixels", max(raw.shape[:2], default=0)
+def _value(modality: Modality, raw: Any) -> _Value:
+    fed, extent = modality.show(modality.prepare(raw)), modality.extent(raw)
+    if isinstance(fed, str):
+        return _Value("class", raw, len(fed.split()), extent)  # or words, if not all are classes
+    fed = np.asarray(fed)
+    if fed.ndim == 1:
+        return _Value("seconds", len(fed) / SAMPLE_RATE, 0, extent)
+    return _Value("pixels", max(fed.shape[:2], default=0), 0, extent)
 
 
-def _counts(records: list[list[tuple[str, Any]]], classes: set[str]) -> Counts:
-    found = [size for record in records for size in record]
-    unit, sizes = found[0][0] if found else "", [size for _, size in found]
+def _counts(records: list[list[_Value]], classes: set[str]) -> Counts:
+    found = [value for record in records for value in record]
+    unit, sizes = found[0].unit if found else "", [value.size for value in found]
     if unit == "class" and not classes.issuperset(sizes):
-        unit, sizes = "words", [len(text.split()) for text in sizes]
-    return Counts(len(records), len(sizes), unit, sizes)
+        unit, sizes = "words", [value.words for value in found]
+    extents = [value.extent for value in found if value.extent is not None]
+    return Counts(len(records), len(sizes), unit, sizes, extents)
 
 
 def describe(inspection: Inspection) -> list[str]:
@@ -104,7 +127,9 @@ def describe(inspection: Inspection) -> list[str]:
         line = f"{name}: {counts.present} of {total} records, {missing:.1%} missing"
         if counts.values > counts.present:
             line += f", {counts.values / counts.present:.1f} values a record"
-        lines.append(f"{line}, {_spread(counts)}" if counts.sizes else line)
+        line = f"{line}, {_spread(counts)}" if counts.sizes else line
+        cut = _cut(counts.extents)
+        lines.append(f"{line}; {cut}" if cut else line)
     if inspection.bad:
         lines.append(f"{inspection.bad} of {inspection.records} records cannot be read")
     return lines
@@ -117,6 +142,51 @@ def _spread(counts: Counts) -> str:
         return f"{len(often)} classes, most often {most} ({top}), least {least} ({bottom})"
     low, median, high = np.percentile(counts.sizes, (0, 50, 100))
     return f"{low:.3g} to {high:.3g} {counts.unit}, median {median:.3g}"
+
+
+def extents(
+    config: ConfigDict, modalities: Mapping[str, Modality], source: Source, records: int = MEASURED
+) -> list[str]:
+    """A line for each modality whose values are cut, or whose length was chosen from the data.
+
+    Args:
+      config: the run's.
+      modalities: the model's.
+      source: what it is trained on.
+      records: how many are looked at.
+    """
+    lines = []
+    for name, modality in modalities.items():
+        found = []
+        for raw in values_of(source, name, records):
+            try:
+                extent = modality.extent(raw)
+            except InputError:  # training names it, or skips it
+                continue
+            if extent is None:
+                break
+            found.append(extent)
+        open_keys = [k for k in MODALITIES[name].left_open if not config.modalities[name][k]]
+        if cut := _cut(found):
+            lines.append(f"{name}: {cut}")
+        elif found and open_keys:
+            room = f"{found[0].room:.4g} {found[0].unit}"
+            lines.append(f"{name}: {room}, chosen for this data, hold all of {len(found)} values")
+    return lines
+
+
+def _cut(extents: Sequence[Extent]) -> str:
+    """How many values are cut, by how much and where to change it; nothing if none is."""
+    cut = [extent for extent in extents if extent.cut]
+    if not cut:
+        return ""
+    longest = math.ceil(10 * max(extent.whole for extent in cut)) / 10
+    blank = sum(extent.blank for extent in cut)
+    left = f", {blank} of them to what is blank" if blank else ""
+    return (
+        f"{len(cut)} of {len(extents)} ({len(cut) / len(extents):.1%}) are cut to"
+        f" {cut[0].room:.4g} {cut[0].unit}{left}; --config.{cut[0].key}={longest:g} would hold all"
+    )
 
 
 def charts(inspection: Inspection) -> list[tuple[str, gallery.Picture]]:

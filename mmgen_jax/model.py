@@ -63,14 +63,15 @@ class Model(NamedTuple):
 def fit(config: ConfigDict, source: Source, before: Assets | None = None) -> Assets:
     """What each modality must learn from the data before training; JSON-able.
 
-    `before` are assets of a run that this one starts from: those that can serve are kept.
+    `before` are assets of a run that this one starts from: those that can serve are kept, but for
+    the options that are left open to the data.
     """
     assets = {}
     for name in config.modalities.names:
         spec, options = MODALITIES[name], config.modalities[name]
         old = (before or {}).get(name)
         kept = old is not None and spec.serves(options, old, source)
-        assets[name] = old if kept else spec.fit(options, source)
+        assets[name] = spec.refit(options, old, source) if kept else spec.fit(options, source)
     return assets
 
 

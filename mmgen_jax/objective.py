@@ -83,4 +83,7 @@ def weigh(
         total = total + weights[name] * bound
         metrics[f"{prefix}_{name}"] = bound
         metrics[f"{prefix}_accuracy_{name}"] = crossbatch.masked_mean(recovery.correct, mask[name])
+        if recovery.ceiling is not None:
+            ceiling = crossbatch.masked_mean(recovery.ceiling, mask[name])
+            metrics[f"{prefix}_ceiling_{name}"] = ceiling
     return total, metrics

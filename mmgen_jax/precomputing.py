@@ -15,11 +15,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mmgen_jax.codecs import Codec
-from mmgen_jax.data import SOURCES, Source
+from mmgen_jax.data import SOURCES, Source, choose
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.data.latents import FEATURE, SPLIT, LatentSource, features
-from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import normalise, resize
 from mmgen_jax.model import build_codec
@@ -105,7 +104,7 @@ def compare(
     Raises:
       InputError: if they are others: of another tokenizer, or of other data.
     """
-    codec, numbers = build_codec(config), spread(source, COMPARED)
+    codec, numbers = build_codec(config), choose(COMPARED, len(source))
     with _pool(config) as pool:
         pictures = _read(config, source, codec, pool, numbers)
     good = [row for row in range(len(numbers)) if np.isfinite(pictures[row]).all()]

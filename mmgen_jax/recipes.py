@@ -5,6 +5,7 @@ Nothing here imports jax.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -77,17 +78,27 @@ def on_planned_tokenizer(config: ConfigDict, patch: int, latent: int) -> None:
     )
 
 
+class Lengths(NamedTuple):
+    """How long the inputs of a data set are: tokens of a caption at size tiny, and seconds."""
+
+    tokens: int
+    seconds: float
+
+
+# Of other data sets they are chosen when a run starts.
+LENGTHS = {"shapes": Lengths(16, 0.5), "emoji": Lengths(24, 3.2), "digits": Lengths(16, 0.8)}
+
+
 def tiny_inputs(config: ConfigDict) -> None:
     """Encoders and recovery for two CPU cores; a spoken word wants more of them than a tone."""
     text, audio = config.modalities.text, config.modalities.audio
-    text.width, text.depth, text.heads, text.max_tokens = 64, 1, 2, 16
+    text.width, text.depth, text.heads = 64, 1, 2
     config.objective.reader_depth = 1
+    if config.data.name in LENGTHS:
+        text.max_tokens, audio.seconds = LENGTHS[config.data.name]
     if config.data.name == "emoji":  # thousands of names, which are said in full
         text.width, text.depth, text.heads = 128, 2, 4
-        text.vocabulary_size, text.max_tokens = 2_048, 24
-        audio.seconds, audio.patch_frames = 3.2, 16
-    if config.data.name == "digits":
-        audio.seconds = 0.8
+        text.vocabulary_size, audio.patch_frames = 2_048, 16
     if config.data.name in ("emoji", "digits"):
         audio.width, audio.depth, audio.heads = 128, 2, 4
     if len(config.data.languages) != 1 and config.data.name == "emoji":
@@ -98,7 +109,9 @@ def large_inputs(config: ConfigDict, text_width: int, text_depth: int) -> None:
     """Encoders, recovery and the loop for GPUs or TPUs, in bfloat16, parameters shared out."""
     text = config.modalities.text
     text.width, text.depth, text.heads = text_width, text_depth, text_width // 32
-    text.vocabulary_size, text.max_tokens = 16_384, 64
+    text.vocabulary_size = 16_384
+    if config.data.name in LENGTHS:
+        text.max_tokens, config.modalities.audio.seconds = 64, LENGTHS[config.data.name].seconds
     config.fusion.width = text_width
     config.objective.reader_width, config.objective.reader_depth = 256, 4
     config.objective.reader_heads = 4

@@ -293,6 +293,16 @@ def conditions(
     return values, has
 
 
+def cuts(model: Model, raws: Mapping[str, Any]) -> list[str]:
+    """A line for each of some raw inputs of which the model is fed a part alone.
+
+    Raises:
+      InputError: for a value that the model cannot use.
+    """
+    extents = {name: model.modalities[name].extent(raw) for name, raw in raws.items()}
+    return [f"{name}: {found.describe()}" for name, found in extents.items() if found and found.cut]
+
+
 def given_part(model: Model, picture: str | None, mask: str | None, rows: int) -> Known | None:
     """Picture files as a command line names them -> the same known part for `rows` rows.
 

@@ -126,7 +126,11 @@ REFUSED = [
     ({"data__languages": ("de",)}, ("config.data.languages", "'shapes'", "allowed: empty")),
     ({"data__features__text": "name"}, ("config.data.features.text = 'name'", "allowed: empty")),
     (
-        {"modalities__names": ("audio",), "modalities__audio__patch_frames": 49},
+        {
+            "modalities__names": ("audio",),
+            "modalities__audio__patch_frames": 49,
+            "modalities__audio__seconds": 0.5,
+        },
         ("config.modalities.audio.patch_frames = 49", "seconds = 0.5", "1 to 48"),
     ),
     (

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from mmgen_jax import config as configs
 from mmgen_jax import inspection
 from mmgen_jax.data import BadRecord, OneOf, Record, SourceInfo
 from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import Extent, Modality
 
 
 class Zoo:
@@ -30,7 +32,20 @@ class Zoo:
         return Record(np.zeros((2, 2, 3), np.uint8), values)
 
 
-NAMES = ("text", "label", "audio")
+def modality(cut, show=lambda value: value["raw"], extent=lambda raw: None):
+    """One that is fed `cut(raw)`."""
+    return Modality(lambda raw: {"raw": cut(raw)}, {}, None, None, None, str, show, extent=extent)
+
+
+def words(raw):
+    return Extent(len(raw.split()), 3, "words", "", "modalities.text.max_words")
+
+
+NAMES = {
+    "text": modality(str),
+    "label": modality(str),
+    "audio": modality(np.asarray),
+}
 
 
 def nothing(record, index):
@@ -58,7 +73,43 @@ def test_all_is_counted():
 def test_fewer_records_are_spread_over_the_source():
     found = inspection.inspect(Zoo(), NAMES, nothing, 10)
     assert found.records == 10
-    assert found.modalities["text"].present == 8  # 0, 3, ..., 27 but for 9 and 24
+    assert found.modalities["audio"].present == 10 - found.bad
+    # Every second record has a label, whatever a stride of three would meet.
+    assert set(found.modalities["label"].sizes) == {"ape", "bee"}
+
+
+def test_what_is_fed_is_counted_and_what_is_cut_is_said():
+    """Captions of 2 and 5 words, 3 of them fed; sounds of 1 and 2 s, half a second of them."""
+    fed = {
+        "text": modality(lambda raw: " ".join(raw.split()[:3]), extent=words),
+        "audio": modality(
+            lambda raw: raw[:8_000],
+            extent=lambda raw: Extent(len(raw) / 16_000, 0.5, "seconds", "", "a.b", blank=True),
+        ),
+    }
+    found = inspection.inspect(Zoo(), fed, nothing, 1000)
+    assert sorted(found.modalities["text"].sizes) == [2] * 8 + [3] * 8
+    assert inspection.describe(found)[:2] == [
+        "text: 8 of 24 records, 66.7% missing, 2.0 values a record, 2 to 3 words, median 2.5;"
+        " 8 of 16 (50.0%) are cut to 3 words; --config.modalities.text.max_words=5 would hold all",
+        "audio: 24 of 24 records, 0.0% missing, 0.5 to 0.5 seconds, median 0.5; 24 of 24 (100.0%)"
+        " are cut to 0.5 seconds, 24 of them to what is blank; --config.a.b=2 would hold all",
+    ]
+
+
+def test_as_training_begins_it_is_said_what_is_cut_and_what_was_chosen():
+    config = configs.default()
+    fed = {"text": modality(str, extent=words), "label": modality(str)}
+    (line,) = inspection.extents(config, fed, Zoo())
+    assert line == (
+        "text: 8 of 16 (50.0%) are cut to 3 words; --config.modalities.text.max_words=5 would hold"
+        " all"
+    )
+    held = {"text": modality(str, extent=lambda raw: words(raw)._replace(room=8))}
+    chosen = "text: 8 words, chosen for this data, hold all of 16 values"
+    assert inspection.extents(config, held, Zoo()) == [chosen]
+    config.modalities.text.max_tokens = 12
+    assert inspection.extents(config, held, Zoo()) == []
 
 
 def test_a_modality_that_nobody_has():
@@ -66,7 +117,7 @@ def test_a_modality_that_nobody_has():
         def __getitem__(self, index):
             return Record(np.zeros((2, 2, 3), np.uint8), {})
 
-    found = inspection.inspect(Mute(), ("text",), nothing, 5)
+    found = inspection.inspect(Mute(), {"text": modality(str)}, nothing, 5)
     assert inspection.describe(found) == ["text: 0 of 5 records, 100.0% missing"]
     assert inspection.charts(found) == []
 
@@ -85,15 +136,15 @@ def test_captions_that_are_names_of_classes_too_are_counted_by_words():
             text = "ape" if index % 2 else "a bee"
             return Record(np.zeros((2, 2, 3), np.uint8), {"text": text})
 
-    found = inspection.inspect(Short(), ("text",), nothing, 10)
-    assert found.modalities["text"] == inspection.Counts(10, 10, "words", [2, 1] * 5)
+    found = inspection.inspect(Short(), {"text": modality(str)}, nothing, 1000)
+    assert found.modalities["text"] == inspection.Counts(30, 30, "words", [2, 1] * 15, [])
     assert len(inspection.charts(found)) == 1
 
 
 def test_bars_of_sizes_that_are_alike_stand_apart():
-    counts = inspection.Counts(4, 4, "pixels", [1000, 1001, 1002, 2000])
+    counts = inspection.Counts(4, 4, "pixels", [1000, 1001, 1002, 2000], [])
     assert list(inspection._histogram(counts)) == ["1000", "1001", "1002", "2000"]
-    many = inspection.Counts(40, 40, "pixels", list(range(1000, 1040)))
+    many = inspection.Counts(40, 40, "pixels", list(range(1000, 1040)), [])
     assert sum(inspection._histogram(many).values()) == 40
 
 

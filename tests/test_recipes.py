@@ -98,3 +98,14 @@ def test_sizes_for_pods_plan_a_tokenizer():
         assert config.data.image_size == there.data.image_size
         with pytest.raises(InputError, match=r"config\.tokenizer\.run = ''.*latents="):
             transfer.tokenizer(config)
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES)
+def test_lengths_of_inputs_are_those_of_the_data_set_or_left_to_the_data(name, size):
+    """Spoken names are as long for a large model as for a small one."""
+    for data, seconds in (("shapes", 0.5), ("emoji", 3.2), ("digits", 0.8)):
+        modalities = RECIPES[name].get_config(f"data={data},size={size}").modalities
+        assert modalities.audio.seconds == seconds and modalities.text.max_tokens > 0
+    for data in ("folder", "tfds", "coco_captions"):
+        modalities = RECIPES[name].get_config(f"data={data},size={size}").modalities
+        assert modalities.audio.seconds == modalities.text.max_tokens == 0

@@ -48,6 +48,7 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
     config.modalities.text.vocabulary_size = 300
     config.modalities.text.fit_examples = 200
     config.modalities.text.max_tokens = 12
+    config.modalities.audio.seconds = 0.5
     config.modalities.audio.fit_examples = 8
     config.modalities.audio.bins = 16
     objective = config.objective

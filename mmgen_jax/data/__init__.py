@@ -3,7 +3,6 @@
 Nothing here imports jax: a config is checked against its data before jax is loaded.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -154,13 +153,44 @@ class Source(Protocol):
         ...
 
 
+def choose(count: int, total: int) -> list[int]:
+    """Chooses at most `count` of the numbers 0 to `total` - 1 by a hash of each number.
+
+    A stride would follow any order that the data has: of two alternating languages every second
+    record is in one of them. The choice is the same on every machine, a smaller one is the
+    beginning of a larger one, and it hardly changes as records are appended. Where all are wanted
+    they come in order.
+    """
+    if count >= total:
+        return list(range(total))
+    numbers = hashes = np.zeros(0, np.uint64)
+    for start in range(0, total, _HASHED):
+        more = np.arange(start, min(start + _HASHED, total), dtype=np.uint64)
+        numbers, hashes = np.append(numbers, more), np.append(hashes, _hash(more))
+        if len(hashes) > count:
+            nearest = np.argpartition(hashes, max(count - 1, 0))[:count]
+            numbers, hashes = numbers[nearest], hashes[nearest]
+    return numbers[np.argsort(hashes)].tolist()
+
+
+_HASHED = 1 << 20  # numbers at once: bounds memory
+
+
+def _hash(numbers: np.ndarray) -> np.ndarray:
+    """The finalizer of SplitMix64 (Steele et al. 2014), which gives no two numbers one hash."""
+    bits = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
 def values_of(source: Source, modality: str, records: int) -> Iterator[Any]:
-    """Raw values of one modality, from at most so many records spread evenly over a source.
+    """Yields raw values of one modality, from at most so many records; see `choose`.
 
     All of a record's captions count, not one. Bad records are left out: whoever trains on them
     says so.
     """
-    for index in range(0, len(source), max(1, math.ceil(len(source) / records))):
+    for index in sorted(choose(records, len(source))):
         try:
             value = source[index].values.get(modality)
         except BadRecord:

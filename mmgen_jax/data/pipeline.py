@@ -8,21 +8,24 @@ import os
 import signal
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from absl import flags
 
-from mmgen_jax.data import BadRecord, OneOf, Record, Source
+from mmgen_jax.data import BadRecord, Lazy, OneOf, Record, Source, choose
 from mmgen_jax.errors import Failure, InputError
 from mmgen_jax.images import normalise, resize
 from mmgen_jax.modalities import Modality
 
 # With on_bad_record="skip": so many bad records in a row are no accident but a broken data set.
 MOST_BAD_IN_A_ROW = 100
+# A choice of n records is stratified among so many times n, where these are not too many to read.
+STRATIFIED, MOST_LOOKED_UP = 8, 2_048
 _SHARED = 2**16  # bytes of an array from which on processes hand it over in shared memory
 _DEATH = "process was terminated unexpectedly"  # as grain says it, in a RuntimeError
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -49,10 +52,14 @@ class Example(TypedDict):
 def drawn(record: Record, index: int) -> Record:
     """The record with one raw value for each modality that has several (`OneOf`).
 
-    The choice follows from the example's index and the modality's name alone.
+    The choice follows from the example's index and the modality's name alone. Parts are decoded
+    when they are asked for.
     """
-    values = {name: _drawn(value, index, name) for name, value in record.values.items()}
-    return Record(record.image, values)
+
+    def one(name: str) -> Any:
+        return _drawn(record.values[name], index, name)
+
+    return Record(lambda: record.image, Lazy({name: partial(one, name) for name in record.values}))
 
 
 def _drawn(value: Any, index: int, name: str) -> Any:
@@ -127,10 +134,34 @@ def fixed_batch(
     return _collate_reads(reads).example
 
 
-def spread(rows: Sized, count: int) -> list[int]:
-    """Numbers of at most so many rows, evenly spread: some data sets are sorted by class."""
-    count = min(count, len(rows))
-    return [i * len(rows) // count for i in range(count)]
+def spread(source: Source, count: int) -> list[int]:
+    """Chooses the numbers of at most `count` records by hash; see `data.choose`.
+
+    A small choice from a source with classes is stratified: of some more records, that are chosen
+    so and whose class is looked up, every class gives its share.
+    """
+    total = len(source)
+    looked_up = min(STRATIFIED * count, total)
+    if count >= total or looked_up > MOST_LOOKED_UP or not source.info.label_names:
+        return choose(count, total)
+    members: dict[Any, list[int]] = {}
+    for index in choose(looked_up, total):
+        members.setdefault(_class(source, index), []).append(index)
+    # The k-th of n records stands in the middle of the k-th of n equal parts of [0, 1]: up to
+    # wherever the choice ends, it holds the same part of every class.
+    places = [
+        ((k + 0.5) / len(indices), order, index)
+        for order, indices in enumerate(members.values())
+        for k, index in enumerate(indices)
+    ]
+    return [index for _, _, index in sorted(places)[:count]]
+
+
+def _class(source: Source, index: int) -> Any:
+    try:
+        return source[index].values.get("label")
+    except BadRecord:
+        return None
 
 
 def training_batches(

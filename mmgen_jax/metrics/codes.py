@@ -7,14 +7,14 @@ from jaxtyping import Int
 
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.images import quantise
-from mmgen_jax.metrics.drawing import over_devices
+from mmgen_jax.metrics.drawing import BATCH, over_devices
 from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 
 
 def codes(asked: Asked) -> Evaluation:
     """Which of its codes a tokenizer uses for pictures that it was trained on, and others.
 
-    For splits `data.split` and `eval.split` one pass over `count` pictures spread over the split:
+    For splits `data.split` and `eval.split` one pass over `count` pictures chosen by hash:
     "usage" is the share of the codes that stand anywhere, "perplexity" exp(entropy) of how often
     each one does, and "tokens" how many there were.
 
@@ -30,13 +30,16 @@ def codes(asked: Asked) -> Evaluation:
         return codec.tokens(frozen, codec.encode(frozen, images))
 
     draw, numbers, sections = asked.drawing, {}, []
+    tokens_of = over_devices(trained, read, finish=np.asarray, most=min(BATCH, asked.count))
     for split in dict.fromkeys((config.data.split, config.eval.split)):
-        part = draw.spread(draw.open(split), asked.count)
-        found = over_devices(trained, read, part.images, finish=np.asarray)
-        numbers[split] = use(found, codec.codes)
+        found, shown = [], None
+        for part in draw.parts(draw.open(split), asked.count, again=False):
+            found.append(tokens_of(part.images))
+            shown = draw.grid(quantise(part.images), part) if shown is None else shown
+        numbers[split] = use(np.concatenate(found), codec.codes)
         heading = f"{split}: {numbers[split]['usage']:.1%} of {codec.codes} codes"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(quantise(part.images), part)))
+        sections.append((heading, shown))
     return Evaluation(numbers, sections)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgen_jax.data import Record
+from mmgen_jax.data import Source
 from mmgen_jax.data.pipeline import drawn, spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import READINGS, Reading
@@ -15,6 +15,8 @@ from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.nearest import nearest
 
 MOST = 20_000  # training pictures
+AT_ONCE = 64  # records that are decoded at a time
+Facts = dict[str, np.ndarray]  # attribute -> what each row says of it
 
 
 def contradictions(asked: Asked) -> Evaluation:
@@ -29,7 +31,7 @@ def contradictions(asked: Asked) -> Evaluation:
     Of a data set in `READINGS` (`shapes`) each input says some attributes, and its judge reads them
     from the picture. Elsewhere each input says the record's class, and a picture shows the class
     (`label`) of the training picture that is nearest to it (L2 at the model's size), of at most
-    `MOST`.
+    `MOST`, and as many as fit in memory.
 
     Raises:
       InputError: if the run has one modality alone, no two that contradict each other, its data set
@@ -39,31 +41,40 @@ def contradictions(asked: Asked) -> Evaluation:
     names, config = tuple(asked.trained.model.modalities), asked.trained.config
     draw = asked.drawing
     source = draw.open(config.data.split)
-    usable = draw.usable(source, spread(source, MOST))
-    read = {i: drawn(source[i], i) for i in usable}
+    usable = draw.usable(source, spread(source, draw.held(MOST)))
     if config.data.name in READINGS:
-        reading = READINGS[config.data.name]()
+        reading, rows = READINGS[config.data.name](), usable
+        said = _said(source, rows, reading, names)
     else:
-        read = {i: record for i, record in read.items() if "label" in record.values}
-        reading = _classes(draw, list(read.values()))
+        reading, rows, classes = _classes(draw, source, usable)
+        said = {name: {"class": classes} for name in names}
     numbers, sections = {}, []
     for first, second in itertools.combinations(names, 2):
-        opposed = _opposed(list(read.values()), reading, first, second, asked)
+        opposed = _opposed(said[first], said[second], len(rows), asked)
         if opposed is None:
             continue
-        one, other = (draw.whole(source, np.array(list(read))[rows].tolist()) for rows in opposed)
-        both = one.has[first] & other.has[second]
-        if not both.any():
+        found = _Won()
+        for start in range(0, len(opposed[0]), draw.size):
+            one, other = (
+                draw.whole(source, [rows[k] for k in chosen[start : start + draw.size]], start)
+                for chosen in opposed
+            )
+            both = one.has[first] & other.has[second]
+            has = {name: both & (name in (first, second)) for name in names}
+            part = one._replace(values=one.values | {second: other.values[second]}, has=has)
+            if both.any():
+                images = draw(part)
+                says = reading.says(one.records, first), reading.says(other.records, second)
+                found.add(*says, reading.shows(images), both)
+                found.grid = draw.grid(images, part) if found.grid is None else found.grid
+        if not found:
             continue
-        has = {name: both & (name in (first, second)) for name in names}
-        part = one._replace(values=one.values | {second: other.values[second]}, has=has)
-        images, title = draw(part), f"{first} against {second}"
-        says = reading.says(one.records, first), reading.says(other.records, second)
-        numbers[title] = _shares(*says, reading.shows(images), both)
+        title = f"{first} against {second}"
+        numbers[title] = found.numbers()
         won = numbers[title]["first"], numbers[title]["second"]
         heading = f"{title}: {won[0]:.1%} as {first} says, {won[1]:.1%} as {second} does"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(images, part)))
+        sections.append((heading, found.grid))
     if not numbers:
         raise InputError(
             "metric 'contradictions' needs records that have two of the modalities, which speak of"
@@ -72,51 +83,90 @@ def contradictions(asked: Asked) -> Evaluation:
     return Evaluation(numbers, sections)
 
 
-def _opposed(
-    records: Sequence[Record], reading: Reading, first: str, second: str, asked: Asked
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Rows of records, and rows that contradict them; None if the two speak of nothing common."""
+def _said(
+    source: Source, rows: Sequence[int], reading: Reading, names: Sequence[str]
+) -> dict[str, Facts]:
+    """What each modality of these records says; few of them are decoded at a time."""
+    found: dict[str, list[Facts]] = {name: [] for name in names}
+    for start in range(0, len(rows), AT_ONCE):
+        records = [drawn(source[i], i) for i in rows[start : start + AT_ONCE]]
+        for name in names:
+            found[name].append(reading.says(records, name))
+    return {
+        name: {fact: np.concatenate([part[fact] for part in parts]) for fact in parts[0]}
+        for name, parts in found.items()
+    }
+
+
+def _opposed(own: Facts, theirs: Facts, total: int, asked: Asked) -> tuple[list, list] | None:
+    """Rows, and rows that contradict them; None if the two speak of nothing common."""
     rng = np.random.default_rng(asked.seed)
-    own, theirs = reading.says(records, first), reading.says(records, second)
     common = own.keys() & theirs.keys()
     if not common:
         return None
-    rows = rng.choice(len(records), min(asked.count, len(records)), replace=False)
+    rows = rng.choice(total, min(asked.count, total), replace=False)
     others = []
     for row in rows:
         differ = np.any([theirs[fact] != own[fact][row] for fact in common], axis=0)
-        others.append(rng.choice(np.flatnonzero(differ)))
-    return rows, np.array(others)
+        others.append(int(rng.choice(np.flatnonzero(differ))))
+    return rows.tolist(), others
 
 
-def _shares(
-    first: dict[str, np.ndarray],
-    second: dict[str, np.ndarray],
-    shown: dict[str, np.ndarray],
-    both: np.ndarray,
-) -> dict[str, Any]:
-    """How often what is shown is what the one says, and the other, where the two differ."""
-    common = first.keys() & second.keys()
+class _Won:
+    """How often what is shown is what the one says, and the other, where the two differ.
 
-    def share(said: dict[str, np.ndarray]) -> float:
-        agrees = [(first[fact] == second[fact]) | (shown[fact] == said[fact]) for fact in common]
-        return float(np.all(agrees, axis=0)[both].mean())
+    Attributes:
+      grid: the first pictures; None before there are any.
+    """
 
-    won = share(first), share(second)
-    numbers = {"first": won[0], "second": won[1], "neither": 1 - sum(won)}
-    return numbers | {"count": int(both.sum())}
+    def __init__(self) -> None:
+        self.grid: np.ndarray | None = None
+        self._won: list[np.ndarray] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._won)
+
+    def add(self, first: Facts, second: Facts, shown: Facts, both: np.ndarray) -> None:
+        """Counts a part's rows, those that have both inputs."""
+        common = first.keys() & second.keys()
+
+        def agrees(said: Facts) -> np.ndarray:
+            found = [(first[fact] == second[fact]) | (shown[fact] == said[fact]) for fact in common]
+            return np.all(found, axis=0)[both]
+
+        self._won.append(np.stack([agrees(first), agrees(second)]))
+
+    def numbers(self) -> dict[str, Any]:
+        """Of all parts together."""
+        won = np.concatenate(self._won, axis=1)
+        first, second = (float(share) for share in won.mean(axis=1))
+        numbers = {"first": first, "second": second, "neither": 1 - (first + second)}
+        return numbers | {"count": won.shape[1]}
 
 
-def _classes(draw: Drawing, records: Sequence[Record]) -> Reading:
-    """Whatever an input is, it says the class; a picture shows that of the nearest one."""
-    labels = np.array([record.values["label"] for record in records])
+def _classes(
+    draw: Drawing, source: Source, usable: Sequence[int]
+) -> tuple[Reading, list[int], np.ndarray]:
+    """Whatever an input is, it says the class; a picture shows that of the nearest one.
+
+    Returns:
+      the reading, the numbers of the records that have a class, and their classes.
+    """
+    rows, labels, pictures = [], [], []
+    for index in usable:
+        record = drawn(source[index], index)
+        if "label" in record.values:
+            rows.append(index)
+            labels.append(record.values["label"])
+            pictures.append(draw.picture(record))
     if len(set(labels)) < 2:
         raise InputError("metric 'contradictions' needs a data set with labels of two classes")
-    pictures = np.stack([draw.picture(record) for record in records])
-    return Reading(
+    known, classes = np.stack(pictures), np.array(labels)
+    reading = Reading(
         lambda asked, _: {"class": np.array([record.values["label"] for record in asked])},
-        lambda images: {"class": labels[nearest(images, pictures)]},
+        lambda images: {"class": classes[nearest(images, known)]},
     )
+    return reading, rows, classes
 
 
 def _lacks(asked: Asked) -> str | None:

@@ -11,6 +11,7 @@ from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.manifold import precision_recall
 
 K = 3  # neighbours
+MOST = 50_000  # pictures whose distances are measured
 OTHERS = 9  # rows that each one is set beside
 AGAIN = 1 << 30  # rows on: other noise than any that is drawn besides
 Pictures = UInt8[np.ndarray, "rows height width 3"]
@@ -19,10 +20,11 @@ Pictures = UInt8[np.ndarray, "rows height width 3"]
 def diversity(asked: Asked) -> Evaluation:
     """How pictures of one condition vary, and how all of them do beside real ones.
 
-    `count` records spread over the split `eval.split` are drawn from all of their inputs, and from
-    each one alone (or from what is asked for), twice. "within" is how far apart the two pictures of
-    a record are, as a share of how far pictures of different records are (root mean squares): 0 if
-    the condition says it all, 1 if it says nothing.
+    `count` records of the split `eval.split`, chosen by hash, are drawn from all of their inputs,
+    and from each one alone (or from what is asked for), twice. "within" is how far apart the two
+    pictures of a record are, as a share of how far pictures of different records are (root mean
+    squares): 0 if the condition says it all, 1 if it says nothing. Of more pictures than fit in
+    memory it is that of as many as do.
 
     Of data sets with a classifier also precision and recall against the records' own pictures, by
     features of its last hidden layer and 3 neighbours; "classes", the share of the classes that it
@@ -33,21 +35,64 @@ def diversity(asked: Asked) -> Evaluation:
     """
     config, draw = asked.trained.config, asked.drawing
     judge = classifier.of_data(config.data) if classifier.is_judged(config.data) else None
-    whole = draw.spread(draw.open(config.eval.split), asked.count)
-    numbers, sections = {}, []
-    for given in asked.subsets(all_and_each):
-        part = whole.given(given)
-        images, again = draw(part), draw(part._replace(first=part.first + AGAIN))
+    source, numbers, sections = draw.open(config.eval.split), {}, []
+    subsets = asked.subsets(all_and_each)
+    found = {given: _Found(judge, draw) for given in subsets}
+    for whole in draw.parts(source, asked.count, again=False):
+        for given in subsets:
+            found[given].add(whole.given(given))
+    for given in subsets:
         title = "+".join(given)
-        numbers[title] = {"within": within(images, again), "count": len(images)}
-        if judge is not None:
-            numbers[title] |= beside(judge, draw, part, images)
+        numbers[title] = found[given].numbers()
         said = ", ".join(f"{k} {v:.3f}" for k, v in numbers[title].items() if k != "count")
         print(f"given {title}: {said}", flush=True)
-        pairs = np.concatenate([images, again], axis=2)
-        grid = draw.grid(pairs, part, rows=range(2 * SHOWN))
-        sections.append((f"given {title}: {said}; each twice", grid))
+        sections.append((f"given {title}: {said}; each twice", found[given].grid))
     return Evaluation(numbers, sections)
+
+
+class _Found:
+    """What is found of the pictures of one subset of inputs, part by part.
+
+    Attributes:
+      grid: the first pictures, each twice.
+    """
+
+    def __init__(self, judge: Any, draw: Drawing):
+        self._judge, self._draw, self.grid = judge, draw, None
+        self._pairs: list[tuple[Pictures, Pictures]] = []
+        self._read: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._count, self._room = 0, draw.held(MOST) // 2
+
+    def add(self, part: Part) -> None:
+        """Draws a part, twice."""
+        images, again = self._draw(part), self._draw(part._replace(first=part.first + AGAIN))
+        if self.grid is None:
+            pairs = np.concatenate([images, again], axis=2)
+            self.grid = self._draw.grid(pairs, part, rows=range(2 * SHOWN))
+        if self._count < self._room:
+            left = self._room - self._count
+            self._pairs.append((images[:left], again[:left]))
+        if self._judge is not None:
+            own = [self._draw.picture(record) for record in part.records]
+            real, _ = classifier.read(self._judge, own)
+            self._read.append((real, *classifier.read(self._judge, images)))
+        self._count += len(images)
+
+    def numbers(self) -> dict[str, Any]:
+        """Of all parts together."""
+        pairs = (np.concatenate(pictures) for pictures in zip(*self._pairs, strict=True))
+        numbers: dict[str, Any] = {"within": within(*pairs), "count": self._count}
+        if self._judge is None:
+            return numbers
+        real, features, logits = map(np.concatenate, zip(*self._read, strict=True))
+        precision, recall = precision_recall(real, features, K)
+        shown = np.bincount(logits.argmax(-1), minlength=len(self._judge.names))
+        return numbers | {
+            "precision": precision,
+            "recall": recall,
+            "classes": float((shown > 0).mean()),
+            "rarest": float(shown.min() * len(self._judge.names) / self._count),
+        }
 
 
 def within(images: Pictures, again: Pictures) -> float:
@@ -64,20 +109,6 @@ def within(images: Pictures, again: Pictures) -> float:
 
     own, *others = [apart(shift) for shift in range(min(len(images), 1 + OTHERS))]
     return float(np.sqrt(own / np.mean(others))) if any(others) else 1.0
-
-
-def beside(judge: Any, draw: Drawing, part: Part, images: Pictures) -> dict[str, float]:
-    """Precision, recall and classes, against the records' own pictures."""
-    real, _ = classifier.read(judge, [draw.picture(record) for record in part.records])
-    features, logits = classifier.read(judge, images)
-    precision, recall = precision_recall(real, features, K)
-    shown = np.bincount(logits.argmax(-1), minlength=len(judge.names))
-    return {
-        "precision": precision,
-        "recall": recall,
-        "classes": float((shown > 0).mean()),
-        "rarest": float(shown.min() * len(judge.names) / len(images)),
-    }
 
 
 DIVERSITY = Metric(diversity, choice=2)

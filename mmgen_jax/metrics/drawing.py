@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from mmgen_jax import gallery
 from mmgen_jax.data import SOURCES, Record, Source
-from mmgen_jax.data.pipeline import drawn, fixed_batch, prepare_example, spread
+from mmgen_jax.data.pipeline import Example, drawn, fixed_batch, prepare_example, spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.images import resize
+from mmgen_jax.images import quantise, resize
 from mmgen_jax.metrics.memo import Memo, digest
 from mmgen_jax.nn.layout import by_example, on_mesh
 from mmgen_jax.sampling import Sampler, describe, in_batches, pictures, reconstruct
@@ -23,6 +23,7 @@ from mmgen_jax.training.run import Trained, sample_options
 SHOWN = 8  # pictures in a row of a report
 BATCH = 128  # pictures that a device draws at once
 PATIENCE = 20  # seconds, after which a line says how far it is
+HELD = 1 << 30  # bytes of a data set's pictures, that are held to compare with
 
 
 class Part(NamedTuple):
@@ -30,7 +31,8 @@ class Part(NamedTuple):
 
     Attributes:
       first: how many came before: noise differs from row to row.
-      records: as they are drawn for, with one value of each modality.
+      records: as they are drawn for, with one value of each modality, decoded when it is asked for;
+        their pictures have the model's size.
       images: their own pictures, in [-1, 1].
       values, has: by modality, see `model.Batch`.
     """
@@ -103,25 +105,51 @@ class Drawing:
         """A record's own picture, in the model's size."""
         return resize(record.image, self._trained.model.shared.image_shape)
 
+    def pictures(self, source: Source, indices: Iterable[int]) -> UInt8[np.ndarray, "rows _ _ 3"]:
+        """The pictures of these records, in the model's size; one at a time is larger."""
+        return np.stack([self.picture(source[i]) for i in indices])
+
+    def held(self, most: int) -> int:
+        """How many pictures of the model's size are held to compare with: `most`, if they fit."""
+        height, width = self._trained.model.shared.image_shape
+        return max(1, min(most, HELD // (3 * height * width)))
+
     def whole(self, source: Source, indices: Sequence[int], first: int = 0) -> Part:
-        """These records, which must all be usable, at once."""
-        batch = fixed_batch(source, self.prepare, indices)
-        records = [drawn(source[i], i) for i in indices]
+        """These records, which must all be usable, at once; each is decoded once."""
+        records: list[Record] = []
+
+        def prepare(record: Record, index: int) -> Example:
+            record = drawn(record, index)
+            example = self.prepare(record, index)
+            records.append(Record(quantise(example["image"]), record.values))
+            return example
+
+        batch = fixed_batch(source, prepare, indices)
         return Part(first, records, batch["image"], batch["values"], batch["has"])
 
     def spread(self, source: Source, count: int) -> Part:
-        """At most so many usable records, spread over a source."""
-        return self.whole(source, self.usable(source, spread(source, count)))
+        """At most so many usable records, chosen as `parts` does, at once."""
+        return self.whole(source, self._chosen(source, count))
 
     def parts(self, source: Source, count: int, again: bool) -> Iterator[Part]:
-        """So many records as `spread`, as many at a time as are drawn at once.
+        """So many records, chosen by `pipeline.spread`, as many at a time as are drawn at once.
 
         Where the source has fewer, and `again` is true, they come again: noise makes other pictures
         of them.
         """
-        rows = self.usable(source, spread(source, count))
+        rows = self._chosen(source, count)
         if again:
             rows = list(itertools.islice(itertools.cycle(rows), count))
+        return self.split(source, rows)
+
+    def _chosen(self, source: Source, count: int) -> list[int]:
+        rows = spread(source, count)
+        if len(rows) == len(source):  # in its order: a sheet of the first would show one class
+            rows = np.random.default_rng(0).permutation(rows).tolist()
+        return self.usable(source, rows)
+
+    def split(self, source: Source, rows: Sequence[int]) -> Iterator[Part]:
+        """These usable records, as many at a time as are drawn at once."""
         for first in range(0, len(rows), self.size):
             yield self.whole(source, rows[first : first + self.size], first)
 
@@ -156,9 +184,12 @@ class Drawing:
 
     def reconstruct(self, part: Part) -> UInt8[np.ndarray, "rows height width 3"]:
         """Pictures as the model's code gives them back, with the inputs that they have."""
+        return self._reconstruct(part.images, part.values, part.has)
+
+    @cached_property
+    def _reconstruct(self) -> Callable[..., np.ndarray]:
         again = partial(reconstruct, self._trained.model)
-        inputs = part.images, part.values, part.has
-        return over_devices(self._trained, again, *inputs, finish=pictures, most=self._most)
+        return over_devices(self._trained, again, finish=pictures, most=self._most)
 
     def grid(
         self,
@@ -190,16 +221,15 @@ class Drawing:
 def over_devices(
     trained: Trained,
     function: Callable[..., Any],
-    *rows: Any,
+    *,
     finish: Callable[[np.ndarray], np.ndarray],
     most: int = BATCH,
-) -> np.ndarray:
-    """What `function(params, state, *rows)` makes of all rows of host arrays, with a run's own.
+) -> Callable[..., np.ndarray]:
+    """What computes `function(params, state, *rows)` for all rows of host arrays, with a run's own.
 
     Args:
       trained: the run; its devices share the rows.
-      function: traced once.
-      rows: arrays, or trees of them, with one row for each example.
+      function: of arrays, or trees of them, with one row for each example; traced once.
       finish: see `in_batches`.
       most: rows that a device has at once; it has as many however many devices there are.
     """
@@ -209,7 +239,7 @@ def over_devices(
 
     compiled = jax.jit(on_mesh(trained.mesh, share) if trained.mesh else share)
     bound = partial(compiled, trained.params, trained.state)
-    return in_batches(bound, most * _devices(trained), *rows, finish=finish)
+    return partial(in_batches, bound, most * _devices(trained), finish=finish)
 
 
 def _devices(trained: Trained) -> int:

@@ -170,6 +170,7 @@ COLUMNS = {
     "second": ("the second", "{:.1%}"),
     "neither": ("neither", "{:.1%}"),
     "count": ("count", "{:d}"),
+    "judged": ("right if the nearest training picture", "{}"),
     "extractor": ("by", "{}"),
 }
 

@@ -2,10 +2,13 @@
 
 import numpy as np
 
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric, Section
 from mmgen_jax.metrics.nearest import distinct, nearest
 from mmgen_jax.metrics.rates import rate
+
+MOST = 50_000  # training pictures that are looked at; of more, as many chosen by hash
 
 
 def languages(asked: Asked) -> Evaluation:
@@ -13,7 +16,8 @@ def languages(asked: Asked) -> Evaluation:
 
     `count` training records, in random order, whose caption in the first language alone gives their
     own picture: the nearest training picture (L2 at the model's size) is theirs. For each other
-    language the share of those that have a caption in it and give the same picture by it.
+    language the share of those that have a caption in it and give the same picture by it. Of more
+    than `MOST` training pictures, or than fit in memory, as many are looked at.
 
     Raises:
       InputError: if the run has no two languages, or no caption is right in the first one.
@@ -23,8 +27,8 @@ def languages(asked: Asked) -> Evaluation:
     first, *others = config.data.languages
     draw = asked.drawing
     source = draw.open(config.data.split, languages=(first,))
-    usable = draw.usable(source, range(len(source)))
-    pictures = np.stack([draw.picture(source[i]) for i in usable])
+    usable = draw.usable(source, spread(source, draw.held(MOST)))
+    pictures = draw.pictures(source, usable)
     identity = distinct(pictures)
     places = [source.where(i) for i in usable]
     order = np.random.default_rng(asked.seed).permutation(len(usable))
@@ -43,11 +47,13 @@ def languages(asked: Asked) -> Evaluation:
         if not rows:
             raise InputError(f"none of {len(chosen)} records has a caption in {language!r}")
         kept = np.array(list(rows))
-        part = draw.whole(spoken, list(rows.values())).given(("text",))
-        images = draw(part)
-        found = nearest(images, pictures)
-        grid = draw.grid(images, part, pictures[found])
-        return kept, identity[found] == identity[kept], (language, grid)
+        found, grid = [], None
+        for whole in draw.split(spoken, list(rows.values())):
+            part = whole.given(("text",))
+            images = draw(part)
+            found.append(nearest(images, pictures))
+            grid = draw.grid(images, part, pictures[found[0]]) if grid is None else grid
+        return kept, identity[np.concatenate(found)] == identity[kept], (language, grid)
 
     kept, hits, section = right(first, order[: 4 * count])
     print(f"{first}: {hits.mean():.1%} of {len(hits)}; the first {count} of these:", flush=True)

@@ -1,6 +1,6 @@
 """How probable unseen pictures are to a model that has a posterior over its latents."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,10 +26,10 @@ NOTHING = "nothing"
 def likelihood(asked: Asked) -> Evaluation:
     """Bounds on the log likelihood of unseen pictures, given all their inputs and given nothing.
 
-    `count` records spread over the split `eval.split`. "elbo" is the evidence lower bound, "iwae"
-    the tighter bound of 64 importance samples for each picture (Burda et al. 2016, eq. 8), both in
-    bits per dimension, as a cost: of two models the one with less is better. "elbo_error" and
-    "iwae_error" are standard errors over the pictures.
+    `count` records of the split `eval.split`, chosen by hash. "elbo" is the evidence lower bound,
+    "iwae" the tighter bound of 64 importance samples for each picture (Burda et al. 2016, eq. 8),
+    both in bits per dimension, as a cost: of two models the one with less is better. "elbo_error"
+    and "iwae_error" are standard errors over the pictures.
 
     Raises:
       InputError: if the run's family has no importance weights.
@@ -37,16 +37,23 @@ def likelihood(asked: Asked) -> Evaluation:
     trained, model = asked.trained, asked.trained.model
     LIKELIHOOD.check(asked)
     draw, numbers, sections = asked.drawing, {}, []
-    whole = draw.spread(draw.open(trained.config.eval.split), asked.count)
-    images = whole.images
-    for given in (tuple(model.modalities), ()):
-        part = whole.given(given)
-        weights = log_weights(trained, images, part.values, part.has, asked.seed)
+    source = draw.open(trained.config.eval.split)
+    weigh = weigher(trained, asked.seed, most=min(BATCH, asked.count))
+    choices = tuple(model.modalities), ()
+    found, shown = [[] for _ in choices], []
+    for whole in draw.parts(source, asked.count, again=False):
+        for weights, given in zip(found, choices, strict=True):
+            part = whole.given(given)
+            weights.append(weigh(part.images, part.values, part.has, part.first))
+            if len(shown) < len(choices):
+                shown.append(draw.grid(quantise(part.images), part))
+        dimensions = whole.images[0].size
+    for given, weights, grid in zip(choices, found, shown, strict=True):
         title = "+".join(given) or NOTHING
-        numbers[title] = bounds(weights, images[0].size)
+        numbers[title] = bounds(np.concatenate(weights), dimensions)
         heading = f"given {title}: {numbers[title]['iwae']:.4f} bits per dimension at most"
         print(heading, flush=True)
-        sections.append((heading, draw.grid(quantise(images), part)))
+        sections.append((heading, grid))
     return Evaluation(numbers, sections)
 
 
@@ -65,15 +72,32 @@ def log_weights(
     Raises:
       InputError: if one is no number.
     """
-    rows = np.arange(len(images), dtype=np.uint32)
-    weigh, inputs = partial(_weigh, trained.model, samples, seed), (images, values, has, rows)
-    most = min(BATCH, len(images))
-    found = over_devices(trained, weigh, *inputs, finish=np.asarray, most=most)
-    if not np.isfinite(found).all():
-        raise InputError(
-            f"the likelihood of step {trained.step} is no number; allowed: another --step"
-        )
-    return found
+    return weigher(trained, seed, min(BATCH, len(images)), samples)(images, values, has, 0)
+
+
+def weigher(
+    trained: Trained, seed: int, most: int, samples: int = SAMPLES
+) -> Callable[..., Float[np.ndarray, "rows samples"]]:
+    """`log_weights` of one part of the rows after another: (images, values, has, the first row).
+
+    Args:
+      trained: the run.
+      seed: of what is drawn.
+      most: rows that a device has at once.
+      samples: of the posterior, for each row.
+    """
+    compute = partial(_weigh, trained.model, samples, seed)
+    compiled = over_devices(trained, compute, finish=np.asarray, most=most)
+
+    def weigh(images: Any, values: Values, has: Any, first: int) -> np.ndarray:
+        found = compiled(images, values, has, np.arange(first, first + len(images), dtype="uint32"))
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"the likelihood of step {trained.step} is no number; allowed: another --step"
+            )
+        return found
+
+    return weigh
 
 
 def _weigh(

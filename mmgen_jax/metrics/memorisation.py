@@ -17,7 +17,7 @@ AROUND = 50  # other neighbours, that a distance is set against
 EXPECTED = 0.01  # share of unseen pictures that count as copies
 SIDE = 32  # pixels: pictures are compared at this size, at most
 UNSEEN = 5_000  # unseen pictures that set the bar, at most
-MOST = 50_000  # training pictures that are looked at; of more, as many spread over the split
+MOST = 50_000  # training pictures that are looked at; of more, as many chosen by hash
 Pictures = UInt8[np.ndarray, "rows height width 3"]
 
 
@@ -41,8 +41,8 @@ def memorisation(asked: Asked) -> Evaluation:
     print(f"looking at {len(chosen)} of {len(train)} training pictures", flush=True)
     training = np.stack([small(draw.picture(train[i])) for i in chosen])
     test = draw.open(config.eval.split)
-    others = [test[i] for i in draw.usable(test, spread(test, UNSEEN))]
-    bar = Bar(training, np.stack([small(draw.picture(record)) for record in others]))
+    others = draw.usable(test, spread(test, UNSEEN))
+    bar = Bar(training, np.stack([small(draw.picture(test[i])) for i in others]))
     numbers, sections = {}, []
     for given in asked.subsets(lambda names: [names]):
         closest, found = Shelf(2 * SHOWN), []

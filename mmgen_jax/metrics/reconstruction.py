@@ -13,7 +13,7 @@ def reconstruction(asked: Asked) -> Evaluation:
     """How well the model's own code gives pictures back, that it was trained on and that not.
 
     For splits `data.split` and `eval.split` the mean peak signal-to-noise ratio, in dB, of `count`
-    pictures spread over the split, with the inputs that their records have.
+    pictures chosen from the split by hash, with the inputs that their records have.
 
     Raises:
       InputError: if the run's family has no code.
@@ -22,14 +22,17 @@ def reconstruction(asked: Asked) -> Evaluation:
     config, draw = asked.trained.config, asked.drawing
     numbers, sections = {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
-        part = draw.spread(draw.open(split), asked.count)
-        originals = quantise(part.images)
-        images = draw.reconstruct(part)
-        numbers[split] = level(peak_signal_to_noise(originals, images))
+        found, shown = [], None
+        for part in draw.parts(draw.open(split), asked.count, again=False):
+            originals, images = quantise(part.images), draw.reconstruct(part)
+            found.append(peak_signal_to_noise(originals, images))
+            if shown is None:
+                pairs = np.concatenate([originals, images], axis=2)
+                shown = draw.grid(pairs, part, rows=range(4 * SHOWN))
+        numbers[split] = level(np.concatenate(found))
         heading = f"{split}: {numbers[split]['psnr']:.1f} dB; originals beside reconstructions"
         print(heading, flush=True)
-        pairs = np.concatenate([originals, images], axis=2)
-        sections.append((heading, draw.grid(pairs, part, rows=range(4 * SHOWN))))
+        sections.append((heading, shown))
     return Evaluation(numbers, sections)
 
 

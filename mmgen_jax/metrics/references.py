@@ -42,7 +42,7 @@ class Reference(NamedTuple):
 def of_run(
     draw: Drawing, data: Any, split: str, extractor: Extractor, kept: Path, memo: Memo
 ) -> Reference:
-    """Features of a split's pictures, in the model's size: of all, or of `MOST` spread over it.
+    """Features of a split's pictures, in the model's size: of all, or of `MOST` chosen by hash.
 
     Args:
       draw: of the run.

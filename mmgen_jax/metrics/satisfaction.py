@@ -23,8 +23,8 @@ from mmgen_jax.metrics.rates import rate
 def satisfaction(asked: Asked) -> Evaluation:
     """Joint satisfaction of every subset of the inputs, on unseen scenes.
 
-    For each non-empty subset (or those that are asked for) `count` records spread over split `test`
-    are drawn from that subset alone and judged on all of it; the same for split `heldout`,
+    For each non-empty subset (or those that are asked for) `count` records of split `test`, chosen
+    by hash, are drawn from that subset alone and judged on all of it; the same for split `heldout`,
     combinations never trained on, under keys "heldout:...". See `joint` for the numbers; with a
     judge that finds them, "binding_errors" is the share of pictures that show everything, but on
     several objects. Records without one of the inputs do not count. What is shown are failures, the

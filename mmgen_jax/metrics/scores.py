@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmgen_jax import gallery
-from mmgen_jax.data.pipeline import spread
+from mmgen_jax.data import choose
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import resize
 from mmgen_jax.metrics import extractors, frechet, references
@@ -42,8 +42,8 @@ class Generated(NamedTuple):
 def fid(asked: Asked) -> Evaluation:
     """Fréchet distance of `count` pictures to the real ones of split `eval.split`.
 
-    Conditions are those of records spread over the split, all inputs given unless others are asked
-    for. With any extractor but Inception-v3 it is called FD, of the extractor's name.
+    Conditions are those of records chosen from the split by hash, all inputs given unless others
+    are asked for. With any extractor but Inception-v3 it is called FD, of the extractor's name.
 
     Raises:
       InputError: for as many features as pictures, or more.
@@ -64,7 +64,7 @@ def inception(asked: Asked) -> Evaluation:
 def prdc(asked: Asked) -> Evaluation:
     """Precision and recall (3 neighbours), density and coverage (5): see `fid`.
 
-    Against as many real pictures as are drawn, spread over the split.
+    Against as many real pictures as are drawn, chosen from the split by hash.
     """
     return _of_run("prdc", asked)
 
@@ -110,7 +110,7 @@ def of_folder(
 
 def _first_pictures(title: str, files: list[Path]) -> Section:
     """Some pictures of a folder, as large as the first one, by name."""
-    chosen = [files[row] for row in spread(files, SHOWN)]
+    chosen = [files[row] for row in choose(SHOWN, len(files))]
     pictures = list(references.read_files(chosen))
     size = pictures[0].shape[:2]
     shown = np.stack([resize(picture, size) for picture in pictures])
@@ -192,7 +192,7 @@ def _inception(real: Features | None, generated: Generated) -> dict[str, Any]:
 
 
 def _manifold(real: Features, generated: Generated) -> dict[str, Any]:
-    real = real[spread(real, len(generated.features))]
+    real = real[choose(len(generated.features), len(real))]
     precision, recall = precision_recall(real, generated.features)
     density, coverage = density_coverage(real, generated.features, NEIGHBOURS)
     return {"precision": precision, "recall": recall, "density": density, "coverage": coverage}

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
 
+CHOSEN = "chosen"  # of assets: what `ModalitySpec.fit` chose for options that were left open
+
 
 class Encoding(NamedTuple):
     """What an encoder says of a batch of values: h_m = f(x_m).
@@ -47,6 +49,7 @@ class Modality(NamedTuple):
       parse: (str) -> raw value, from a command line. Raises InputError.
       show: (one `prepare`d value) -> what the model is fed, for people: a str, a sound
         (float [samples]) or a picture (uint8 [height, width, 3]).
+      extent: (raw) -> how much of a value is fed, an `Extent`; None if that is always all of it.
       pretrained: () -> those parts of what `init` makes that a fresh run takes from files instead,
         NumPy arrays in the same structure. Raises InputError if they are not there.
     """
@@ -59,6 +62,40 @@ class Modality(NamedTuple):
     parse: Callable[[str], Any]
     show: Callable[[Any], Any]
     pretrained: Callable[[], dict[str, Any]] = dict
+    extent: Callable[[Any], "Extent | None"] = lambda raw: None
+
+
+class Extent(NamedTuple):
+    """How much of a raw value a model is fed: as much as there is room for, the rest is cut.
+
+    Attributes:
+      whole: what there is of it, in `unit`.
+      room: what can be fed.
+      unit: such as "tokens".
+      end: where it ends as it is fed, for people, such as "after 0.5 s".
+      key: the config key that says how much room there is.
+      blank: whether what is fed tells nothing, as of a sound that begins with silence.
+    """
+
+    whole: float | int
+    room: float | int
+    unit: str
+    end: str
+    key: str
+    blank: bool = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether a part of the value is not fed."""
+        return self.room < self.whole
+
+    def describe(self) -> str:
+        """Says in one line what is cut of the value, and which key of the run's config did it."""
+        left = ", and those are blank" if self.blank else ""
+        return (
+            f"cut {self.end}: {self.room:.4g} of {self.whole:.4g} {self.unit} are fed{left}"
+            f" (config.{self.key})"
+        )
 
 
 class Recovery(NamedTuple):
@@ -67,14 +104,17 @@ class Recovery(NamedTuple):
     Attributes:
       bound: Float[batch], a lower bound on log p(x_m | y) in nats, up to a constant that the
         modality's docstring names. Meaningless where the value is absent.
-      correct: Float[batch], 1 where the value was recovered, in the modality's own sense, else 0.
+      correct: Float[batch], 1 where the value was recovered, in the modality's own sense, else 0;
+        between them where it was recovered in part.
       score: Float[batch], by which images of one value are ranked, where the bound depends on the
         other values of the batch; None where it does not.
+      ceiling: Float[batch], the largest value that the bound can have; None where there is none.
     """
 
     bound: Any
     correct: Any
     score: Any = None
+    ceiling: Any = None
 
     @property
     def ranking(self) -> Any:
@@ -96,12 +136,51 @@ class ModalitySpec(NamedTuple):
         well as new ones; a run that starts from another one's parameters then keeps them.
       tied: names of the parameters, or groups of them, at the top of the trees of `init`, that
         mean nothing with other assets.
+      left_open: names of the options for which 0 says that `fit` chooses a number for this data; it
+        stands in the assets under `CHOSEN`, and `build` takes it from there (`filled`).
+      refit: (options, assets of another run that are kept, source) -> the same, with the options
+        that are left open chosen for this data.
     """
 
     fit: Callable[[Any, Any], dict[str, Any]]
     build: Callable[[Any, "Shared", dict[str, Any]], Modality]
     serves: Callable[[Any, dict[str, Any], Any], bool] = lambda options, assets, source: False
     tied: tuple[str, ...] = ()
+    left_open: tuple[str, ...] = ()
+    refit: Callable[[Any, dict[str, Any], Any], dict[str, Any]] = lambda options, assets, source: (
+        assets
+    )
+
+
+def filled(options: Any, assets: dict[str, Any], name: str, most: float | int) -> Any:
+    """Returns the options with the number that `fit` chose for one that was left open (0).
+
+    Args:
+      options: config.modalities.NAME.
+      assets: what `fit` made.
+      name: of the option.
+      most: the largest number that it chooses.
+
+    Raises:
+      InputError: if the assets have no such number: they are of a run that began with a fixed one.
+    """
+    if options[name]:
+        return options
+    chosen = assets.get(CHOSEN)
+    value = chosen.get(name) if isinstance(chosen, dict) else None
+    if type(value) not in (int, float) or not 0 < value <= most:
+        raise InputError(
+            f"modalities.*.{name} = 0 leaves it to the data, but the run's assets hold {value!r};"
+            f" allowed: the number that the run began with, or assets with one up to {most:g}"
+        )
+    options = options.copy_and_resolve_references()
+    options[name] = value
+    return options
+
+
+def learned(assets: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns assets without `CHOSEN`: parameters mean the same where the rest is the same."""
+    return {name: value for name, value in (assets or {}).items() if name != CHOSEN}
 
 
 def malformed(modality: str, what: str) -> InputError:

@@ -1,5 +1,6 @@
 """Modality `audio`: a sound, as patches of its log-mel spectrogram through a transformer."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -10,15 +11,30 @@ from jaxtyping import Array, Float, Int
 
 from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
-from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Shared, malformed
+from mmgen_jax.modalities import (
+    CHOSEN,
+    Encoding,
+    Extent,
+    Modality,
+    ModalitySpec,
+    Shared,
+    filled,
+    learned,
+    malformed,
+)
 from mmgen_jax.modalities.encoder import SequenceEncoder
-from mmgen_jax.modalities.reader import ContrastiveReader
+from mmgen_jax.modalities.reader import ContrastiveReader, identity
 from mmgen_jax.nn.mel import log_mel
 from mmgen_jax.nn.patches import sequence_positions
 from mmgen_jax.sounds import SAMPLE_RATE, read_sound
 
 LOUDEST = 1.5
 LARGEST = 1e6  # of a log-mel value's statistics; NaN is no number below it either
+SILENT = 1e-3  # the loudest sample of a sound, -60 dB, from which on it can be told from silence
+LEAST_SECONDS, MOST_SECONDS = 0.5, 10.0  # that are chosen for a data set
+MEASURED = 2_000  # records whose sounds are measured for that, at most
+# Of the sounds that are measured, this share is held whole: of all sounds at least 99% then.
+HELD = 0.995
 
 
 class AudioEncoder(nn.Module):
@@ -52,13 +68,30 @@ class AudioEncoder(nn.Module):
 
 def fit(options: Any, source: Source) -> dict[str, Any]:
     """Mean and deviation of the log-mel values of up to `options.fit_examples` records."""
-    total = round(options.seconds * SAMPLE_RATE)  # the model sees no more of a sound
+    assets = refit(options, {"mean": 0.0, "deviation": 1.0}, source)
+    seconds = filled(options, assets, "seconds", MOST_SECONDS).seconds
+    total = round(seconds * SAMPLE_RATE)  # the model sees no more of a sound
     sounds = [sound[:total] for sound in values_of(source, "audio", options.fit_examples)]
     if not sounds:
-        return {"mean": 0.0, "deviation": 1.0}
+        return assets
     # One after another: one array to compile for, and no padding among the statistics.
     frames = np.asarray(log_mel(jnp.concatenate(sounds)[None], bins=options.bins), np.float64)
-    return {"mean": float(frames.mean()), "deviation": float(max(frames.std(), 1e-3))}
+    return {**assets, "mean": float(frames.mean()), "deviation": float(max(frames.std(), 1e-3))}
+
+
+def refit(options: Any, assets: dict[str, Any], source: Source) -> dict[str, Any]:
+    """The assets with `seconds` that hold usual sounds of the data, if they are left open.
+
+    That is at least 99% of the sounds, and no more than `MOST_SECONDS`.
+    """
+    assets = learned(assets)
+    if options.seconds:
+        return assets
+    lengths = sorted(len(sound) / SAMPLE_RATE for sound in values_of(source, "audio", MEASURED))
+    held = lengths[math.ceil(HELD * len(lengths)) - 1] if lengths else 0.0
+    one_token = (400 + 160 * (options.patch_frames - 1)) / SAMPLE_RATE  # see `nn.mel.log_mel`
+    seconds = math.ceil(10 * max(held, one_token, LEAST_SECONDS) - 1e-6) / 10
+    return {**assets, CHOSEN: {"seconds": min(seconds, MOST_SECONDS)}}
 
 
 def _statistics(assets: dict[str, Any]) -> tuple[float, float]:
@@ -73,10 +106,13 @@ def _statistics(assets: dict[str, Any]) -> tuple[float, float]:
 def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     """A sound of at most `options.seconds`; a longer one is cut at the end, a shorter one padded.
 
+    Where that is 0, it is what `fit` has chosen for the data.
+
     Recovery is InfoNCE against the batch's other sounds: a lower bound on
     log p(x | y) - log p(x), that is on log p(x | y) up to the sounds' own entropy. What the
     picture does not show of a sound (its noise, its phase) bounds it from above.
     """
+    options = filled(options, assets, "seconds", MOST_SECONDS)
     total = round(options.seconds * SAMPLE_RATE)
     sizes = (options.bins, options.patch_frames, options.width, options.depth, options.heads)
     encoder = AudioEncoder(*sizes, *_statistics(assets), shared)
@@ -92,6 +128,12 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
             )
         cut = raw[:total].astype(np.float32)
         return {"samples": np.pad(cut, (0, total - len(cut))), "length": np.int32(len(cut))}
+
+    def extent(raw: np.ndarray) -> Extent:
+        whole, room = len(raw) / SAMPLE_RATE, total / SAMPLE_RATE
+        blank = bool(np.abs(prepare(raw)["samples"]).max() < SILENT)
+        end = f"after {min(whole, room):.4g} s"
+        return Extent(whole, room, "seconds", end, "modalities.audio.seconds", blank)
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
@@ -111,16 +153,12 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
             {"params": params}, value["samples"], value["length"]
         ),
         recover=lambda params, images, value, encoding: reader.apply(
-            {"params": params}, images, encoding, identity(value["samples"])
+            {"params": params}, images, encoding, identity(value)
         ),
         parse=read_sound,
         show=lambda value: value["samples"][: value["length"]],
+        extent=extent,
     )
-
-
-def identity(samples: Float[Array, "batch samples"]) -> Int[Array, "batch 64"]:
-    """64 numbers by which equal sounds are told from different ones: every nth sample's bits."""
-    return jax.lax.bitcast_convert_type(samples[:, :: samples.shape[1] // 64][:, :64], jnp.int32)
 
 
 def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
@@ -128,4 +166,4 @@ def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
     return True
 
 
-AUDIO = ModalitySpec(fit, build, serves)
+AUDIO = ModalitySpec(fit, build, serves, left_open=("seconds",), refit=refit)

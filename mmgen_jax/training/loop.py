@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgen_jax import STARTED, gallery
+from mmgen_jax import STARTED, gallery, inspection
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, Source
@@ -113,9 +113,10 @@ def _train(
 ) -> None:
     """Trains, as the only run in `workdir`; see `train`."""
     last = _newest(workdir, allowed.start_afresh)
-    if last is not None and not allowed.config_change:
-        run.check_config(workdir, config, last, allowed.data_moved)
     if last is not None:
+        config = run.as_begun(workdir, config, last)
+        if not allowed.config_change:
+            run.check_config(workdir, config, last, allowed.data_moved)
         before = agreement.check_data(config, source, workdir, last, allowed.data_change)
         fingerprint = before or fingerprint
     # A run that resumes has what it began with.
@@ -143,6 +144,9 @@ def _train(
             _check_latents(config, source, state.params, mesh)
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
         stack.enter_context(logbook)
+        if processes.is_main():
+            for line in inspection.extents(config, model.modalities, source):
+                logbook.say(line)
         if start:
             found = transfer.from_origin(start, mesh, assets)
             logbook.say(

@@ -17,7 +17,7 @@ from mmgen_jax.sampling import Sampler, describe
 
 
 class Preview:
-    """Draws for conditions that stand evenly in config.eval.split, all that they have given.
+    """Draws for conditions of config.eval.split, chosen by `spread`, all that they have given.
 
     Args:
       config: the run's.

@@ -28,6 +28,7 @@ from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import Source
 from mmgen_jax.errors import InputError, writing
+from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Assets, Model
 from mmgen_jax.storage import read_json, write_json
 from mmgen_jax.training import checkpoints, optimizers, processes, sharding, whole
@@ -220,6 +221,20 @@ def announce(workdir: Path, config: ConfigDict, step: int) -> None:
     """
     configs.save(config, workdir / "config.json")
     whole.note(workdir, step)
+
+
+def as_begun(workdir: Path, config: ConfigDict, step: int) -> ConfigDict:
+    """The config with what it leaves to the data (`ModalitySpec.left_open`) as the run began.
+
+    A run that began with a fixed number, by an older recipe or on its own, goes on with it.
+    """
+    saved = _saved_config(workdir, step)
+    config = config.copy_and_resolve_references()
+    for name in config.modalities.names:
+        options = config.modalities[name]
+        for option in MODALITIES[name].left_open:
+            options[option] = options[option] or saved.modalities[name][option]
+    return config
 
 
 # Keys that say who does the work, and how it is shared, not what is trained: they may change.

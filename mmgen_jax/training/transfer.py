@@ -14,7 +14,7 @@ from mmgen_jax import model as models
 from mmgen_jax.data import image_shape
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
-from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.modalities import MODALITIES, learned
 from mmgen_jax.model import Assets, Model
 from mmgen_jax.nn.layout import path_name
 from mmgen_jax.schema import leaves
@@ -80,7 +80,7 @@ def from_origin(start: Origin, mesh: Mesh, assets: Assets) -> dict[str, jax.Arra
     like = sharding.placed(shapes, sharding.shard(mesh, shapes))
     restored = checkpoints.restore(start.workdir, start.step, like).state
     found = by_path({"params": restored.averaged, "state": restored.state})
-    others = [m for m in start.assets if start.assets[m] != assets.get(m)]
+    others = [m for m in start.assets if learned(start.assets[m]) != learned(assets.get(m))]
     return {path: leaf for path, leaf in found.items() if not _tied(path, others)}
 
 

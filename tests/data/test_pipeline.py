@@ -13,8 +13,14 @@ import jax
 import numpy as np
 import pytest
 
-from mmgen_jax.data import BadRecord, Record, SourceInfo
-from mmgen_jax.data.pipeline import fixed_batch, prepare_example, training_batches
+from mmgen_jax.data import BadRecord, Lazy, OneOf, Record, SourceInfo, choose, values_of
+from mmgen_jax.data.pipeline import (
+    drawn,
+    fixed_batch,
+    prepare_example,
+    spread,
+    training_batches,
+)
 from mmgen_jax.errors import Failure, InputError
 from mmgen_jax.modalities import Modality
 
@@ -324,3 +330,67 @@ def test_refuses_what_cannot_work(options, message):
 def test_importing_it_does_not_import_jax():
     code = "import sys, mmgen_jax.data.pipeline; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Striped(Numbers):
+    """Classes that alternate, or in which every eighth record is of another one."""
+
+    info = SourceInfo(("label",), ("train",), ("a", "b"))
+
+    def __init__(self, length, rare=2):
+        super().__init__(length)
+        self.rare = rare
+
+    def __getitem__(self, index):
+        label = "b" if index % self.rare == 0 else "a"
+        return Record(np.zeros((2, 2, 3), np.uint8), {"label": label})
+
+
+@pytest.mark.parametrize("count", [4, 16, 20, 50])
+@pytest.mark.parametrize("length", [40, 64, 1000, 4096])
+def test_a_choice_of_records_does_not_follow_the_order_of_the_data(length, count):
+    """Classes that alternate with any period have their share, whatever is chosen."""
+    for period in (2, 4, 5, 8):
+        source = Striped(length, period)
+        labels = [source[i].values["label"] for i in spread(source, count)]
+        assert len(labels) == min(count, length)
+        assert abs(labels.count("b") - len(labels) / period) <= max(1, 0.1 * len(labels))
+
+
+def test_a_choice_is_stratified_by_a_few_reads():
+    read = []
+
+    class Watched(Striped):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    source = Watched(100_000, 8)
+    chosen, looked_up = spread(source, 16), list(read)
+    assert [source[i].values["label"] for i in chosen].count("b") == 2
+    assert len(looked_up) <= 8 * 16
+
+
+def test_a_choice_is_the_same_everywhere_and_the_beginning_of_a_larger_one():
+    assert choose(4, 1_000) == [410, 821, 366, 503]
+    assert choose(9, 1_000)[:4] == choose(4, 1_000)
+    assert len(set(choose(999, 1_000))) == 999
+    assert choose(7, 7) == choose(9, 7) == list(range(7))
+    assert choose(0, 5) == []
+    # More numbers than are hashed at once.
+    many = choose(50, 3_000_000)
+    assert many == choose(60, 3_000_000)[:50] and max(many) > 2 * 2**20
+
+
+def test_values_are_taken_from_records_of_every_kind():
+    source = Striped(1_000, 2)
+    values = list(values_of(source, "label", 100))
+    assert len(values) == 100 and 35 < values.count("a") < 65
+
+
+def test_one_value_is_drawn_and_nothing_else_is_decoded():
+    def fail():
+        raise AssertionError("decoded")
+
+    record = Record(fail, Lazy({"text": lambda: OneOf(("a", "b")), "audio": fail}))
+    assert drawn(record, 3).values["text"] in ("a", "b")

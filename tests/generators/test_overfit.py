@@ -78,4 +78,7 @@ def test_one_batch_is_learned_by_heart(family, names):
     metric, factor = FAMILIES[family]
     assert factor * mean(metric, slice(-20, None)) < mean(metric, slice(0, 5))
     for name in names:
-        assert mean(f"recovery_accuracy_{name}", slice(-20, None)) > 0.99, name
+        # Where a value is told from the others one by one, a row that is lost to one of them alone
+        # misses no more than this share.
+        rivals = ROWS - 1 if f"recovery_ceiling_{name}" in history[0] else 1
+        assert 1 - mean(f"recovery_accuracy_{name}", slice(-20, None)) < 0.01 / rivals, name

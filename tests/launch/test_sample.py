@@ -188,3 +188,20 @@ def test_missing_flags(trained, tmp_path, flag):
     flags = {"workdir": f"--workdir={trained}", "out": f"--out={tmp_path / 'out.png'}"}
     del flags[flag]
     assert_bad_input(launch("launch/sample.py", *flags.values()), f"--{flag}")
+
+
+def test_what_is_cut_of_an_input_is_said(trained, tmp_path):
+    """A caption of more tokens, and a sound of more seconds, than the run is fed."""
+    sound = tmp_path / "long.wav"
+    soundfile.write(sound, 0.5 * np.sin(np.arange(32_000) * 0.3), 16_000)
+    given = {"text": "a red circle and " * 9 + "a blue square", "audio": str(sound)}
+    done = sample(trained, tmp_path / "out.png", given)
+    text, audio, last = done.out.splitlines()
+    assert text.startswith('text: cut after "...a red circle') and "12 of " in text
+    assert text.endswith("tokens are fed (config.modalities.text.max_tokens)")
+    assert audio == (
+        "audio: cut after 0.5 s: 0.5 of 2 seconds are fed (config.modalities.audio.seconds)"
+    )
+    assert last.startswith(str(tmp_path / "out.png"))
+    short = sample(trained, tmp_path / "out.png", {"text": "a red circle"})
+    assert len(short.out.splitlines()) == 1

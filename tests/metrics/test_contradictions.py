@@ -116,7 +116,7 @@ def test_inputs_that_say_several_things_contradict_each_other_where_they_speak_o
     real = Drawing.whole
     monkeypatch.setattr(Drawing, "whole", whole)
     monkeypatch.setattr(Drawing, "__call__", obey)
-    found = contradictions(Asked(Trained(config, model, {}, {}, 0), 12, 0))
+    found = contradictions(Asked(Trained(config, model, {}, {}, 0), 30, 0))
     assert list(found.numbers) == ["text against image", "label against image"]
     for number, (title, row) in enumerate(found.numbers.items()):
         one, other = seen[2 * number].records, seen[2 * number + 1].records
@@ -126,7 +126,7 @@ def test_inputs_that_say_several_things_contradict_each_other_where_they_speak_o
             "first": 0.0,
             "second": pytest.approx(1 - blue),
             "neither": pytest.approx(blue),
-            "count": 12,
+            "count": 30,
         }
         reading = READINGS["shapes"]()
         first, second = title.split(" against ")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import references
 from mmgen_jax.metrics.drawing import Drawing
@@ -98,7 +99,7 @@ def test_a_split_is_read_once_for_each_extractor_and_size(tmp_path, monkeypatch)
             draw, trained.config.data, split, means(asked=asked), tmp_path / "kept", Memo()
         )
         source = draw.open(split)
-        own = [source[i].image for i in range(0, len(source), len(source) // 20)]
+        own = [source[i].image for i in spread(source, 20)]
         np.testing.assert_allclose(found.features, [image.mean((0, 1)) for image in own], rtol=1e-6)
     assert asked == [20, 20] and found.facts["split"] == "train"
     references.of_run(

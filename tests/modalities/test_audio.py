@@ -9,7 +9,8 @@ import soundfile
 from mmgen_jax.data import Record
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
-from mmgen_jax.modalities.audio import AUDIO, identity
+from mmgen_jax.modalities.audio import AUDIO
+from mmgen_jax.modalities.reader import identity
 from tests.tiny import open_source, random_parameters, tiny_config
 
 SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
@@ -120,11 +121,15 @@ def test_loud_and_quiet_and_different_sounds_are_told_apart(audio, compiled):
     np.testing.assert_allclose(mean[0], mean[3], atol=1e-5)
 
 
-def test_identity_tells_sounds_apart_by_their_samples():
-    sounds = jnp.asarray(np.stack([noise(TOTAL), noise(TOTAL, seed=1), noise(TOTAL)]))
+@pytest.mark.parametrize("step", [128, 130], ids=["a stride of samples sees one", "any"])
+def test_tones_are_told_apart_by_all_of_their_samples(step):
+    """Tones of multiples of 128 Hz agree in every 125th sample."""
+    seconds = np.arange(8000) / 16_000
+    tones = [np.sin(2 * np.pi * step * k * seconds) for k in range(1, 9)]
+    sounds = jnp.asarray(np.stack([*tones, tones[0]]), jnp.float32)
     bits = np.asarray(identity(sounds))
-    assert bits.shape == (3, 64) and bits.dtype == np.int32
-    assert (bits[0] == bits[2]).all() and (bits[0] != bits[1]).any()
+    assert len({row.tobytes() for row in bits}) == 8
+    assert (bits[0] == bits[8]).all()
 
 
 def test_recovery_does_not_count_an_equal_sound_against_another(audio, compiled):
@@ -138,3 +143,63 @@ def test_recovery_does_not_count_an_equal_sound_against_another(audio, compiled)
 
     np.testing.assert_allclose(bound([noise(TOTAL)] * 4), np.zeros(4), atol=1e-5)
     assert np.abs(bound([noise(TOTAL, seed) for seed in range(4)])).min() > 1e-5
+
+
+class Heard:
+    """Records with these sounds."""
+
+    info, bad = None, ()
+
+    def __init__(self, *sounds):
+        self.sounds = sounds
+
+    def __len__(self):
+        return len(self.sounds)
+
+    def __getitem__(self, index):
+        return Record(np.zeros((2, 2, 3), np.uint8), {"audio": self.sounds[index]})
+
+    def where(self, index):
+        return f"sound {index}"
+
+
+def fitted(*sounds, **keys):
+    options = tiny_config().modalities.audio
+    options.update({"seconds": 0.0, **keys})
+    assets = AUDIO.fit(options, Heard(*sounds))
+    return assets, AUDIO.build(options, SHARED, assets)
+
+
+def test_a_length_that_is_left_open_holds_the_sounds():
+    """A second of silence and then a tone: what is fed has the tone."""
+    late = [np.concatenate([np.zeros(16_000, np.float32), noise(n)]) for n in (3_000, 8_123)]
+    assets, modality = fitted(*late)
+    assert assets["chosen"] == {"seconds": 1.6}
+    for sound in late:
+        np.testing.assert_array_equal(modality.show(modality.prepare(sound)), sound)
+        assert not modality.extent(sound).cut
+    assert modality.absent["samples"].shape == (25_600,)
+
+
+@pytest.mark.parametrize(
+    ("samples", "keys", "seconds"),
+    [
+        ([1_000] * 3, {}, 0.5),
+        ([1_000] * 3, {"patch_frames": 100}, 1.1),  # one token at least
+        ([16_000 * 12] * 3, {}, 10.0),
+        ([8_000] * 299 + [32_000], {}, 0.5),  # one of 300 is cut
+    ],
+)
+def test_how_long_sounds_are(samples, keys, seconds):
+    sounds = [np.full(n, 0.1, np.float32) for n in samples]
+    assert fitted(*sounds, **keys)[0]["chosen"]["seconds"] == seconds
+
+
+def test_what_is_cut_of_a_sound_is_said(audio):
+    assert not audio.extent(noise(TOTAL)).cut
+    late = np.concatenate([np.zeros(5_000, np.float32), noise(3_000)])
+    assert audio.extent(late).describe() == (
+        "cut after 0.25 s: 0.25 of 0.5 seconds are fed, and those are blank"
+        " (config.modalities.audio.seconds)"
+    )
+    assert "blank" not in audio.extent(noise(8_000)).describe()

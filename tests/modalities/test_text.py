@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmgen_jax.data import OneOf, Record, choose
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
 from mmgen_jax.modalities.embeddings.subwords import PAD, train_tokenizer
-from mmgen_jax.modalities.text import TEXT
+from mmgen_jax.modalities.text import MOST_TOKENS, SENTENCE, TEXT
 from tests.tiny import open_source, random_parameters, tiny_config
 
 CAPTIONS = ["a red circle", "ein grüner Kreis", "the square is blue", "hier ist ein rotes Quadrat"]
@@ -118,7 +119,7 @@ def test_fit_reads_no_more_than_it_may():
     source, options = Counted(), tiny_config().modalities.text
     options.fit_examples = 10
     assets = TEXT.fit(options, source)
-    assert source.read == list(range(0, 100, 10))
+    assert source.read == sorted(choose(10, 100))
     assert text().prepare("a")["mask"].sum() >= 1
     assert TEXT.build(options, SHARED, assets).prepare("a red circle")["mask"].any()
 
@@ -171,3 +172,89 @@ def test_recovery_tells_captions_apart_and_equal_ones_not(compiled):
 
 def test_parse_takes_the_string_as_it_is():
     assert text().parse("a red circle") == "a red circle"
+
+
+class Said:
+    """Records with these captions."""
+
+    info, bad = None, ()
+
+    def __init__(self, *captions):
+        self.captions = captions
+
+    def __len__(self):
+        return len(self.captions)
+
+    def __getitem__(self, index):
+        return Record(np.zeros((2, 2, 3), np.uint8), {"text": self.captions[index]})
+
+    def where(self, index):
+        return f"caption {index}"
+
+
+def open_options():
+    options = tiny_config().modalities.text
+    options.max_tokens = 0
+    return options
+
+
+def fitted(*captions):
+    """(assets, modality) of options that leave the length to these captions."""
+    assets = TEXT.fit(open_options(), Said(*captions))
+    return assets, TEXT.build(open_options(), SHARED, assets)
+
+
+def test_a_length_that_is_left_open_holds_what_the_data_says():
+    """All captions, alternatives and blanks among them, come through whole."""
+    captions = [" ".join(["a red circle"] * n) for n in range(1, 40)]
+    assets, modality = fitted(*captions, OneOf((captions[0], captions[-1])), " ")
+    for caption in captions:
+        assert modality.show(modality.prepare(caption)) == caption
+        assert not modality.extent(caption).cut
+    length = assets["chosen"]["max_tokens"]
+    assert modality.absent["tokens"].shape == (length,) and length < MOST_TOKENS
+
+
+def test_where_captions_are_short_a_usual_sentence_is_still_held():
+    _, modality = fitted(*CAPTIONS)
+    assert modality.show(modality.prepare(SENTENCE)) == SENTENCE.lower()
+
+
+def test_one_caption_of_very_many_words_does_not_make_all_of_them_long():
+    words = " ".join(f"word{n}" for n in range(2_000))
+    assets, modality = fitted(*["a red circle"] * 400, words)
+    assert assets["chosen"]["max_tokens"] < MOST_TOKENS
+    extent = modality.extent(words)
+    assert extent.cut and extent.room == assets["chosen"]["max_tokens"]
+    assert fitted(words, words)[0]["chosen"]["max_tokens"] == MOST_TOKENS
+
+
+def test_what_is_cut_of_a_caption_is_said():
+    modality = text(max_tokens=5)
+    whole = modality.extent("ein grüner Kreis")
+    assert not whole.cut
+    found = modality.extent("hier ist ein rotes Quadrat und ein grüner Kreis")
+    assert found.cut and (found.room, found.unit) == (5, "tokens")
+    fed = modality.show(modality.prepare("hier ist ein rotes Quadrat und ein grüner Kreis"))
+    assert found.describe() == (
+        f'cut after "...{fed[-24:]}": 5 of {found.whole} tokens are fed'
+        " (config.modalities.text.max_tokens)"
+    )
+
+
+def test_assets_that_are_kept_are_given_a_length_for_the_new_data():
+    assets, _ = fitted(*CAPTIONS)
+    long = Said(" ".join(CAPTIONS * 9))
+    kept = TEXT.refit(open_options(), assets, long)
+    assert kept["chosen"]["max_tokens"] > assets["chosen"]["max_tokens"]
+    assert kept["tokenizer"] == assets["tokenizer"]
+    fixed = TEXT.refit(tiny_config().modalities.text, assets, long)
+    assert "chosen" not in fixed and fixed["tokenizer"] == assets["tokenizer"]
+
+
+@pytest.mark.parametrize("chosen", [None, {}, [], {"max_tokens": 0}, {"max_tokens": 10**9}])
+def test_a_length_that_was_never_chosen_is_refused(chosen):
+    assets, _ = fitted(*CAPTIONS)
+    with pytest.raises(InputError, match="max_tokens = 0 leaves it to the data") as error:
+        TEXT.build(open_options(), SHARED, assets | {"chosen": chosen})
+    assert "\n" not in str(error.value)

@@ -13,17 +13,19 @@ class Embedding(NamedTuple):
     """A way to write captions as vectors, ready to use.
 
     Attributes:
-      tokenize: (str that is not blank) -> its tokens, integers, at least one.
+      tokenize: (str that is not blank) -> all of its tokens, integers, at least one.
       detokenize: (tokens) -> str, as the model sees it.
       module: a flax module, (Int[batch tokens], Bool[batch tokens]) -> Float[batch tokens d].
       pretrained: () -> the module's parameters, a tree of NumPy arrays read from disk; None if
         training starts from random ones.
+      ends: how many of the last tokens a caption keeps when it is cut: those that mark its end.
     """
 
     tokenize: Callable[[str], list[int]]
     detokenize: Callable[[list[int]], str]
     module: Any
     pretrained: Callable[[], Any] | None
+    ends: int = 0
 
 
 class EmbeddingSpec(NamedTuple):

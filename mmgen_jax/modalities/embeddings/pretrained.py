@@ -74,12 +74,12 @@ def _sizes(assets: dict[str, Any]) -> T5Sizes:
 
 def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
     tokenizer, sizes = read_tokenizer(assets), _sizes(assets)
-    tokenizer.enable_truncation(options.max_tokens)  # a long caption keeps its end token, too
     return Embedding(
         tokenize=lambda text: tokenizer.encode(text).ids,
         detokenize=tokenizer.decode,
         module=T5Encoder(sizes, jnp.dtype(dtype)),
         pretrained=lambda: load(_folder(options))[1],
+        ends=tokenizer.num_special_tokens_to_add(False),
     )
 
 
