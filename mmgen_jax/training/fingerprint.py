@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgen_jax.data import Source
+from mmgen_jax.data import Source, choose
 from mmgen_jax.errors import InputError
 
 RECORDS = 32
@@ -40,7 +40,7 @@ def take(
       it is; all of it JSON.
     """
     if numbers is None:
-        numbers = chosen(len(source))
+        numbers = sorted(choose(RECORDS, len(source)))
     with ThreadPoolExecutor(THREADS) as pool:
         records = pool.map(partial(_record, source, tuple(modalities)), numbers)
         info = source.info
@@ -51,13 +51,6 @@ def take(
             "modalities": list(info.modalities),
             "records": {str(n): record for n, record in zip(numbers, records, strict=True)},
         }
-
-
-def chosen(length: int, count: int = RECORDS) -> list[int]:
-    """Numbers of at most so many of `length` records, by hash."""
-    if length <= count:
-        return list(range(length))
-    return sorted({_hash(i) % length for i in range(count)})
 
 
 def retaken(source: Source, modalities: Iterable[str], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +92,6 @@ def digest(content: Any) -> str:
     """A short checksum of what JSON can hold."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _hash(number: int) -> int:
-    return int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=7).digest())
 
 
 def _record(source: Source, modalities: tuple[str, ...], number: int) -> dict[str, Any]:
