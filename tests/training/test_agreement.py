@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from mmgen_jax.data import Record
+from mmgen_jax.data import Record, choose
 from mmgen_jax.errors import InputError
 from mmgen_jax.training import agreement, checkpoints, fingerprint, lock, loop, processes
 from tests import toys
@@ -130,7 +130,7 @@ def other_record(self, index):
     return record
 
 
-READ, CHOSEN = toys.Greys.__getitem__, fingerprint.chosen(64)[0]
+READ, CHOSEN = toys.Greys.__getitem__, sorted(choose(fingerprint.RECORDS, 64))[0]
 CHANGES = {
     "__len__": (lambda self: 60, "60 records instead of 64"),
     "__getitem__": (
