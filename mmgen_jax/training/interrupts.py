@@ -128,6 +128,7 @@ class Guard:
         self._old_handlers: dict[signal.Signals, Any] = {}
         self._last_words: list[Callable[[], None]] = []
         self._wake: tuple[int, int] | None = None
+        self._old_wake = -1
 
     @property
     def is_on(self) -> bool:
@@ -145,14 +146,14 @@ class Guard:
         os.set_blocking(self._wake[1], False)
         for number in SIGNALS:
             self._old_handlers[number] = signal.signal(number, self._handle)
-        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        self._old_wake = signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         threading.Thread(target=self._listen, args=(self._wake[0],), daemon=True).start()
 
     def end(self) -> None:
         """Puts the old handlers back; after a signal the thread still sees to the end."""
         if not self.is_on or self.signal_name is not None:
             return
-        signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self._old_wake)
         for number, handler in self._old_handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._old_handlers = {}

@@ -200,7 +200,7 @@ def test_two_processes_that_differ_stop(tmp_path, monkeypatch, action, words):
     monkeypatch.setenv("OTHER", str(tmp_path / "other"))
     workdir = tmp_path / "run"
     pair = start(PAIR, "-c", DIFFERS, "1", action, RECIPE, START_ONLY, f"--workdir={workdir}")
-    for done in finish(pair, timeout=120):
+    for done in finish(pair):
         assert done.code == 2, done
         (said,) = done.err.splitlines()
         assert said.startswith("error: the processes of this run differ: process 1 of 2 has ")
