@@ -3,16 +3,25 @@
 import enum
 import functools
 import io
+import struct
 import sys
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 MOST_BYTES = 4 * 2**20  # of a profile: those of presses have 0.5 to 3 MB
 # Levels of 255 by which a profile may differ from sRGB and still be taken for it: the published
 # ones round the tone curve and the primaries in many ways.
 SRGB_TOLERANCE = 2
+_SRGB = 1  # EXIF's number of it
+# Of the encoding Adobe RGB (1998): XYZ of the primaries under D50, and the gamma.
+_ADOBE_PRIMARIES = {
+    b"rXYZ": (0.60974, 0.31111, 0.01947),
+    b"gXYZ": (0.20528, 0.62567, 0.06087),
+    b"bXYZ": (0.14919, 0.06322, 0.74457),
+}
+_ADOBE_GAMMA = 2.19921875
 # What a profile that is not one makes Pillow raise; ImportError where Pillow has no Little CMS.
 _UNUSABLE = (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError, ImportError)
 
@@ -92,6 +101,36 @@ def _transform(profile: bytes) -> Any:
 
 def _applied(image: Image.Image, transform: Any) -> Image.Image:
     return ImageCms.applyTransform(image, transform)
+
+
+def profile_of(image: Image.Image) -> bytes | None:
+    """Returns the color profile of an image that was opened; None where it has none.
+
+    Cameras embed no profile for Adobe RGB: they name it in EXIF, by an interoperability index of
+    R03 and a color space that is not sRGB (DCF 2.0, section 3.4).
+    """
+    if profile := image.info.get("icc_profile"):
+        return profile
+    exif = image.getexif()
+    if not exif or exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace) in (None, _SRGB):
+        return None
+    index = exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex)
+    return _adobe_rgb() if isinstance(index, str) and index.startswith("R03") else None
+
+
+@functools.cache
+def _adobe_rgb() -> bytes:
+    """Returns a profile of Adobe RGB (1998): that of sRGB with other primaries and tone curves."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack_from(">I", profile, 128)[0]
+    curve = struct.pack(">4sIIHH", b"curv", 0, 1, round(_ADOBE_GAMMA * 256), 0)
+    for tag, start, _ in struct.iter_unpack(">4sII", bytes(profile[132 : 132 + 12 * count])):
+        if tag in _ADOBE_PRIMARIES:
+            numbers = (round(value * 65536) for value in _ADOBE_PRIMARIES[tag])
+            struct.pack_into(">3i", profile, start + 8, *numbers)
+        elif tag in (b"rTRC", b"gTRC", b"bTRC"):
+            profile[start : start + len(curve)] = curve
+    return bytes(profile)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmgen_jax.color_profiles import to_srgb
+from mmgen_jax.color_profiles import profile_of, to_srgb
 from mmgen_jax.errors import InputError, reading
 
 # What is an image, by its content and whatever its name. Pillow reads more formats, some of them
@@ -96,7 +96,8 @@ _TOO_LARGE = f"the picture has more pixels than allowed: at most {MOST_PIXELS}"
 def _upright(image: Image.Image) -> Image.Image:
     if image.width * image.height > MOST_PIXELS:
         raise InputError(_TOO_LARGE)
-    profile, key = image.info.get("icc_profile"), _transparent_color(image)
+    key = _transparent_color(image)  # first: EXIF may stand at the end of a file
+    profile = profile_of(image)
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
         raise InputError("the picture has 32 bits for a pixel's grey; allowed: 8 or 16")

@@ -139,6 +139,21 @@ def test_a_name_does_not_make_it_raw(tmp_path):
         read_sound(str(tmp_path / "noise.raw"))
 
 
+@pytest.mark.parametrize("kind, subtype", KINDS)
+def test_a_damaged_sound_is_refused_in_one_line_and_nothing_else_is_said(kind, subtype, capfd):
+    whole, refused = written(NOISE, kind=kind, subtype=subtype), []
+    for place in range(0, 120, 2):
+        for value in (0x00, 0x7F, 0xFF):
+            torn = bytearray(whole)
+            torn[place : place + 2] = bytes([value, value])
+            try:
+                assert np.isfinite(read(bytes(torn))).all()
+            except InputError as error:
+                refused.append(str(error))
+    assert len(refused) > 9 and not any("\n" in line for line in refused)
+    assert capfd.readouterr().err == ""
+
+
 RATES = [8_000, 11_025, 12_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]
 
 

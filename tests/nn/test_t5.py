@@ -368,7 +368,8 @@ def test_sizes_that_no_model_has_are_refused_at_once(tmp_path, key, number):
 
 def test_the_largest_sizes_are_compared_in_little_time(tmp_path):
     for key, most in ((SIZES[name], most) for name, most in MOST.items()):
-        folder = write(tmp_path / key, TINY | {key: most}, {"any": np.zeros(1)})
+        sizes = TINY | {SIZES["max_distance"]: MOST["max_distance"], key: most}
+        folder = write(tmp_path / key, sizes, {"any": np.zeros(1)})
         with pytest.raises(InputError, match="keys are not those that its config.json asks for"):
             load(folder)
 
@@ -416,11 +417,23 @@ def test_neither_torch_nor_transformers_is_imported():
             dict(feed_forward_proj="gated-silu"),
             "feed_forward_proj is 'gated-silu'; expected: 'relu' or 'gated-gelu'",
         ),
-        (dict(d_model=None), "d_model is missing; expected: a whole number above 0"),
-        (dict(vocab_size=0), "vocab_size is 0; expected: a whole number above 0"),
-        (dict(num_layers=2.0), "num_layers is 2.0; expected: a whole number above 0"),
-        (dict(num_heads=True), "num_heads is True; expected: a whole number above 0"),
-        (dict(d_ff="10"), "d_ff is '10'; expected: a whole number above 0"),
+        (
+            dict(d_model=None),
+            "d_model is missing; expected: a whole number above 0, and at most 65536",
+        ),
+        (
+            dict(vocab_size=0),
+            "vocab_size is 0; expected: a whole number above 0, and at most 16777216",
+        ),
+        (
+            dict(num_layers=2.0),
+            "num_layers is 2.0; expected: a whole number above 0, and at most 1024",
+        ),
+        (
+            dict(num_heads=True),
+            "num_heads is True; expected: a whole number above 0, and at most 1024",
+        ),
+        (dict(d_ff="10"), "d_ff is '10'; expected: a whole number above 0, and at most 262144"),
         (
             dict(relative_attention_num_buckets=3),
             "relative_attention_num_buckets is 3; expected: 4 or more",
