@@ -10,7 +10,7 @@ from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, BadRecord
 from mmgen_jax.metrics import drawing
 from mmgen_jax.metrics.drawing import Drawing
-from mmgen_jax.metrics.evaluation import Asked
+from mmgen_jax.metrics.evaluation import Asked, table
 from mmgen_jax.metrics.fitting import fitting
 from mmgen_jax.training.run import Trained
 from tests import prepared
@@ -73,6 +73,15 @@ def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
     assert given == 2 * [[*NAMES], *([name] for name in NAMES)]
     assert found.numbers["train:audio"]["rate"] == 1
     assert list(found.numbers)[4:] == ["test", *(f"test:{name}" for name in NAMES)]
+    # What is judged differs between the splits, and is said in the table and in the picture.
+    own, group = "is the record's own picture", "has the record's label"
+    headings = [heading for heading, _ in found.sections]
+    lines = table(found.numbers, "fitting").splitlines()[1:]
+    for title, heading, line in zip(found.numbers, headings, lines, strict=True):
+        judged = own if title.startswith("train") else group
+        assert found.numbers[title]["judged"] == judged
+        assert f"{title}: the nearest training picture {judged} for" in heading
+        assert line.endswith(judged)
 
 
 def test_bad_records_are_left_out_if_they_were_in_training(tmp_path, monkeypatch):
