@@ -81,9 +81,8 @@ def followed(
         group = report.outcome.group
         if verbose:
             end = (report.outcome.detail.strip().splitlines() or [""])[-1]
-            print(
-                f"{report.kind}:{report.number} {report.title[:200]}: {report.outcome.verdict} {end}"
-            )
+            print(f"{report.kind}:{report.number} {report.title[:200]}")
+            print(f"    {report.outcome.verdict} {end}", flush=True)
         if report.outcome.verdict == "fault" and group not in seen:
             seen.add(group)
             print(f"{report.kind}:{report.number}: {group}", flush=True)
