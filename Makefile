@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(VERSION)
 SYSTEM_PACKAGES := fonts-noto-color-emoji unicode-cldr-core unicode-data espeak-ng
 
-.PHONY: help quickstart test test-slow lint format lock clean python system
+.PHONY: help quickstart test test-slow fuzz lint format lock clean python system
 
 help:  ## shows the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -44,6 +44,9 @@ test-slow: $(INSTALLED) system  ## runs the slow tests, for TPUs too, and the co
 	test -d $(VENV)/tpu-compile/libtpu \
 	  || $(BIN)/python -m pip install --quiet --no-deps --target=$(VENV)/tpu-compile libtpu==0.0.52
 	$(BIN)/python -m pytest -m "slow or reference" --numprocesses=2 --dist=loadfile
+
+fuzz: $(INSTALLED)  ## throws hostile input at everything that reads some; minutes
+	$(BIN)/python -m tools.fuzz
 
 lint: $(INSTALLED)  ## checks style
 	$(BIN)/ruff check

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 LOCKS = [ROOT / "requirements" / name for name in ("py311.txt", "py312.txt")]
 # Opened by no path of a text file: `open` of a module or of a data source.
 NO_TEXT = {"Image.open", "os.open", "wave.open", "tarfile.open", "gzip.open", "webbrowser.open"}
-OURS = {"mmgen_jax", "launch", "configs", "tests"}
+OURS = {"mmgen_jax", "launch", "configs", "tests", "tools"}
 
 # A part of the package, its modules, and the parts that it may import besides itself. What is not
 # named is a tool: it may import everything, and only tools may import it.
@@ -140,7 +140,8 @@ def test_installed_version_is_the_one_in_the_source():
 
 
 def test_version_stands_in_one_place():
-    for path in (ROOT / "setup.py", ROOT / "pyproject.toml", *python_files("mmgen_jax", "launch")):
+    sources = python_files("mmgen_jax", "launch", "tools")
+    for path in (ROOT / "setup.py", ROOT / "pyproject.toml", *sources):
         if path != ROOT / "mmgen_jax" / "__init__.py":
             assert f'"{mmgen_jax.__version__}"' not in path.read_text(encoding="utf-8"), path
 
@@ -154,6 +155,7 @@ def test_changelog_knows_the_version():
     [
         (("mmgen_jax", "configs"), ("core", "data", "words")),
         (("launch",), ("core", "data", "words", "demo", "reference")),
+        (("tools",), ("core", "data", "words")),
         (("tests",), ("core", "data", "words", "demo", "test", "reference")),
     ],
 )
@@ -236,14 +238,14 @@ def test_images_are_opened_by_a_list_of_formats():
 
 def test_nothing_is_unpickled():
     readers = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    for path in python_files("mmgen_jax", "launch", "configs"):
+    for path in python_files("mmgen_jax", "launch", "configs", "tools"):
         assert not {name.partition(".")[0] for name in imports(path)} & readers, path
         for node in ast.walk(tree(path)):
             assert not (isinstance(node, ast.keyword) and node.arg == "allow_pickle"), path
 
 
 def test_no_file_is_longer_than_400_lines():
-    for path in python_files("mmgen_jax", "launch", "configs"):
+    for path in python_files("mmgen_jax", "launch", "configs", "tools"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
 
 

@@ -47,7 +47,8 @@ def main() -> int:
         for name in kinds.COUNTS:
             if count := getattr(asked, name):
                 begun = time.monotonic()
-                reports += followed(name, range(count), settings, asked.workers)
+                numbers = range(count)
+                reports += followed(name, numbers, settings, asked.workers, asked.verbose)
                 print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
     faults = grouped(reports)
     print(summary(faults, asked.seed) + "\n" + table(reports))
@@ -63,18 +64,25 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--case", help="KIND:NUMBER, to repeat that case and nothing else")
     found.add_argument("--workers", type=int, default=2, help="processes that fork cases")
     found.add_argument("--patience", type=float, default=2.0, help="factor on all time limits")
+    found.add_argument("--verbose", action="store_true", help="say how each case ended")
     found.add_argument("--out", type=Path, help="file for the faults, besides the terminal")
     for name, count in kinds.COUNTS.items():
         found.add_argument(f"--{name}", type=int, default=count, help="how many cases")
     return found
 
 
-def followed(name: str, numbers: range, settings: Settings, workers: int) -> list[Report]:
+def followed(
+    name: str, numbers: range, settings: Settings, workers: int, verbose: bool
+) -> list[Report]:
     """Runs cases of a kind; says what is a fault as soon as it is seen."""
     reports, seen = [], set()
     for report in pool.run(name, list(numbers), settings, workers):
         reports.append(report)
         group = report.outcome.group
+        if verbose:
+            end = (report.outcome.detail.strip().splitlines() or [""])[-1]
+            print(f"{report.kind}:{report.number} {report.title[:200]}")
+            print(f"    {report.outcome.verdict} {end}", flush=True)
         if report.outcome.verdict == "fault" and group not in seen:
             seen.add(group)
             print(f"{report.kind}:{report.number}: {group}", flush=True)

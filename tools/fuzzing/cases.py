@@ -51,6 +51,7 @@ class Kind(NamedTuple):
         case's own folder.
       seconds: that a case may take.
       cut: whether a case ends, as worked, where jax is imported or a process is started.
+      memory: bytes that a case's process may hold.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Kind(NamedTuple):
     make: Callable[[random.Random, Path, int], Case]
     seconds: float
     cut: bool = False
+    memory: int = 4 * 2**30
 
 
 class Outcome(NamedTuple):

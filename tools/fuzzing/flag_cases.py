@@ -169,7 +169,8 @@ def script_case(draw: random.Random) -> Case:
         options.insert(draw.randint(0, len(options)), f"{draw.choice(names)}={value}")
         options.append("--")
     else:
-        options.insert(0, f"--local={value}" if draw.random() < 0.5 else value)
+        # After --dry-run: what is no option ends them, and would start the real thing.
+        options.append(f"--local={value}" if draw.random() < 0.5 else value)
     options += [RECIPE, "--workdir=new"]
 
     def run() -> None:

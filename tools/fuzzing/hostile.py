@@ -5,6 +5,7 @@ import io
 import json
 import random
 import struct
+import sys
 import wave
 import zlib
 from collections.abc import Callable
@@ -162,7 +163,8 @@ def opened(options: dict[str, Any], names: tuple[str, ...] = ("text", "label")) 
     """Opens a data set and reads all of its records."""
     config = recipe.get_config()
     config.data.update(options)
-    source = SOURCES[config.data.name].open(config.data, "all" if "path" in options else "train")
+    split = "all" if config.data.name == "folder" else config.data.split
+    source = SOURCES[config.data.name].open(config.data, split)
     for index in range(min(len(source), 40)):
         record = source[index]
         np.asarray(record.image() if callable(record.image) else record.image)
@@ -316,7 +318,12 @@ def of_tfds(draw: random.Random, shared: Path) -> Case:
     name = draw.choice(("features.json", "features.json", "dataset_info.json", "records"))
     path = next(place.glob("*.array_record*")) if name == "records" else place / name
     if name == "features.json" and draw.random() < 0.6:
-        odd = ("this.antigravity", "os.path", "tensorflow_datasets.core.features.Text.__class__")
+        odd = (
+            "this.X",
+            "antigravity.X",
+            "os.path",
+            "tensorflow_datasets.core.features.Text.__class__",
+        )
         odd += (
             "mmgen_jax.training.loop.Loop",
             "",
@@ -335,11 +342,12 @@ def of_tfds(draw: random.Random, shared: Path) -> Case:
         what = "spoiled"
 
     def run() -> None:
-        import sys
-
-        opened({"name": "tfds", "path": "set", "target": "image", "split": "train"})
-        if {"antigravity", "this"} & sys.modules.keys():
-            raise Fault("a data set's metadata imported a module", what)
+        before = set(sys.modules)
+        try:
+            opened({"name": "tfds", "path": "set", "target": "image", "split": "train"})
+        finally:
+            if {"antigravity", "this"} & (sys.modules.keys() - before):
+                raise Fault("a data set's metadata imported a module", what)
 
     return Case(f"a TFDS data set, {name}: {what}", run, ("set",))
 

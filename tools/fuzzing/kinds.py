@@ -11,10 +11,18 @@ PLACES = {
     "flags": "flag_cases:FLAGS",
     "damage": "damage:DAMAGE",
     "hostile": "hostile:HOSTILE",
+    "broken": "broken:BROKEN",
 }
-COUNTS = {"lines": 10_000, "stepped": 200, "flags": 300, "damage": 200, "hostile": 100}
+COUNTS = {"lines": 10_000, "stepped": 200, "flags": 300, "damage": 200, "hostile": 100, "broken": 0}
 
-BATCHES = {"lines": 50, "stepped": 10, "flags": 6, "damage": 10, "hostile": 10}  # in one process
+BATCHES = {
+    "lines": 50,
+    "stepped": 10,
+    "flags": 6,
+    "damage": 10,
+    "hostile": 10,
+    "broken": 3,
+}  # in one process
 
 
 def kind(name: str) -> Kind:

@@ -25,7 +25,6 @@ from tools.fuzzing import kinds
 from tools.fuzzing.cases import Case, Kind, Outcome, judged, listing, own_folder, strays
 from tools.fuzzing.guard import Guard
 
-MOST_MEMORY = 4 * 2**30
 POLL = 0.05
 
 
@@ -163,8 +162,8 @@ def _exceeded(child: int, begun: float, kind: Kind, settings: Settings) -> str:
         return "hang"
     with contextlib.suppress(OSError, IndexError, ValueError):
         pages = int(Path(f"/proc/{child}/statm").read_text(encoding="utf-8").split()[1])
-        if pages * os.sysconf("SC_PAGE_SIZE") > MOST_MEMORY:
-            return "memory: over 4 GB"
+        if pages * os.sysconf("SC_PAGE_SIZE") > kind.memory:
+            return f"memory: over {kind.memory / 2**30:g} GB"
     return ""
 
 
@@ -190,7 +189,7 @@ def _attempts(kind: Kind, numbers: list[int], settings: Settings, writing: int) 
     quiet = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # what libraries print below Python
         os.dup2(quiet, stream)
-    most = 3 * MOST_MEMORY + _address_space()
+    most = 3 * kind.memory + _address_space()  # much of it is only reserved
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     guard = Guard(settings.shared / "cases", settings.shared, kind.cut)
@@ -223,7 +222,7 @@ def attempt(
             outcome = Outcome("fault", "files where they do not belong", "\n".join(stray[:20]))
         if outcome.verdict != "fault" and guard and guard.found:
             first = guard.found[0]
-            group = " ".join(first.split()[:3]) if first.startswith("started") else first
+            group = " ".join(first.split()[:4]) if first.startswith("started") else first
             outcome = Outcome("fault", group.split("/cases/")[0], "\n".join(guard.found[:20]))
     if not keep:
         shutil.rmtree(place, ignore_errors=True)
