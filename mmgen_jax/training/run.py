@@ -48,7 +48,7 @@ class Trained(NamedTuple):
     mesh: Mesh | None = None
 
 
-def load(workdir: Path, step: int | None = None) -> Trained:
+def load(workdir: Path | str, step: int | None = None) -> Trained:
     """Reads a checkpoint of a run onto every device of this process.
 
     Args:
@@ -96,7 +96,6 @@ def read(workdir: Path, step: int) -> tuple[ConfigDict, Assets, Model]:
         _compare_config(workdir, step, config)
     else:  # an older checkpoint; its run may have been given another config since
         config = configs.load(workdir / "config.json")
-    assets = None
     try:
         configs.validate(config, trained=True)
         assets = read_assets(workdir, config, step)
