@@ -285,9 +285,10 @@ class Loop:
             self._means = Means(restored.log)
             self._skipped = Skipped(restored.data["skipped"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
             raise InputError(
                 f"checkpoint {step} of {self._workdir} cannot be resumed: its position in the data"
-                f" or its log is malformed ({type(error).__name__}: {error})"
+                f" or its log is malformed ({type(error).__name__}: {said})"
             ) from error
         return restored.state
 

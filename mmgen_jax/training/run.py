@@ -98,7 +98,6 @@ def read(workdir: Path, step: int) -> tuple[ConfigDict, Assets, Model]:
         _compare_config(workdir, step, config)
     else:  # an older checkpoint; its run may have been given another config since
         config = configs.load(workdir / "config.json")
-    assets = None
     try:
         assets = read_assets(workdir, config, step)
         return config, assets, models.build(config, assets)
