@@ -82,5 +82,5 @@ def test_labels_that_are_all_missing_are_none(tmp_path):
 def test_bad_arguments(tmp_path):
     with pytest.raises(InputError, match="--raw is missing"):
         build(tmp_path / "packed")
-    with pytest.raises(InputError, match="--image_size=0: allowed: 1 or more"):
+    with pytest.raises(InputError, match="--image_size=0: allowed: 1 to 4096"):
         build(tmp_path / "packed", raw=str(tmp_path), image_size=0)
