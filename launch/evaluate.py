@@ -44,7 +44,7 @@ def main() -> None:
 
     # Imports jax: after the flags are known to be good.
     from mmgen_jax.metrics import references, report, scores
-    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, table, usual
+    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, table, tell, usual
     from mmgen_jax.metrics.extractors import EXTRACTORS, Extraction, build
     from mmgen_jax.metrics.memo import Memo
     from mmgen_jax.training import checkpoints, run
@@ -62,7 +62,7 @@ def main() -> None:
         trained = run.load(Path(WORKDIR.value), step)
         located(trained.config)
         asked = Asked(trained, **options, extraction=extraction, memo=memo)
-        return trained.step, *report.evaluate(asked, METRICS.value or told(usual([asked])))
+        return trained.step, *report.evaluate(asked, METRICS.value or usual([asked]))
 
     if IMAGES.value:
         extractor = build(extraction, None)
@@ -71,7 +71,8 @@ def main() -> None:
         names = METRICS.value
         if not names:
             count = len(references.picture_files(Path(IMAGES.value)))
-            names = told(scores.usual(count, reference is not None, extractor))
+            names = scores.usual(count, reference is not None, extractor)
+            tell(names)
         for name in names:
             inputs = Path(IMAGES.value), reference, extractor, options["references"], memo
             found = scores.of_folder(name, *inputs)
@@ -91,12 +92,6 @@ def main() -> None:
         numbers = {"step": step, "seed": options["seed"]} | found
     report.write(out, numbers, sections)
     memo.clear()
-
-
-def told(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Says which metrics are run where none was named."""
-    print(f"metrics: {', '.join(names)}, which fit; --metrics names others", flush=True)
-    return names
 
 
 def check() -> None:

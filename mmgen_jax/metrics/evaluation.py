@@ -124,8 +124,15 @@ EVALUATIONS = Registry(
 """By name: its Metric."""
 
 
+def tell(names: Sequence[str]) -> None:
+    """Says which metrics are run where none was named."""
+    print(f"metrics: {', '.join(names)}, which fit; --metrics names others", flush=True)
+
+
 def usual(asked: Sequence[Asked]) -> tuple[str, ...]:
     """The metrics that are run where nobody names any: those that fit all of these runs.
+
+    Says which they are, where they are not the first choice.
 
     Raises:
       InputError: if none does.
@@ -135,6 +142,8 @@ def usual(asked: Sequence[Asked]) -> tuple[str, ...]:
     for choice in (1, 2):
         names = tuple(name for name, metric in fits.items() if metric.choice == choice)
         if names:
+            if choice > 1:
+                tell(names)
             return names
     raise InputError(f"no metric fits by itself; allowed by --metrics: {', '.join(fits)}")
 

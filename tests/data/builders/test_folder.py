@@ -92,5 +92,5 @@ def test_a_folder_with_nothing_to_give_a_model_is_refused_with_the_keys(tmp_path
 def test_bad_arguments(tmp_path):
     with pytest.raises(InputError, match="--raw is missing"):
         build(tmp_path / "packed")
-    with pytest.raises(InputError, match="--image_size=0: allowed: 1 or more"):
+    with pytest.raises(InputError, match="--image_size=0: allowed: 1 to 4096"):
         build(tmp_path / "packed", raw=str(tmp_path), image_size=0)
