@@ -43,7 +43,7 @@ MOST = {
     "depth": 2**10,
     "heads": 2**10,
     "buckets": 2**8,
-    "max_distance": 2**14,
+    "max_distance": 2**12,
 }
 # What the first checkpoints' config.json leave out, because they are older than these keys.
 DEFAULTS = {

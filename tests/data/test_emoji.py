@@ -443,3 +443,16 @@ def test_neither_jax_nor_tensorflow_is_imported():
         "assert not {'jax', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"font": "/dev/zero"}, "--font=/dev/zero is no file"),
+        ({"font": __file__, "cldr": __file__}, "is no font"),
+    ],
+)
+def test_a_device_is_no_font(tmp_path, flags, message):
+    """Reading it would not end."""
+    with pytest.raises(InputError, match=message):
+        build(tmp_path / "emoji", **flags)

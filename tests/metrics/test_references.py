@@ -1,11 +1,13 @@
 """Features of real pictures are made once, and belong to what made them."""
 
+import json
+
 import numpy as np
 import pytest
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import references
+from mmgen_jax.metrics import classifier, references
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.extractors import Extractor, titles
 from mmgen_jax.metrics.memo import Memo
@@ -124,3 +126,14 @@ def test_an_interrupted_reading_goes_on(folder, tmp_path, monkeypatch):
     asked.clear()
     found = references.of_folder(folder[0], torn, tmp_path / "kept", memo)
     assert asked == [1] and len(found.features) == 5
+
+
+def test_features_of_a_type_that_numpy_lacks_are_refused(tmp_path):
+    head = {"features": {"dtype": "F8_E4M3", "shape": [2, 2], "data_offsets": [0, 4]}}
+    text = json.dumps(head).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(InputError, match="cannot read features of real pictures in"):
+        references.of_folder(path, means(), tmp_path / "kept", Memo())
+    with pytest.raises(InputError, match="cannot read the judge in"):
+        classifier.load(path, "")
