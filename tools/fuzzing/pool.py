@@ -96,10 +96,11 @@ def serve(name: str, settings: Settings, todo: Any, done: Any, first: bool) -> N
         done.put(_prepared(kind, settings.shared))
     while (batch := todo.get()) is not None:
         while batch:
-            reports = list(_batch(kind, batch, settings))
-            for report in reports:
+            ended = 0
+            for report in _batch(kind, batch, settings):
                 done.put(tuple(report))
-            batch = batch[len(reports) :]
+                ended += 1
+            batch = batch[ended:]
 
 
 def _prepared(kind: Kind, shared: Path) -> str | None:
