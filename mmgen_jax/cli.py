@@ -9,14 +9,12 @@ from mmgen_jax.training import interrupts
 if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parents[1] / "launch":
     interrupts.GUARD.begin()
 
-import difflib
 import io
 import os
 import re
 import signal
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from logging import ERROR, LogRecord
 from typing import Any, NoReturn
 
@@ -24,9 +22,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mmgen_jax.bounds import define_names, define_number, define_seed
-from mmgen_jax.config import KEYS
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import Failure, InputError, reading
+from mmgen_jax.explanations import explain, without_backend
 from mmgen_jax.outputs import Output, check
 
 FAILED, BAD_INPUT = 1, 2
@@ -313,8 +311,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise
     except SystemExit:  # absl has shown the help, which for it is a failure
         raise SystemExit(0) from None
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        fail(_explain(error, argv))
+    except Exception as error:  # a recipe is a person's program: whatever it raises is theirs
+        fail(explain(error, argv))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; flags are written --name=value")
     return rest
@@ -340,63 +338,11 @@ def _check_recipe() -> None:
         flags.FLAGS.config.keys()
 
 
-def _explain(error: Exception, argv: Sequence[str]) -> str:
-    """What a user needs of an error that absl or ml_collections may have wrapped in tracebacks."""
-    chain = list(_chain(error))
-    for cause in reversed(chain):
-        if isinstance(cause, InputError):
-            return str(cause)
-    for argument in argv:
-        key = re.match(r"--?config\.([\w.]+)", argument)
-        groups = (path.rpartition(".")[0] for path in KEYS)
-        if key and isinstance(error, (AttributeError, KeyError)) and key[1] not in {*KEYS, *groups}:
-            nearest = difflib.get_close_matches(key[1], KEYS, n=3, cutoff=0)
-            return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
-    if isinstance(error, OSError):
-        return f"cannot read the recipe of --config: {chain[-1]}"
-    missing = re.findall(r"flag --(\w+)=None: Flag --\w+ must have a value", str(error))
-    if missing:
-        return f"{' and '.join(f'--{name}' for name in missing)} must be given; {_example()}"
-    for cause in reversed(chain):
-        frames = traceback.extract_tb(cause.__traceback__)
-        if "get_config" in (frame.name for frame in frames):
-            place = f"{frames[-1].filename}, line {frames[-1].lineno}"
-            return f"the recipe of --config failed: {type(cause).__name__}: {cause} ({place})"
-    return f"bad flag: {error}"
-
-
-def _example() -> str:
-    """A command that works, from the launcher's docstring."""
-    text = (sys.modules["__main__"].__doc__ or "").replace("\\\n", " ")
-    command = re.search(r"python launch/.*", text)
-    return f"an example: {' '.join(command[0].split())}" if command else "see --help"
-
-
-def _without_backend(error: Exception) -> str | None:
-    """One line for devices that JAX_PLATFORMS names and jax does not find; else None."""
-    asked = os.environ.get("JAX_PLATFORMS")
-    frames = [Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__)]
-    if not asked or "xla_bridge.py" not in frames[-3:]:
-        return None
-    reason = str(error).partition(" (set JAX_PLATFORMS")[0] or type(error).__name__
-    return (
-        f"JAX_PLATFORMS={asked}: jax finds no such device here ({reason}); allowed: cpu, or unset,"
-        " which takes what is there"
-    )
-
-
 def _unraisablehook(unraisable: Any) -> None:
     """As Python's own, but for what tensorstore's threads say of a save that has failed already."""
     error = unraisable.exc_value
     if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
         sys.__unraisablehook__(unraisable)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _guarded(main: Callable[[], None]) -> None:
@@ -411,7 +357,7 @@ def _guarded(main: Callable[[], None]) -> None:
     except Failure as error:
         fail(str(error), FAILED)
     except (RuntimeError, AssertionError) as error:
-        line = _without_backend(error)
+        line = without_backend(error)
         if line is None:
             raise
         fail(line)

@@ -99,7 +99,8 @@ def check_data(
     Raises:
       InputError: if they differ, and this is not accepted, in one line that says in what.
     """
-    before = checkpoints.read_json(workdir, step, "data").get("fingerprint")
+    saved = checkpoints.read_json(workdir, step, "data")
+    before = saved.get("fingerprint")
     if before is None:  # of a version that had none
         return None
     now = fingerprint.retaken(source, config.modalities.names, before)

@@ -93,11 +93,8 @@ def test_only_the_subset_is_given(trained, monkeypatch):
 def test_a_data_set_without_a_judge_is_refused(trained):
     config = tiny_config(NAMES)
     config.data.name = "folder"
-    allowed = r"nobody judges pictures of data set 'folder'; allowed: shapes, digits, emoji"
+    allowed = "nobody judges pictures of data set 'folder'; allowed: shapes, digits, emoji"
     with pytest.raises(InputError, match=allowed):
-        InputError,
-        match=r"nobody judges pictures of data set 'folder'; allowed: shapes, digits, emoji",
-    ):
         satisfaction(Asked(trained._replace(config=config), 2, 0))
 
 

@@ -15,6 +15,7 @@ from mmgen_jax import config as configs
 from mmgen_jax.data import SOURCES, BadRecord
 from mmgen_jax.errors import InputError
 from mmgen_jax.training import checkpoints, loop, manifest, program, run
+from mmgen_jax.training.clock import Clock
 from mmgen_jax.training.interrupts import Interrupted
 from mmgen_jax.training.logbook import Logbook
 from tests import toys
@@ -362,7 +363,7 @@ def test_loading_a_run(whole, tmp_path):
 def test_the_clock_counts_training_alone(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
-    clock = loop.Clock()
+    clock = Clock()
     assert clock.rate() == 0
     now[0] = 100.0  # compilation
     clock.tick()

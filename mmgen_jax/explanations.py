@@ -1,0 +1,82 @@
+"""Turns errors that libraries raise over a person's input into one line that says what to type."""
+
+import difflib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmgen_jax.config import KEYS
+from mmgen_jax.errors import InputError
+
+
+def explain(error: Exception, argv: Sequence[str]) -> str:
+    """Returns one line for an error that absl or ml_collections may have wrapped in tracebacks.
+
+    Args:
+      error: what was raised while flags were read.
+      argv: the command line.
+    """
+    chain = list(_chain(error))
+    for cause in reversed(chain):
+        if isinstance(cause, InputError):
+            return str(cause)
+    for argument in argv:
+        key = re.match(r"--?config\.([\w.]+)", argument)
+        groups = (path.rpartition(".")[0] for path in KEYS)
+        if key and isinstance(error, (AttributeError, KeyError)) and key[1] not in {*KEYS, *groups}:
+            nearest = difflib.get_close_matches(key[1], KEYS, n=3, cutoff=0)
+            return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
+    if isinstance(error, OSError):
+        return f"cannot read the recipe of --config: {chain[-1]}"
+    missing = re.findall(r"flag --(\w+)=None: Flag --\w+ must have a value", str(error))
+    if missing:
+        return f"{' and '.join(f'--{name}' for name in missing)} must be given; {_example()}"
+    for cause in reversed(chain):
+        place = _in_recipe(cause)
+        if place:
+            return f"the recipe of --config failed: {type(cause).__name__}: {cause} ({place})"
+    if "has no attribute 'get_config'" in str(error):
+        return "the recipe of --config has no function get_config; see configs/ for examples"
+    return f"bad flag: {error}"
+
+
+def _in_recipe(error: BaseException) -> str | None:
+    """The file and line where a recipe failed; None for an error from elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(frame.name == "get_config" for frame in frames) or (
+        frames and frames[-1].name == "<module>"  # outside of a function: of the recipe itself
+    ):
+        return f"{frames[-1].filename}, line {frames[-1].lineno}"
+    return None
+
+
+def _example() -> str:
+    """A command that works, from the launcher's docstring."""
+    text = (sys.modules["__main__"].__doc__ or "").replace("\\\n", " ")
+    command = re.search(r"python launch/.*", text)
+    return f"an example: {' '.join(command[0].split())}" if command else "see --help"
+
+
+def without_backend(error: Exception) -> str | None:
+    """Returns one line for devices that JAX_PLATFORMS names and jax does not find; else None."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    frames = [Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__)]
+    if not asked or "xla_bridge.py" not in frames[-3:]:
+        return None
+    reason = str(error).partition(" (set JAX_PLATFORMS")[0] or type(error).__name__
+    return (
+        f"JAX_PLATFORMS={asked}: jax finds no such device here ({reason}); allowed: cpu, or unset,"
+        " which takes what is there"
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
