@@ -125,3 +125,30 @@ def test_who_names_no_process_of_the_run_is_a_stranger(monkeypatch):
     assert heard == [b""] * 6
     assert set(main._peers) == {1}
     part(main, other)
+
+
+@pytest.mark.parametrize(
+    ("end", "words", "code"),
+    [
+        (lambda other: other.close(failed=True), "process 1 of 2 has failed; its output", 1),
+        (lambda other: other.close(failed=True, interrupted=True), "1 of 2 was interrupted", 143),
+        (lambda other: other._peers[0].shutdown(socket.SHUT_RDWR), "1 of 2 has died", 1),
+    ],
+)
+def test_how_one_ends_is_said_by_the_others(monkeypatch, end, words, code):
+    said, heard = [], threading.Event()
+
+    def leave(reason, code):
+        said.append((reason, code))
+        heard.set()
+
+    monkeypatch.setattr(watch, "GRACE", 0.1)
+    monkeypatch.setattr(watch, "_exit", leave)
+    main, other, *_ = watches(monkeypatch, "127.0.0.1:1")
+    other._leaving.set()  # what follows is only to be said by the other side
+    end(other)
+    assert heard.wait(30)
+    part(main, other)
+    ((reason, found),) = said
+    assert words in reason and "goes on from the newest checkpoint" in reason
+    assert found == code
