@@ -95,9 +95,6 @@ def test_a_data_set_without_a_judge_is_refused(trained):
     config.data.name = "folder"
     allowed = r"nobody judges pictures of data set 'folder'; allowed: shapes, digits, emoji"
     with pytest.raises(InputError, match=allowed):
-        InputError,
-        match=r"nobody judges pictures of data set 'folder'; allowed: shapes, digits, emoji",
-    ):
         satisfaction(Asked(trained._replace(config=config), 2, 0))
 
 
