@@ -19,7 +19,9 @@ from mmgen_jax import cli
 from mmgen_jax.metrics import frechet
 
 COUNT = flags.DEFINE_integer("count", 10_000, "Pictures in each set.", lower_bound=2)
-FEATURES = flags.DEFINE_integer("features", 2_048, "Features of a picture.", lower_bound=1)
+FEATURES = flags.DEFINE_integer(
+    "features", 2_048, "Features of a picture.", lower_bound=1, upper_bound=8_192
+)
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of each.", lower_bound=1)
 
 Distance = Callable[[np.ndarray, np.ndarray], float]

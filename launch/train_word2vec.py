@@ -11,6 +11,7 @@ import zlib
 from typing import Any
 
 from absl import flags
+from tqdm import tqdm
 
 from mmgen_jax import cli, config
 from mmgen_jax.bounds import define_seed
@@ -28,6 +29,13 @@ EPOCHS = flags.DEFINE_integer(
 MIN_COUNT = flags.DEFINE_integer(
     "min_count", 2, "Rarer words get no vector.", lower_bound=1, upper_bound=10**9
 )
+RECORDS = flags.DEFINE_integer(
+    "records",
+    200_000,
+    "Records whose captions are read, at most; chosen by a hash of their number.",
+    lower_bound=1,
+    upper_bound=10**8,
+)
 SEED = define_seed("Of the vectors.")
 flags.mark_flag_as_required("config")
 
@@ -41,7 +49,9 @@ def main() -> None:
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
     if "text" not in source.info.modalities:
         raise InputError(f"data set {recipe.data.name!r} has no text")
-    captions = list(values_of(source, "text", len(source)))
+    count = min(RECORDS.value, len(source))
+    print(f"reading the captions of {count} of {len(source)} records", flush=True)
+    captions = list(tqdm(values_of(source, "text", count), unit="caption", leave=False))
     vectors = train(captions)
     partial = out.with_name(f".{out.name}.partial")
     with writing(out):

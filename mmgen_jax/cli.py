@@ -38,8 +38,10 @@ flags.disclaim_key_flags()
 
 def define_config(default: str | None = None) -> flags.FlagHolder:
     """The flag --config=FILE[:ARGUMENT], with --config.KEY=VALUE to override."""
+    # A default recipe is the checkout's own, whatever folder the command is started from.
+    own = default and str(Path(__file__).absolute().parents[1] / default)
     return config_flags.DEFINE_config_file(
-        "config", default, "Recipe and its argument, such as configs/flow.py:data=emoji,size=tiny."
+        "config", own, "Recipe and its argument, such as configs/flow.py:data=emoji,size=tiny."
     )
 
 
