@@ -211,7 +211,7 @@ def load(path: Path, remedy: str) -> Trained:
             int(facts["image_size"]),
             float(facts["accuracy"]),
         )
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, *_MALFORMED) as error:
         raise InputError(f"cannot read the judge in {path}: {error}") from error
     _check_shapes(trained, arrays, path)
     return trained

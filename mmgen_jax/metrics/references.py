@@ -117,7 +117,7 @@ def load(path: Path, extractor: Extractor) -> Reference:
             raise ValueError(f"features of shape {features.shape}, or that are not finite")
         if facts.get("sha256", _checksum(features)) != _checksum(features):
             raise ValueError("the file is damaged (the SHA-256 of its features differs)")
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, *_MALFORMED) as error:
         raise InputError(
             f"cannot read features of real pictures in {path}: {error}; delete it, and they are"
             " made anew"

@@ -281,7 +281,7 @@ def test_batch_and_running_moments_agree_where_every_batch_is_the_same():
         ),
         ({"image": 16, "decoder_widths": (8,) * 4}, "image_size = 16 .*multiples of 32"),
         ({"encoder_widths": ()}, "encoder_widths = ().*at least one"),
-        ({"dense_widths": (8, 0)}, r"dense_widths = \(8, 0\).*above 0"),
+        ({"dense_widths": (8, 0)}, r"dense_widths = \(8, 0\).*each at least 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(values, words):

@@ -305,7 +305,7 @@ def test_a_reconstruction_is_that_of_the_posteriors_mean():
         ({"latent_sides": (1, 3)}, "latent_sides = .1, 3. with 4 patches .*divisors of 4"),
         ({"latent": 24, "latent_sides": (1, 4)}, "latent = 24; .*squares divide 24"),
         ({"latent_sides": ()}, "latent_sides = ().*at least one"),
-        ({"heads": 3}, "vae.heads = 3 does not divide the width 128"),
+        ({"heads": 3}, "vae.heads = 3 does not divide config.generator.vae.width = 128"),
         ({"kl_warmup_steps": 0}, "kl_warmup_steps = 0; allowed: at least 1"),
     ],
 )

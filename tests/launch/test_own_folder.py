@@ -67,29 +67,28 @@ def test_what_does_not_fit_says_why_before_anything_is_drawn(own, tmp_path):
 
 
 def test_data_that_was_moved_is_found_by_a_flag(recipe, own, data, tmp_path):
-    moved, run = shutil.copytree(data, tmp_path / "moved"), shutil.copytree(own, tmp_path / "run")
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    gone = str(tmp_path / "gone")
-    config["data"]["path"] = gone
-    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     out = tmp_path / "report.json"
-    assert_bad_input(evaluate(run, out, "--metrics=fitting"), gone, "--data_path")
-    done = evaluate(run, out, "--metrics=fitting", "--count=4", f"--data_path={moved}")
+    moved = data.rename(tmp_path / "moved")
+    try:
+        assert_bad_input(evaluate(own, out, "--metrics=fitting"), str(data), "--data_path")
+        done = evaluate(own, out, "--metrics=fitting", "--count=4", f"--data_path={moved}")
+    finally:
+        moved.rename(data)
     assert (done.code, done.err) == (0, "")
-    assert_bad_input(evaluate(run, out, "--data_path="), "--data_path is empty")
+    assert_bad_input(evaluate(own, out, "--data_path="), "--data_path is empty")
 
 
 def test_a_run_goes_on_with_data_that_was_moved(recipe, own, data, tmp_path):
     moved, run = shutil.copytree(data, tmp_path / "moved"), shutil.copytree(own, tmp_path / "run")
-    flags = (recipe, f"--workdir={run}", "--config.train.steps=2")
+    flags = (recipe, f"--workdir={run}", "--config.train.steps=4", "--accept_config_change")
     done = launch("launch/train.py", *flags, f"--config.data.path={tmp_path / 'gone'}")
     assert_bad_input(done, "gone", "--data_path")
-    done = launch("launch/train.py", *flags, f"--config.data.path={moved}")
+    done = launch("launch/train.py", *flags[:2], f"--config.data.path={moved}")
     assert_bad_input(done, "data.path", "differs")
     done = launch("launch/train.py", *flags, f"--data_path={moved}")
     assert done.code == 0, done.err
     saved = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    assert saved["data"]["path"] == str(moved) and checkpoints.latest(run) == 2
+    assert saved["data"]["path"] == str(moved) and checkpoints.latest(run) == 4
 
 
 def test_a_fresh_run_takes_no_other_place_of_its_data(recipe, data, tmp_path):

@@ -22,7 +22,8 @@ SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 1
 def text(max_tokens=12, shared=SHARED):
     options = tiny_config().modalities.text
     options.max_tokens = max_tokens
-    return TEXT.build(options, shared, {"tokenizer": train_tokenizer(CAPTIONS, 300).to_str()})
+    tokenizer = train_tokenizer(CAPTIONS, 300).to_str()
+    return TEXT.build(options, shared, {"encoder": "learned", "tokenizer": tokenizer})
 
 
 def types(value):

@@ -114,7 +114,10 @@ def test_an_array_with_more_axes_is_refused(tmp_path):
 @pytest.mark.parametrize("key", [QKV, LABELS, "pos_embed"])
 def test_another_dtype_is_named(tmp_path, key):
     found = arrays(**{key: arrays()[key].astype(np.int8)})
-    assert refusal(tmp_path, found) == (f"key {key} is I8; expected: one of F32, F16, BF16", [])
+    assert refusal(tmp_path, found) == (
+        f"key {key} is I8; expected: one of F32, F16, BF16, F8_E4M3, F8_E5M2",
+        [],
+    )
 
 
 @pytest.mark.parametrize("key", ["blocks.2.attn.qkv.weight", "opt.step"])

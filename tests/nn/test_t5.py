@@ -388,7 +388,7 @@ def test_a_config_that_is_no_object_is_refused(tmp_path, content):
 def test_halves_are_read_exactly_as_float32(tmp_path, dtype):
     """bfloat16 is float32 without its lower 16 bits: a file made of those alone, byte by byte."""
     arrays, name = closed_form(TINY), {jnp.bfloat16: "BF16", np.float16: "F16"}[dtype]
-    bits = {key: array.view(np.uint32) >> 16 for key, array in arrays.items()}
+    bits = {key: (x.view(np.uint32) >> 16).astype(np.uint16) for key, x in arrays.items()}
     if dtype is np.float16:
         bits = {key: array.astype(np.float16).view(np.uint16) for key, array in arrays.items()}
     _, params = load(write_bits(tmp_path / "t5", name, bits))

@@ -68,7 +68,8 @@ def test_the_flags_of_a_launcher_are_found(script):
     if script == "sample.py":
         assert {"workdir", "out", "text", "truncation", "count"} <= names
     if script == "train.py":
-        assert names == {"config", "workdir", "accept_config_change"}
+        accepted = {"accept_config_change", "accept_data_change", "start_afresh"}
+        assert names == {"config", "workdir", "data_path", *accepted}
 
 
 def test_what_lies_beside_an_output_is_no_stray(tmp_path):

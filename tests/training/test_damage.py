@@ -482,7 +482,7 @@ def test_a_refused_command_leaves_the_run_as_it_is(trained, tmp_path):
     config = toy_config(6)
     config.fusion.pooled *= 2
     with pytest.raises(InputError, match="does not fit this model"):
-        loop.train(config, workdir, accept_config_change=True)
+        loop.train(config, workdir, loop.Allowed(config_change=True))
     assert contents(workdir) == before
     assert run.load(workdir).step == 4
 
@@ -511,14 +511,14 @@ def test_a_run_whose_checkpoints_are_lost_does_not_begin_again(trained, tmp_path
         loop.train(toy_config(), workdir)
     one_line(error)
     assert contents(workdir) == before
-    loop.train(toy_config(), workdir, start_afresh=True)
+    loop.train(toy_config(), workdir, loop.Allowed(start_afresh=True))
     assert everything(workdir, 4) == everything(trained, 4)
 
 
 def test_starting_afresh_is_for_runs_without_a_whole_checkpoint(trained, tmp_path):
     workdir = shutil.copytree(trained, tmp_path / "run")
     before = contents(workdir / "checkpoints")
-    loop.train(toy_config(), workdir, start_afresh=True)
+    loop.train(toy_config(), workdir, loop.Allowed(start_afresh=True))
     assert contents(workdir / "checkpoints") == before
 
 
@@ -539,5 +539,5 @@ def test_a_position_that_is_none(trained, tmp_path):
         (folder / "data" / "content.json").write_text(json.dumps(content), encoding="utf-8")
         manifest.write(folder)
         with pytest.raises(InputError, match="cannot be resumed") as error:
-            loop.train(toy_config(6), workdir, accept_config_change=True)
+            loop.train(toy_config(6), workdir, loop.Allowed(config_change=True))
         one_line(error)

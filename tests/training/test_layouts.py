@@ -38,7 +38,8 @@ def runs(request, tmp_path_factory):
     halves = {pair: top / "-".join(pair) for pair in PAIRS}
     found = {}
     for name, workdir in whole.items():
-        workdir.mkdir()
+        # With a place for checkpoints: a run whose folder of them is gone is not begun again.
+        (workdir / "checkpoints").mkdir(parents=True)
         configs.save(config(), workdir / "config.json")
         # As much as can be in the same processes: they spend most of their time on starting.
         pairs = [pair for pair in PAIRS if pair[1] == name]

@@ -156,11 +156,19 @@ def flags_of(script: str) -> tuple[Flag, ...]:
 def _defined(tree: ast.AST) -> list[Flag]:
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            name = node.func.attr
-            if name.startswith("DEFINE_") and isinstance(node.args[0], ast.Constant):
-                found.append(Flag(node.args[0].value, name.removeprefix("DEFINE_")))
+        if not isinstance(node, ast.Call):
+            continue
+        function = ast.unparse(node.func).rpartition(".")[2]
+        if function == "define_seed":
+            found.append(Flag("seed", "integer"))
+            continue
+        kind = _BOUNDED.get(function, function.partition("DEFINE_")[2])
+        if kind and isinstance(node.args[0], ast.Constant):
+            found.append(Flag(node.args[0].value, kind))
     return found
+
+
+_BOUNDED = {"define_number": "float", "define_names": "list"}  # of `mmgen_jax.bounds`
 
 
 def for_flag(draw: random.Random, flag: Flag) -> str:
