@@ -95,13 +95,19 @@ def check_folder(flag: str, folder: Path) -> None:
     Raises:
       InputError: if it, or what it is to lie in, is a file, or cannot be written.
     """
+    place = _nearest_folder(flag, folder)
+    if not os.access(place, os.W_OK):
+        raise InputError(f"{flag}: folder {place} cannot be written")
+
+
+def _nearest_folder(flag: str, folder: Path) -> Path:
+    """Returns a folder, or what it is to be made in; raises InputError where that is a file."""
     place = _absolute(folder)
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
         raise InputError(f"{flag}: {place} is no folder; choose another")
-    if not os.access(place, os.W_OK):
-        raise InputError(f"{flag}: folder {place} cannot be written")
+    return place
 
 
 def check_workdir(workdir: Path) -> None:
@@ -110,7 +116,7 @@ def check_workdir(workdir: Path) -> None:
     Raises:
       InputError: naming it.
     """
-    check_folder(f"--workdir={workdir}", workdir)
+    _nearest_folder(f"--workdir={workdir}", workdir)  # its lock says why it cannot be written
     for name in (*RUN_FILES, *RUN_FOLDERS):
         path = workdir / name
         if not os.path.lexists(path):

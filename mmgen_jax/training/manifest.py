@@ -1,11 +1,12 @@
 """The checksums of a directory: written when it is complete, compared before it is read."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from mmgen_jax.storage import read_json, write_json
+from mmgen_jax.storage import read_json, write_text
 
 NAME = "MANIFEST.json"
 # What file managers and network disks leave behind; whoever wrote the directory writes no such.
@@ -22,7 +23,8 @@ def write(directory: Path) -> None:
       OSError: if a file cannot be read, or the manifest not be written.
     """
     checksums = {name: _sha256(directory / name) for name in _files(directory)}
-    write_json(directory / NAME, checksums, indent=1)
+    # Without a last newline, so that no byte of it can be cut off unnoticed.
+    write_text(directory / NAME, json.dumps(checksums, indent=1))
 
 
 def fault(directory: Path, under: str = "") -> str | None:

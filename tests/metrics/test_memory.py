@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 import pytest
 
-from mmgen_jax.data import Lazy, Record, SourceInfo
+from mmgen_jax.data import SOURCES, Lazy, Record, SourceInfo
 from mmgen_jax.metrics import classifier, drawing
 from mmgen_jax.metrics.contradictions import contradictions
 from mmgen_jax.metrics.diversity import diversity
@@ -64,6 +64,8 @@ class Large:
 def source(monkeypatch):
     source = Large()
     monkeypatch.setattr(Drawing, "open", lambda self, split, languages=None: source)
+    described = SOURCES["folder"]._replace(describe=lambda options: source.info)
+    monkeypatch.setitem(SOURCES._targets, "folder", described)
     monkeypatch.setattr(drawing, "BATCH", BATCH)
 
     def draw(self, part):
