@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import CHOSEN, MODALITIES
 from mmgen_jax.sampling import sample
 from mmgen_jax.schema import find
 from mmgen_jax.training import run
@@ -66,7 +67,11 @@ def build(family, path, value):
     """The shapes of the state and of a sample of a config that is not refused."""
     config = config_of(family, ALL)
     change(config, path, value)
-    model = models.build(config, assets_of(family))
+    assets = dict(assets_of(family))
+    for name in ALL:  # a number that is left to the data, as `fit` would choose it
+        chosen = dict.fromkeys(MODALITIES[name].left_open, 8)
+        assets[name] = {**assets[name], CHOSEN: chosen}
+    model = models.build(config, assets)
     state = run.state_shapes(config, model)
     batch = jax.eval_shape(lambda: models.blank_batch(model))
 

@@ -12,7 +12,7 @@ def trained(tmp_path_factory):
     """The directory of a run with all four modalities; not to be changed, but copied."""
     workdir = tmp_path_factory.mktemp("trained")
     config = tiny_config()
-    config.train.steps = 2
+    config.train.steps, config.checkpoint.every = 2, 1
     # Two steps that show: what is drawn must differ with what is asked for.
     config.train.ema_decay = 0.0
     config.optimizer.generator.update(name="adamw", learning_rate=0.02, warmup_steps=0)

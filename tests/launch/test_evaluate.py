@@ -50,8 +50,7 @@ def test_an_interrupted_evaluation_goes_on_and_says_the_same(trained, tmp_path, 
             drawn.clear()
             stop[0] = place
             if place:
-                with pytest.raises(KeyboardInterrupt):
-                    launch(EVALUATE, *flags, f"--out={out}")
+                assert launch(EVALUATE, *flags, f"--out={out}").code == 143
                 assert not out.exists() and out.with_suffix(".parts").is_dir()
             else:
                 assert launch(EVALUATE, *flags, f"--out={out}").code == 0
@@ -65,11 +64,9 @@ def test_an_interrupted_evaluation_goes_on_and_says_the_same(trained, tmp_path, 
 
 
 def test_all_checkpoints_make_curves(trained, tmp_path):
-    workdir, out = tmp_path / "run", tmp_path / "report.json"
-    shutil.copytree(trained, workdir)
-    shutil.copytree(workdir / "checkpoints" / "2", workdir / "checkpoints" / "1")
+    out = tmp_path / "report.json"
     flags = ("--all-checkpoints", "--given=text", "--count=4", f"--out={out}")
-    done = launch(EVALUATE, f"--workdir={workdir}", *flags)
+    done = launch(EVALUATE, f"--workdir={trained}", *flags)
     assert (done.code, done.err) == (0, ""), done
     report = json.loads(out.read_text(encoding="utf-8"))
     assert list(report["checkpoints"]) == ["1", "2"] and report["step"] == 2

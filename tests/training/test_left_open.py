@@ -45,7 +45,7 @@ def test_a_run_chooses_once_says_so_and_goes_on(config, tmp_path, capsys):
     assert said(capsys) == [line]
     assert run.load(workdir).model.modalities["text"].absent["tokens"].shape == (length,)
     config.train.steps = 4
-    loop.train(config, workdir, accept_config_change=True)
+    loop.train(config, workdir, loop.Allowed(config_change=True))
     assert run.load(workdir).step == 4 and said(capsys) == [line]
 
 
@@ -61,7 +61,7 @@ def test_a_run_that_began_with_a_fixed_length_goes_on_with_it(config, tmp_path, 
     )
     loop.train(config, workdir)  # the same command by the recipe of today
     config.train.steps = 4
-    loop.train(config, workdir, accept_config_change=True)
+    loop.train(config, workdir, loop.Allowed(config_change=True))
     saved = checkpoints.read_json(workdir, 4, "config")
     assert saved["modalities"]["text"]["max_tokens"] == 6
     assert run.load(workdir).model.modalities["text"].absent["tokens"].shape == (6,)

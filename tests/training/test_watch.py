@@ -53,7 +53,7 @@ def refused(host, port):
     for _ in range(300):
         try:
             socket.create_connection((host, port), 0.1).close()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # reset: it had just been closed
             return True
     return False
 
