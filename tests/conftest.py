@@ -11,20 +11,38 @@ assert "jax" not in sys.modules, "jax reads its settings when it is imported"
 
 CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 
+# Tests compile much and run it briefly. The older emitters of loops take half of the time; of a
+# module cut into parts, each costs its own.
+QUICK_TO_COMPILE = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+
 # In the environment, so that the subprocesses of tests have them too. The two workers share the
-# cache; a cold start is made quick by leaving LLVM's expensive passes out.
+# cache.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "XLA_FLAGS": " ".join(QUICK_TO_COMPILE),
     "MPLBACKEND": "Agg",
 }
 
+import jax  # noqa: E402, it reads them
+
 # Collections that walk all that jax keeps took a twelfth of the tests' time.
 gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """What a file has compiled is of no use to the next, and slows all that comes after it."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ def test_they_are_the_codecs_record_by_record(pictures, tokenizers, made):
     np.testing.assert_array_equal(there[3].latents, found[3].latents)
 
 
+@pytest.mark.slow
 def test_a_run_on_them_is_the_run_that_makes_them_itself(pictures, tokenizers, made, tmp_path):
     for name, latents in (("made", str(made[0])), ("itself", "")):
         own = config(pictures, "flow", tokenizers[0])

@@ -69,13 +69,15 @@ def test_a_scene_is_the_scene_of_its_record():
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_training_and_test_scenes_are_never_held_out(split):
-    scenes = [shapes.scene(options(), split, index) for index in range(5000)]
+    data = options()
+    scenes = [shapes.scene(data, split, index) for index in range(5000)]
     assert not any(shapes.held_out(s.shape, s.colour, s.position) for s in scenes)
     assert len({scene[:4] for scene in scenes}) == len(shapes.combinations(split)) == 384
 
 
 def test_held_out_scenes_are_all_held_out():
-    scenes = [shapes.scene(options(), "heldout", index) for index in range(1000)]
+    data = options()
+    scenes = [shapes.scene(data, "heldout", index) for index in range(1000)]
     assert all(shapes.held_out(s.shape, s.colour, s.position) for s in scenes)
     assert len({scene[:4] for scene in scenes}) == len(shapes.combinations("heldout")) == 48
 
@@ -88,10 +90,10 @@ def test_every_pair_of_attributes_is_trained_on():
 
 
 def test_captions_and_tones_read_back():
-    source = shapes.SHAPES.open(options(), "train")
-    captions = set()
+    data = options()
+    source, captions = shapes.SHAPES.open(data, "train"), set()
     for index in range(2000):
-        scene, values = shapes.scene(options(), "train", index), source[index].values
+        scene, values = shapes.scene(data, "train", index), source[index].values
         assert shapes.parse_caption(values["text"]) == (scene.shape, scene.colour)
         assert shapes.parse_tone(values["audio"]) == scene.size
         captions.add(values["text"])

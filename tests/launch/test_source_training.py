@@ -105,6 +105,7 @@ def test_a_run_goes_on_bit_for_bit(recipe, tmp_path, source, trains):
     assert report(tmp_path / "train_alone")["count"] == len(TORN)
 
 
+@pytest.mark.slow
 def test_other_processes_feed_the_same_run(recipe, tmp_path):
     flags = (recipe, "--config.data.name=tfds", *as_tfds(tmp_path / "data"))
     train_alone(*flags, f"--workdir={tmp_path / 'threads'}")

@@ -183,7 +183,7 @@ def toy_config(encoder, path, finetune):
     ("name", "finetune"),
     [
         ("glove.txt", True),
-        ("t5", False),
+        pytest.param("t5", False, marks=pytest.mark.slow),
         pytest.param("word2vec.bin", False, marks=pytest.mark.slow),
         pytest.param("t5", True, marks=pytest.mark.slow),
     ],

@@ -70,6 +70,7 @@ def test_a_run_that_began_with_a_fixed_length_goes_on_with_it(config, tmp_path, 
         loop.train(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_run_that_starts_from_another_keeps_its_vocabulary_and_chooses_a_length(
     config, tmp_path, capsys
 ):

@@ -60,7 +60,7 @@ def happening(process, batch, action, *flags):
     return start(PAIR, "-c", HAPPENS, str(process), str(batch), action, *flags)
 
 
-@pytest.mark.parametrize("process", (0, 1))
+@pytest.mark.parametrize("process", (pytest.param(0, marks=pytest.mark.slow), 1))
 def test_a_signal_to_one_stops_all_at_the_same_step(whole, tmp_path, process):
     action = "os.kill(os.getpid(), signal.SIGTERM)"
     done = finish(happening(process, 6, action, RECIPE, f"--workdir={tmp_path}"))
@@ -86,7 +86,7 @@ def test_a_signal_to_one_before_the_first_step_ends_all(tmp_path):
     assert checkpoints.latest(workdir) is None and not (workdir / lock.NAME).exists()
 
 
-@pytest.mark.parametrize("process", (0, 1))
+@pytest.mark.parametrize("process", (0, pytest.param(1, marks=pytest.mark.slow)))
 def test_a_death_ends_the_others_and_they_say_of_what(tmp_path, process):
     """With training that takes minutes: they do not stop of themselves."""
     action = "os.kill(os.getpid(), signal.SIGKILL)"
