@@ -13,12 +13,13 @@ from mmgen_jax.model import encode
 from mmgen_jax.objective import objective
 from tests.tiny import open_source, random_parameters, tiny_batch, tiny_config
 
-NAMES = ("text", "label")
+# By game, the family, the modalities (one game has a term that compares examples), the options.
 GAMES = {
-    "r3gan": ("gan", {"objective": "r3gan", "penalty_every": 2}),
-    "gan_cls": ("gan", {"objective": "gan_cls", "penalty_every": 2}),
+    "r3gan": ("gan", ("text", "label"), {"objective": "r3gan", "penalty_every": 2}),
+    "gan_cls": ("gan", ("label",), {"objective": "gan_cls", "penalty_every": 2}),
     "stylegan": (
         "stylegan",
+        ("label",),
         {"r1_every": 2, "path_every": 2, "mismatch_weight": 0.5}
         | {"patch": 2, "mode_seeking_weight": 0.1},
     ),
@@ -29,16 +30,17 @@ pytestmark = pytest.mark.parametrize("game", GAMES)
 @functools.lru_cache
 def build(game):
     """(model, parameters without a zero, state, batch)."""
-    config = tiny_config(NAMES)
-    config.generator.name, options = GAMES[game]
+    family, names, options = GAMES[game]
+    config = tiny_config(names)
+    config.generator.name = family
     config.generator[config.generator.name].update(options)
-    for name in NAMES:
+    for name in names:
         config.modalities[name].generated_weight = 0.1
     model = models.build(config, models.fit(config, open_source(config)))
     init = functools.partial(models.init, model)
     params, _ = random_parameters(init, equalized=game == "stylegan")
     state = jax.tree.map(lambda x: jnp.zeros(x.shape), jax.eval_shape(init, jax.random.key(0))[1])
-    return model, params, state, tiny_batch(NAMES)
+    return model, params, state, tiny_batch(names)
 
 
 def losses(game, params, step):
