@@ -108,6 +108,7 @@ def test_latents_of_another_tokenizer_or_of_other_data_are_refused(
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_latents(pictures, tokenizers, made, tmp_path):
     shutil.copytree(made[0], tmp_path / "latents")
     own = config(pictures, "flow", tokenizers[0])

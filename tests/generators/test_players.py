@@ -24,7 +24,9 @@ GAMES = {
         | {"patch": 2, "mode_seeking_weight": 0.1},
     ),
 }
-pytestmark = pytest.mark.parametrize("game", GAMES)
+pytestmark = pytest.mark.parametrize(
+    "game", ["r3gan", "gan_cls", pytest.param("stylegan", marks=pytest.mark.slow)]
+)
 
 
 @functools.lru_cache

@@ -10,6 +10,7 @@ from tests.launching import assert_bad_input, launch, python
 RECIPE = "--config=configs/flow.py:data=shapes,modalities=text+audio"
 
 
+@pytest.mark.slow
 def test_it_reports_each_number_of_workers():
     done = python(
         "launch/benchmark_data.py",

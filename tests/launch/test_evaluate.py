@@ -139,6 +139,7 @@ def test_a_run_that_draws_no_numbers_is_refused(trained, tmp_path, monkeypatch):
     assert done.code == 2 and "NaN" in done.err and "--step" in done.err
 
 
+@pytest.mark.slow
 def test_runs_side_by_side(trained, tmp_path):
     other, out = tmp_path / "other", tmp_path / "compare.json"
     shutil.copytree(trained, other)
@@ -150,7 +151,11 @@ def test_runs_side_by_side(trained, tmp_path):
     assert runs["other"] == runs[trained.name] and runs["other"]["family"] == "flow"
     assert f"text+label: {trained.name}" in done.out and "text+label: other" in done.out
     assert out.with_suffix(".png").exists()
-    done = launch("launch/compare.py", f"--workdirs={trained},{trained}", f"--out={out}")
+
+
+def test_runs_that_cannot_stand_side_by_side(trained, tmp_path):
+    out = f"--out={tmp_path / 'compare.json'}"
+    done = launch("launch/compare.py", f"--workdirs={trained},{trained}", out)
     assert_bad_input(done, "--workdirs", "one name")
-    done = launch("launch/compare.py", *flags, "--metrics=fid")
+    done = launch("launch/compare.py", f"--workdirs={trained}", out, "--metrics=fid")
     assert done.code == 2 and "'shapes' is not judged by a classifier" in done.err

@@ -142,6 +142,7 @@ def test_raise_names_each_of_them_and_trains_nothing(recipe, broken, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_skip_trains_on_the_rest_and_reports_exactly_those(recipe, broken, tmp_path):
     folder, reasons = broken
     flags = (recipe, *FEATURES, f"--config.data.path={folder}", "--config.data.on_bad_record=skip")

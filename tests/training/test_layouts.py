@@ -11,9 +11,9 @@ from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
 STEPS, HALF = 20, 10
-# In the fast suite: what splits along `data` alone, or `fsdp` alone, does so in these too. The
-# collectives of pmap are in `test_crossbatch`, its step in `test_program`.
-QUICK = ("one", "cube", "processes")
+# In the fast suite: what splits along `data` or `fsdp` alone, or over two processes, does so in the
+# cube too. The collectives of pmap are in `test_crossbatch`, its step in `test_program`.
+QUICK = ("one", "cube")
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
 # Each of them goes on from the run of the one before it, the last also from its own; in the slow
 # suite, each from that of every other, and its own.
@@ -25,7 +25,6 @@ def config():
     config = tiny_config(("text", "label"))
     config.train.batch_size, config.train.steps, config.train.log_every = 16, STEPS, 1
     config.checkpoint.every = HALF
-    config.generator.flow.depth = 1
     config.optimizer.generator.update(name="adamw", learning_rate=3e-3, warmup_steps=2)
     return config
 

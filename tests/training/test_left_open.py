@@ -49,6 +49,7 @@ def test_a_run_chooses_once_says_so_and_goes_on(config, tmp_path, capsys):
     assert run.load(workdir).step == 4 and said(capsys) == [line]
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_a_fixed_length_goes_on_with_it(config, tmp_path, capsys):
     """As those of older recipes did, whose checkpoints hold a number."""
     workdir, older = tmp_path / "run", config.copy_and_resolve_references()
