@@ -260,13 +260,22 @@ def of_data(options: Any) -> Trained:
     """The classifier that was trained for a data set.
 
     Raises:
-      InputError: if there is none; the line says how to train one, or that it cannot be.
+      InputError: if there is none, saying how to train one, or that it cannot be; if the data set
+        has other classes by now.
     """
-    if not default_path(options).is_file():
+    path = default_path(options)
+    if not path.is_file():
         check_judged(options.name)
     remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
     remedy += f" --config.data.path={options.path}" if options.path else ""
-    return load(default_path(options), remedy)
+    trained = load(path, remedy)
+    classes = SOURCES[options.name].describe(options).label_names
+    if new := [name for name in classes if name not in trained.names]:
+        raise InputError(
+            f"the judge in {path} knows no class {new[0]!r}, which the data set has; delete the"
+            f" file, then train one anew: {remedy}"
+        )
+    return trained
 
 
 def class_judge(options: Any) -> Judge:

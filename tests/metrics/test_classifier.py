@@ -94,6 +94,21 @@ def test_records_without_a_label_are_passed_over(tmp_path):
     assert found.names == ("dark", "light")
 
 
+def test_a_judge_that_does_not_know_a_class_of_the_data_is_refused(trained, tmp_path):
+    """It was trained before the class came."""
+    for number in range(3):
+        folders.paint(tmp_path / f"{number}.png")
+    lines = ({"file_name": f"{n}.png", "label": name} for n, name in enumerate(trained.names))
+    folders.write(tmp_path, *lines, {"file_name": "2.png", "label": "striped"})
+    data = folders.options(tmp_path, image_size=8)
+    path = classifier.default_path(data)
+    classifier.save(trained, path)
+    with pytest.raises(
+        InputError, match="knows no class 'striped', which the data set has; delete"
+    ):
+        classifier.of_data(data)
+
+
 def test_the_launcher(tmp_path):
     features = {
         "image": tfds.features.Image(),

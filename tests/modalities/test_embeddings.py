@@ -230,6 +230,12 @@ def test_what_is_not_there_is_refused(encoder, tmp_path):
             TEXT.fit(options_of(encoder, path), open_source(tiny_config()))
 
 
+def test_a_file_that_would_not_be_read_is_refused(tmp_path):
+    message = "encoder_path = 'words.txt' with encoder = 'learned', which reads no file"
+    with pytest.raises(InputError, match=message):
+        TEXT.fit(options_of("learned", "words.txt"), open_source(tiny_config()))
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

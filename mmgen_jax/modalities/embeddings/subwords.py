@@ -7,8 +7,9 @@ import flax.linen as nn
 import tokenizers
 from jaxtyping import Array, Bool, Float, Int
 
+from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import malformed
-from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
+from mmgen_jax.modalities.embeddings import READ_FROM_FILES, Embedding, EmbeddingSpec
 
 PAD = "<pad>"
 # Words, numbers and punctuation, each with the space before it. As in GPT-2 (Radford et al. 2019),
@@ -57,6 +58,12 @@ def train_tokenizer(captions: Iterable[str], vocabulary_size: int) -> tokenizers
 
 
 def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
+    if options.encoder_path:
+        raise InputError(
+            f"config.modalities.text.encoder_path = {options.encoder_path!r} with encoder ="
+            f" 'learned', which reads no file; allowed: '', or --config.modalities.text.encoder="
+            f"{'|'.join(READ_FROM_FILES)}"
+        )
     return {"tokenizer": train_tokenizer(captions, options.vocabulary_size).to_str()}
 
 
