@@ -66,10 +66,8 @@ def overfit(family, names):
 
 
 @pytest.mark.parametrize("names", [*((name,) for name in ALL), ALL], ids="+".join)
-@pytest.mark.parametrize(
-    "family",
-    ["flow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("autoencoder", "vae"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
 def test_one_batch_is_learned_by_heart(family, names):
     history = overfit(family, names)
 

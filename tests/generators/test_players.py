@@ -25,7 +25,8 @@ GAMES = {
     ),
 }
 pytestmark = pytest.mark.parametrize(
-    "game", ["r3gan", "gan_cls", pytest.param("stylegan", marks=pytest.mark.slow)]
+    "game",
+    ["r3gan", *(pytest.param(game, marks=pytest.mark.slow) for game in ("gan_cls", "stylegan"))],
 )
 
 

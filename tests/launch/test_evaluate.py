@@ -151,11 +151,11 @@ def test_runs_side_by_side(trained, tmp_path):
     assert runs["other"] == runs[trained.name] and runs["other"]["family"] == "flow"
     assert f"text+label: {trained.name}" in done.out and "text+label: other" in done.out
     assert out.with_suffix(".png").exists()
+    done = launch("launch/compare.py", *flags, "--metrics=fid")
+    assert done.code == 2 and "'shapes' is not judged by a classifier" in done.err
 
 
 def test_runs_that_cannot_stand_side_by_side(trained, tmp_path):
     out = f"--out={tmp_path / 'compare.json'}"
     done = launch("launch/compare.py", f"--workdirs={trained},{trained}", out)
     assert_bad_input(done, "--workdirs", "one name")
-    done = launch("launch/compare.py", f"--workdirs={trained}", out, "--metrics=fid")
-    assert done.code == 2 and "'shapes' is not judged by a classifier" in done.err

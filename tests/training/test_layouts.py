@@ -15,9 +15,9 @@ STEPS, HALF = 20, 10
 # cube too. The collectives of pmap are in `test_crossbatch`, its step in `test_program`.
 QUICK = ("one", "cube")
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
-# Each of them goes on from the run of the one before it, the last also from its own; in the slow
-# suite, each from that of every other, and its own.
-PAIRS = [*itertools.pairwise(QUICK), (QUICK[-1], QUICK[-1])]
+# Each of them goes on from the run of the one before it; in the slow suite, each from that of every
+# other, and its own. That two processes go on bit for bit is in `test_processes` too.
+PAIRS = list(itertools.pairwise(QUICK))
 
 
 def config():
@@ -103,7 +103,7 @@ def test_the_state_is_donated(runs, name):
 
 
 @pytest.mark.parametrize(("source", "name"), PAIRS)
-def test_a_run_goes_on_with_its_own_layout_and_with_another(runs, source, name):
+def test_a_run_goes_on_with_another_layout(runs, source, name):
     assert_goes_on(runs[source], *runs[source, name], alike=source == name)
 
 
