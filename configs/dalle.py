@@ -6,7 +6,7 @@
 
 Argument:
   data: shapes (procedural, no download), emoji or digits (`launch/build_dataset.py`), folder, tfds,
-    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
+    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, own data).
   modalities: any of text, label, audio, image, joined by +, that the data set has.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
   tokenizer: the run of a `vqvae` with codes, which fixes the image size; this run copies it.

@@ -5,7 +5,7 @@
 
 Argument:
   data: shapes (procedural, no download), emoji or digits (`launch/build_dataset.py`), folder, tfds,
-    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, Your own data).
+    cifar10, oxford_flowers102, caltech_birds2011 or coco_captions (README.md, own data).
   modalities: any of text, label, audio, image, joined by +, that the data set has.
   languages: of captions, joined by +, or all; if not given, en of emoji, else all.
   size: tiny | small | base | large, of 32, 64, 128 and 256 pixels; xl | 3b, for pods, of latents of
@@ -27,7 +27,7 @@ channels, such as those of a tokenizer with config.generator.vqvae.latent=4 and 
         --config.data.path=PATH --config.generator.flow.learn_sigma=True \
         --config.generator.flow.weights=DiT-XL-2.safetensors --workdir=runs/dit
 
-Expected, size=tiny on two CPU cores (README.md has the figures as measured):
+Expected, size=tiny on two CPU cores (README.md says what was measured):
   shapes, text+label+audio: 5 minutes; joint satisfaction of unseen scenes.
   emoji, text+label: 33 minutes; nearest training picture is the right one.
   emoji, text in 20 languages: an hour; the same picture by the name in any of them.

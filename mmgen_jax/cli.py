@@ -120,7 +120,7 @@ def define_inputs() -> Callable[[], dict[str, str]]:
     own = {
         "text": flags.DEFINE_string("text", None, "A caption."),
         "label": flags.DEFINE_string("label", None, "The name of a class."),
-        "audio": flags.DEFINE_string("audio", None, "A sound file (wav, flac, ogg)."),
+        "audio": flags.DEFINE_string("audio", None, "A sound file (wav, flac, ogg, aiff)."),
         "image": flags.DEFINE_string("image", None, "A picture file to be guided by."),
     }
     others = flags.DEFINE_multi_string(
