@@ -18,11 +18,13 @@ from absl import flags
 from mmgen_jax import cli
 from mmgen_jax.metrics import frechet
 
-COUNT = flags.DEFINE_integer("count", 10_000, "Pictures in each set.", lower_bound=2)
+COUNT = flags.DEFINE_integer(
+    "count", 10_000, "Pictures in each set.", lower_bound=2, upper_bound=1_000_000
+)
 FEATURES = flags.DEFINE_integer(
     "features", 2_048, "Features of a picture.", lower_bound=1, upper_bound=8_192
 )
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of each.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of each.", lower_bound=1, upper_bound=1_000)
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
