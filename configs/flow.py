@@ -28,7 +28,7 @@ channels, such as those of a tokenizer with config.generator.vqvae.latent=4 and 
         --config.generator.flow.weights=DiT-XL-2.safetensors --workdir=runs/dit
 
 Expected, size=tiny on two CPU cores (README.md says what was measured):
-  shapes, text+label+audio: 5 minutes; joint satisfaction of unseen scenes.
+  shapes, text+label+audio: 7 minutes; joint satisfaction of unseen scenes.
   emoji, text+label: 33 minutes; nearest training picture is the right one.
   emoji, text in 20 languages: an hour; the same picture by the name in any of them.
   digits, text+label+audio: 9 minutes; the digit that was asked for, by a classifier.

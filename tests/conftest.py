@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tools import quick_to_compile
+
 assert "jax" not in sys.modules, "jax reads its settings when it is imported"
 
 CACHE = Path(__file__).parents[1] / ".cache" / "jax"
-
-# Tests compile much and run it briefly. The older emitters of loops take half of the time; of a
-# module cut into parts, each costs its own.
-QUICK_TO_COMPILE = (
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",
-    "--xla_cpu_parallel_codegen_split_count=1",
-)
 
 # In the environment, so that the subprocesses of tests have them too. The two workers share the
 # cache.
@@ -28,7 +21,7 @@ os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    "XLA_FLAGS": " ".join(QUICK_TO_COMPILE),
+    "XLA_FLAGS": quick_to_compile.XLA_FLAGS,
     "MPLBACKEND": "Agg",
 }
 

@@ -260,31 +260,31 @@ def of_data(options: Any) -> Trained:
     """The classifier that was trained for a data set.
 
     Raises:
-      InputError: if there is none, saying how to train one, or that it cannot be; if the data set
-        has other classes by now.
+      InputError: if there is none; the line says how to train one, or that it cannot be.
     """
-    path = default_path(options)
-    if not path.is_file():
+    if not default_path(options).is_file():
         check_judged(options.name)
+    return load(default_path(options), _remedy(options))
+
+
+def _remedy(options: Any) -> str:
     remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
-    remedy += f" --config.data.path={options.path}" if options.path else ""
-    trained = load(path, remedy)
-    classes = SOURCES[options.name].describe(options).label_names
-    if new := [name for name in classes if name not in trained.names]:
-        raise InputError(
-            f"the judge in {path} knows no class {new[0]!r}, which the data set has; delete the"
-            f" file, then train one anew: {remedy}"
-        )
-    return trained
+    return remedy + (f" --config.data.path={options.path}" if options.path else "")
 
 
 def class_judge(options: Any) -> Judge:
     """Judges by class: an image satisfies any input of a record if it shows the record's label.
 
     Raises:
-      InputError: if no judge was trained for the data set.
+      InputError: if no judge was trained for the data set, or before it had its classes.
     """
     trained = of_data(options)
+    classes = SOURCES[options.name].describe(options).label_names
+    if new := [name for name in classes if name not in trained.names]:
+        raise InputError(
+            f"the judge in {default_path(options)} knows no class {new[0]!r}, which the data set"
+            f" has; delete the file, then train one anew: {_remedy(options)}"
+        )
 
     def satisfied(
         images: np.ndarray, records: Sequence[Record], modalities: Sequence[str]

@@ -106,7 +106,7 @@ def test_a_judge_that_does_not_know_a_class_of_the_data_is_refused(trained, tmp_
     with pytest.raises(
         InputError, match="knows no class 'striped', which the data set has; delete"
     ):
-        classifier.of_data(data)
+        classifier.class_judge(data)
 
 
 def test_the_launcher(tmp_path):

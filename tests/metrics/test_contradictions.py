@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
-from mmgen_jax.data import Record
+from mmgen_jax.data import Record, shapes
 from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import READINGS
 from mmgen_jax.metrics.contradictions import contradictions
@@ -113,11 +113,15 @@ def test_inputs_that_say_several_things_contradict_each_other_where_they_speak_o
         blue = np.array(["blue" in record.values["text"] for record in seen[-1].records])
         return np.where(blue[:, None, None, None], np.uint8(0), second)
 
+    read, looked_at = shapes.ShapesSource.__getitem__, []
+    noted = lambda self, index: looked_at.append(index) or read(self, index)  # noqa: E731
+    monkeypatch.setattr(shapes.ShapesSource, "__getitem__", noted)
     real = Drawing.whole
     monkeypatch.setattr(Drawing, "whole", whole)
     monkeypatch.setattr(Drawing, "__call__", obey)
     found = contradictions(Asked(Trained(config, model, {}, {}, 0), 30, 0))
     assert list(found.numbers) == ["text against image", "label against image"]
+    assert len(looked_at) < 5_000, "as many as thirty pictures need, not the whole data set"
     for number, (title, row) in enumerate(found.numbers.items()):
         one, other = seen[2 * number].records, seen[2 * number + 1].records
         blue = np.mean(["blue" in record.values["text"] for record in other])

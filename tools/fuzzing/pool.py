@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tools import quick_to_compile
 from tools.fuzzing import kinds
 from tools.fuzzing.cases import Case, Kind, Outcome, judged, listing, own_folder, strays
 from tools.fuzzing.guard import Guard
@@ -46,15 +47,6 @@ class Settings(NamedTuple):
     patience: float
 
 
-# Each program runs once or twice; see `tests/conftest.py`.
-QUICK_TO_COMPILE = (
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",
-    "--xla_cpu_parallel_codegen_split_count=1",
-)
-
-
 def environment(shared: Path) -> None:
     """Sets up a worker's process, before it imports anything."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -64,7 +56,7 @@ def environment(shared: Path) -> None:
         "JAX_COMPILATION_CACHE_DIR": str(shared / "cache/jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "XLA_FLAGS": " ".join(QUICK_TO_COMPILE),
+        "XLA_FLAGS": quick_to_compile.XLA_FLAGS,
         "MPLBACKEND": "Agg",
         "MPLCONFIGDIR": str(shared / "cache/matplotlib"),
         "TFDS_DATA_DIR": str(shared / "tfds"),
