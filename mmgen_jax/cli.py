@@ -297,7 +297,8 @@ def _is_news(record: LogRecord) -> bool:
 
 def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
     """Prints one line and exits."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    line = " ".join(part.strip() for part in str(message).strip().splitlines())
+    print(f"error: {line}", file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -1,5 +1,6 @@
 """A tokenizer's latents of a whole data set, written once, so that no training step makes them."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +123,7 @@ def compare(
         raise InputError(
             f"config.tokenizer.latents = {place!r} holds others than the tokenizer of this run,"
             f" {config.tokenizer.run!r}, makes of these pictures; make them anew: python"
-            f" launch/encode_dataset.py --out={place} --overwrite"
+            f" launch/encode_dataset.py --out={shlex.quote(place)} --overwrite"
         )
 
 

@@ -141,7 +141,7 @@ def main():
     print("main")
     match WHAT.value:
         case "refuse":
-            raise InputError("line one\\n  line two")
+            raise InputError("folder  with two spaces\\n  line two")
         case "fail":
             raise RuntimeError("broken")
         case "exit":
@@ -163,7 +163,7 @@ def launcher(tmp_path):
     ("what", "code", "err"),
     [
         ("nothing", 0, ""),
-        ("refuse", 2, "error: line one line two\n"),
+        ("refuse", 2, "error: folder  with two spaces line two\n"),
         ("fail", 1, "Traceback\nRuntimeError: broken\n"),
         ("exit", 143, ""),
     ],

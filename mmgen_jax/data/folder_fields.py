@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmgen_jax.data import BadRecord, Lazy, OneOf, Record
-from mmgen_jax.data.folder_files import existing
+from mmgen_jax.data.folder_files import existing, in_other_case
 from mmgen_jax.data.folder_labels import Classes
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import decode_image
@@ -102,7 +102,8 @@ class Fields(NamedTuple):
                 raise InputError(f"{key} {raw!r} is no file but a folder, a pipe or a device")
             data = path.read_bytes()
         except OSError as error:
-            raise InputError(f"{key} {raw!r}: {error.strerror}") from error
+            near = in_other_case(path) if isinstance(error, FileNotFoundError) else ""
+            raise InputError(f"{key} {raw!r}: {error.strerror}{near}") from error
         if not data:
             raise InputError(f"{key} {raw!r}: the file is empty")
         try:

@@ -31,6 +31,19 @@ def existing(root: Path, name: str) -> Path:
     return place
 
 
+def in_other_case(path: Path) -> str:
+    """Returns the end of a line that says that `path` is not there: a file that differs in case.
+
+    Empty, or beginning with a semicolon. A disk that forgives the case of names, as those of Macs
+    and Windows do, is where such metadata were made.
+    """
+    try:
+        found = _by_case(path.parent, path.parent.stat().st_mtime_ns).get(path.name.casefold())
+    except OSError:
+        return ""
+    return f"; did you mean {found!r}? The case of letters counts here" if found else ""
+
+
 def _as_listed(path: Path) -> str:
     try:
         listed = _listing(path.parent, path.parent.stat().st_mtime_ns)
@@ -43,6 +56,13 @@ def _as_listed(path: Path) -> str:
             " allowed: exactly the name of one"
         )
     return found[0]
+
+
+@lru_cache(maxsize=4)
+def _by_case(folder: Path, changed: int) -> dict[str, str]:
+    """Casefolded name -> a name on the disk; `changed` is when it was so."""
+    with os.scandir(folder) as entries:
+        return {entry.name.casefold(): entry.name for entry in entries}
 
 
 @lru_cache(maxsize=256)

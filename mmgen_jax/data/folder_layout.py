@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -42,7 +43,8 @@ def refusal(root: Path) -> str:
         return _absence(root)
     if not root.is_dir():
         if root.name == METADATA:
-            return f"{root} is a file; its folder is meant: --config.data.path={root.parent}"
+            folder = shlex.quote(str(root.parent))
+            return f"{root} is a file; its folder is meant: --config.data.path={folder}"
         unpacked = ", which an archive has to be unpacked to" if _ends(root.name, _SHARDS) else ""
         return f"{root} is a file; allowed: a folder with a {METADATA}{unpacked}"
     return f"{root} has no {METADATA}, and neither have its subfolders; " + _advice(root)
@@ -73,7 +75,7 @@ def _advice(root: Path) -> str:
     deep = [f"{a}/{b}/{METADATA}" for a in below for b in below[a].folders[:20]
             if (root / a / b / METADATA).is_file()]  # fmt: skip
     if deep:
-        place = root / deep[0].partition("/")[0]
+        place = shlex.quote(str(root / deep[0].partition("/")[0]))
         return f"it has {listing(deep, 3)}: name the folder above, --config.data.path={place}"
     return _advice_on_pictures(root, top, below) or _advice_on_rest(top, everything)
 

@@ -4,6 +4,7 @@ The folder holds array_record files in TFDS's format, for the records of one spl
 `mmgen_jax.precomputing` makes it.
 """
 
+import shlex
 from functools import partial
 
 import numpy as np
@@ -40,7 +41,7 @@ class LatentSource:
           InputError: if there are none, or not of so many records or of that shape.
         """
         self._source, self.info, self.bad = source, source.info, source.bad
-        info = read_info(folder, _REMEDY.format(path=folder))
+        info = read_info(folder, _REMEDY.format(path=shlex.quote(folder)))
         self._records = TfdsRecords(info, SPLIT)
         found = info.features[FEATURE].shape if FEATURE in info.features else None
         if (found, len(self._records)) != (shape, len(source)):

@@ -4,6 +4,7 @@ Which feature gives which modality stands in the config: `data.target` (the pict
 `data.features.MODALITY`. Where it says nothing, the choice made here for the data set holds.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -93,7 +94,7 @@ def _open(options: Any, preset: Preset) -> _Opened:
         raise InputError(
             "config.data.path is empty; allowed: the folder of a TFDS data set, or its full name"
         )
-    info = read_info(path, preset.remedy.format(path=path))
+    info = read_info(path, preset.remedy.format(path=shlex.quote(path)))
     languages = tuple(options.languages)
     modalities = {}
     for name, asked in options.features.items():

@@ -6,6 +6,7 @@ It is trained on real pictures by `launch/train_judge.py`, apart from every mode
 import functools
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -269,7 +270,7 @@ def of_data(options: Any) -> Trained:
 
 def _remedy(options: Any) -> str:
     remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
-    return remedy + (f" --config.data.path={options.path}" if options.path else "")
+    return remedy + (f" --config.data.path={shlex.quote(options.path)}" if options.path else "")
 
 
 def class_judge(options: Any) -> Judge:

@@ -89,3 +89,12 @@ def test_a_name_that_is_there_costs_no_listing(tmp_path, monkeypatch):
     write(tmp_path, *({"file_name": name} for name in ("a.png", nfc("ä.png"))))
     monkeypatch.setattr(folder_files, "_listing", None)
     assert len([record.image for record in open_folder(tmp_path)]) == 2
+
+
+def test_a_file_whose_name_differs_in_case_is_named(tmp_path):
+    """Where such metadata were made, the disk forgives it."""
+    paint(tmp_path / "p30.jpg.png")
+    paint(tmp_path / "p31.png")
+    write(tmp_path, {"file_name": "P30.jpg.PNG"}, {"file_name": "p31.png"})
+    (bad,) = open_rest(tmp_path).bad
+    assert "No such file or directory; did you mean 'p30.jpg.png'?" in bad.reason

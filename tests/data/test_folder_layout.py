@@ -77,6 +77,9 @@ def test_a_file_is_no_folder(tmp_path):
     assert "set.zip is a file; allowed: a folder" in refusal(tmp_path / "set.zip")
     said = refusal(tmp_path / "metadata.jsonl")
     assert f"metadata.jsonl is a file; its folder is meant: --config.data.path={tmp_path}" in said
+    files(tmp_path / "my pictures", "metadata.jsonl")
+    said = refusal(tmp_path / "my pictures" / "metadata.jsonl")
+    assert f"--config.data.path='{tmp_path}/my pictures'" in said  # as a shell takes it
 
 
 def test_a_big_folder_does_not_make_a_long_line(tmp_path):

@@ -75,5 +75,6 @@ def test_the_flags_of_a_launcher_are_found(script):
 def test_what_lies_beside_an_output_is_no_stray(tmp_path):
     case = cases.Case("", lambda: None, ("out.json",))
     work = tmp_path / "work"
-    after = {str(work / name): (1, 1) for name in ("out.json", "out.png", "other.png")}
+    names = ("out.json", "out.png", "other.png", "pictures/.mmgen_index.json")
+    after = {str(work / name): (1, 1) for name in names}
     assert cases.strays({}, after, case, tmp_path) == [str(Path("/", "work", "other.png"))]

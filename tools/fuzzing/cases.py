@@ -21,6 +21,8 @@ LONGEST_LINE = 8_000  # of a message, which may quote a value of thousands of le
 OUTPUTS = ("out", "workdir", "references", "profile")
 # What launchers write where no flag says.
 USUAL_OUTPUTS = (".cache", "runs", "data", "samples")
+# What is kept of a folder's check beside its data (data/folder_check.py), as README says.
+INDEX = ".mmgen_index.json"
 
 
 class Case(NamedTuple):
@@ -224,7 +226,8 @@ def strays(before: dict, after: dict, case: Case, place: Path) -> list[str]:
     work = place / "work"
     roots = [os.path.normpath(work / output) for output in case.outputs if output]
     prefixes = tuple(str(Path(root).with_suffix("")) if Path(root).name else root for root in roots)
-    made = [path for path in after.keys() - before.keys() if not path.startswith(prefixes)]
+    new = [path for path in after.keys() - before.keys() if Path(path).name != INDEX]
+    made = [path for path in new if not path.startswith(prefixes)]
     if case.keeps:
         made += [path for path in before if after.get(path) != before[path]]
     else:
