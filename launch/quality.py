@@ -20,6 +20,7 @@ from absl import flags
 import mmgen_jax
 from mmgen_jax import cli, tables
 from mmgen_jax.bounds import define_names, define_number
+from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.outputs import Output, check_folder
 from mmgen_jax.storage import read_json, read_text
@@ -61,6 +62,9 @@ class Stage(NamedTuple):
 
 
 def main() -> None:
+    for data in DATA.value:
+        if data not in SOURCES:
+            raise InputError(f"--data: {data!r}; allowed: {', '.join(sorted(SOURCES))}")
     stem = Path(flags.FLAGS.out).stem
     pictures = {data: f"{stem}-{data}.png" for data in DATA.value}
     out = output(names=tuple(pictures.values()))

@@ -9,6 +9,7 @@ from mmgen_jax.training import interrupts
 if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parents[1] / "launch":
     interrupts.GUARD.begin()
 
+import errno
 import io
 import os
 import re
@@ -75,8 +76,8 @@ def define_out(
     )
 
     def checked(instead: Path | None = None, names: Sequence[str] = ()) -> Output:
-        output = Output(Path(out.value or instead), f"mmgen_jax {command}")
-        flag = f"--out={output.path}"
+        output = Output(Path(out.value or instead or ""), f"mmgen_jax {command}")
+        flag = f"--out={output.path if out.value is None else out.value}"
         if output.path.suffix not in suffixes:
             raise InputError(f"{flag} is no {kinds} file")
         others = (*map(output.beside, beside), *map(output.named, names))
@@ -297,9 +298,13 @@ def _is_news(record: LogRecord) -> bool:
 
 def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
     """Prints one line and exits."""
-    line = " ".join(part.strip() for part in str(message).strip().splitlines())
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {_one_line(message)}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def _one_line(message: str) -> str:
+    """Without line breaks; other spaces stay, for they may be a path's."""
+    return " ".join(part.strip() for part in message.strip().splitlines())
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -353,7 +358,7 @@ def _guarded(main: Callable[[], None]) -> None:
         main()
     except InputError as error:
         for detail in error.details[:MOST_DETAILS]:
-            print(f"error: {' '.join(detail.split())}", file=sys.stderr)
+            print(f"error: {_one_line(detail)}", file=sys.stderr)
         if len(error.details) > MOST_DETAILS:
             print(f"... and {len(error.details) - MOST_DETAILS} more", file=sys.stderr)
         fail(str(error))
@@ -364,5 +369,9 @@ def _guarded(main: Callable[[], None]) -> None:
         if line is None:
             raise
         fail(line)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # of which only what a person typed can be the cause
+            raise
+        fail(f"the path {str(error.filename)[:80]!r}... is too long")
     except BrokenPipeError:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -18,6 +18,8 @@ KEY = "made_by"  # of a JSON object
 # What a run keeps in its folder (`training.run`); no command but training writes there.
 RUN_FILES = ("config.json", "metrics.jsonl", "skipped_records.json")
 RUN_FOLDERS = ("assets", "checkpoints", "samples", "tensorboard")
+# Bytes; systems take 255, and a file is first written under a name that is a little longer.
+LONGEST_NAME = 240
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ def check(flag: str, outputs: Iterable[Output], overwrite: bool) -> None:
       overwrite: whether the user gave up what is there.
 
     Raises:
-      InputError: if a folder is not there, a file is one of a run's own, or something is there
-        that another command, or a person, has made.
+      InputError: if a folder is not there, a name is too long, a file is one of a run's own, or
+        something is there that another command, or a person, has made.
     """
     for output in outputs:
         path, folder = output.path, output.path.parent
+        _check_names(flag, path)
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise InputError(f"{flag}: folder {folder} is not there or cannot be written")
         check_outside_run(flag, path)
@@ -102,12 +105,21 @@ def check_folder(flag: str, folder: Path) -> None:
 
 def _nearest_folder(flag: str, folder: Path) -> Path:
     """Returns a folder, or what it is to be made in; raises InputError where that is a file."""
+    _check_names(flag, folder)
     place = _absolute(folder)
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
         raise InputError(f"{flag}: {place} is no folder; choose another")
     return place
+
+
+def _check_names(flag: str, path: Path) -> None:
+    for name in path.parts:
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            raise InputError(
+                f"{flag}: the name {name[:20]!r}... is too long; allowed: {LONGEST_NAME} bytes"
+            )
 
 
 def check_workdir(workdir: Path) -> None:

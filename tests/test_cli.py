@@ -27,6 +27,7 @@ REFUSED = {
         (*TRAIN, "--config.data.path=/tmp"),
         ("config.data.path = '/tmp'", "'shapes'", "data=folder"),
     ),
+    "a path that no disk takes": ((RECIPE, "--workdir=" + 300 * "x"), ("xxx", "too long")),
     "stray argument": ((*TRAIN, "more"), ("'more'", "--name=value")),
     "unknown flag": ((*TRAIN, "--flag=1"), ("flag",)),
     "no such recipe": (

@@ -44,6 +44,28 @@ def test_a_file_of_other_origin_is_not_overwritten(tmp_path, name, file):
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_name_that_no_disk_takes_is_refused_before_any_work(name):
+    flags, (file, *_) = WRITERS[name]
+    done = launch(f"launch/{name}.py", *flags, f"--out={file.replace('X', 250 * 'x')}")
+    assert_bad_input(done, "--out=", "too long", "240 bytes")
+
+
+@pytest.mark.parametrize("script", ["benchmark_all", "scaling", "quality"])
+def test_nor_does_a_folder_have_such_a_name(tmp_path, script):
+    done = launch(f"launch/{script}.py", f"--out={tmp_path}/X.md", f"--workdir={300 * 'x'}")
+    assert_bad_input(done, "--workdir=", "too long")
+
+
+def test_an_empty_name_is_no_file(tmp_path):
+    assert_bad_input(launch("launch/scaling.py", "--out="), "--out=", "is no .md file")
+
+
+def test_a_table_is_of_data_sets_that_there_are(tmp_path):
+    out = f"--out={tmp_path}/X.md"
+    assert_bad_input(launch("launch/quality.py", out, "--data=../x"), "--data: '../x'", "shapes")
+
+
 def test_every_launcher_that_writes_is_listed():
     """Whatever defines --out by the helper is in the table above."""
     found = {

@@ -25,6 +25,7 @@ and watches (`pool`, `guard`); `cases` says what a case is, and judges how it en
 
 import argparse
 import collections
+import importlib
 import sys
 import tempfile
 import time
@@ -94,6 +95,8 @@ def again(case: str, settings: Settings) -> int:
     name, _, number = case.partition(":")
     pool.environment(settings.shared)
     kind = kinds.kind(name)
+    for module in kind.modules:  # as in a worker: what a case is made of depends on them
+        importlib.import_module(module)
     kind.prepare(settings.shared)
     guard = pool.Guard(settings.shared / "cases", settings.shared, kind.cut)
     guard.install()

@@ -41,6 +41,8 @@ class Guard:
             path, mode, flags = arguments
             if (isinstance(mode, str) and set(mode) & set("wax+")) or (flags or 0) & WRITING:
                 self._wrote(path)
+        elif event == "os.mkdir" and os.path.isdir(arguments[0]):  # noqa: PTH112, it will fail
+            return
         elif event in CHANGES:
             for path in arguments[: CHANGES[event]]:
                 self._wrote(path)
