@@ -1,7 +1,9 @@
 """What must hold for every family: absence, order, subsets and guidance.
 
-A family joins by a line in FAMILIES and its sizes in `tiny_config`. That the pooled experts equal
-their closed form does not depend on the family: see `test_fusion.py`.
+A family joins by a line in FAMILIES and its sizes in `tiny_config`. How a modality is encoded and
+recovered does not depend on the family, nor how a family uses a condition on the modalities: the
+fast suite has one family with all of them and all families with two, the slow one has each with
+all. That the pooled experts equal their closed form depends on neither: see `test_fusion.py`.
 """
 
 import functools
@@ -25,13 +27,43 @@ from mmgen_jax.sampling import sample
 from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
 
 FAMILIES = ("flow", "autoencoder", "gan", "stylegan", "vae", "vqvae", "dalle")
-ROWS = 2 ** len(ALL)
-# Row r has the modalities of r's binary digits: every subset.
-HAS = {name: np.arange(ROWS) >> k & 1 == 1 for k, name in enumerate(ALL)}
+TWO = ("label", "audio")
 # Different in every modality, so that the order of ranks is one of its own.
 WEIGHTS = {"text": 1.0, "label": 0.25, "audio": 1.5, "image": 0.5}
 
-pytestmark = pytest.mark.parametrize("family", FAMILIES)
+
+class Setup(NamedTuple):
+    """What a model is made of.
+
+    Attributes:
+      family: of the generator.
+      names: of the modalities, in order.
+    """
+
+    family: str
+    names: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """One for every subset of the modalities."""
+        return 2 ** len(self.names)
+
+    @property
+    def has(self) -> dict[str, np.ndarray]:
+        """Row r has the modalities of r's binary digits: every subset."""
+        return {name: np.arange(self.rows) >> k & 1 == 1 for k, name in enumerate(self.names)}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of guidance, of each modality."""
+        return {name: WEIGHTS[name] for name in self.names}
+
+
+SETUPS = [Setup("flow", ALL), *(Setup(family, TWO) for family in FAMILIES[1:])]
+SLOW = [pytest.param(Setup(family, ALL), marks=pytest.mark.slow) for family in FAMILIES[1:]]
+pytestmark = pytest.mark.parametrize(
+    "setup", [*SETUPS, *SLOW], ids=lambda setup: f"{setup.family}-{len(setup.names)}"
+)
 
 
 class Compiled(NamedTuple):
@@ -49,10 +81,10 @@ class Compiled(NamedTuple):
     draw: Any
 
 
-def config_of(family, names):
+def config_of(setup):
     """All tokens are handed on, generated images are judged, and all that is there is given."""
-    config = tiny_config(names)
-    config.generator.name = family
+    config = tiny_config(setup.names)
+    config.generator.name = family = setup.family
     if family == "dalle":  # draws the codes of 4 x 4 places
         config.tokenizer.family, config.objective.reader_patch = "vqvae", 2
         # The likeliest of many codes: noise would hide small differences.
@@ -61,25 +93,27 @@ def config_of(family, names):
         config.generator.vqvae.quantizer = "kl"
     config.fusion.pool_tokens = False
     config.fusion.present_all, config.fusion.present_none = 1.0, 0.0
-    for name in names:
+    for name in setup.names:
         config.modalities[name].generated_weight = 0.1
     return config
 
 
 @functools.lru_cache
-def assets_of(family):
-    config = config_of(family, ALL)
+def assets_of(setup):
+    config = config_of(setup)
     return models.fit(config, open_source(config))
 
 
 @functools.lru_cache
-def build(family, names=ALL):
-    return models.build(config_of(family, names), assets_of(family))
+def build(setup):
+    # The same for every order of the modalities.
+    assets = assets_of(setup._replace(names=tuple(sorted(setup.names))))
+    return models.build(config_of(setup), assets)
 
 
 @functools.lru_cache
-def compiled(family):
-    model = build(family)
+def compiled(setup):
+    model, family = build(setup), setup.family
     init = functools.partial(models.init, model)
     params, state = random_parameters(init, equalized=family == "stylegan")
     losses = jax.jit(gradients(model))
@@ -87,8 +121,8 @@ def compiled(family):
         params = sharpened(params)
     if jax.tree.leaves(state):  # averages and counters cannot be just any number: a batch's
         state = jax.jit(lambda key: init(key)[1])(jax.random.key(0))
-        state = losses(params, state, batch())[1][0]
-    return Compiled(model, params, state, losses, jax.jit(drawing(family, ALL)))
+        state = losses(params, state, batch(setup))[1][0]
+    return Compiled(model, params, state, losses, jax.jit(drawing(setup)))
 
 
 def sharpened(params):
@@ -111,29 +145,30 @@ def gradients(model):
     return losses
 
 
-def drawing(family, names):
-    """Samples of `ROWS` rows, all with the same key, so that only conditions tell them apart."""
-    model, options = build(family, names), config_of(family, names).generator[family].sample
+def drawing(setup):
+    """Samples of a row for every subset, all with the same key: only conditions tell them apart."""
+    model, options = build(setup), config_of(setup).generator[setup.family].sample
 
     def draw(params, state, values, has, weights):
-        keys = jnp.repeat(jax.random.key(9)[None], ROWS)
+        keys = jnp.repeat(jax.random.key(9)[None], setup.rows)
         return sample(model, params, state, values, has, weights, keys, options)
 
     return draw
 
 
 @functools.lru_cache
-def batch():
-    return tiny_batch(rows=ROWS)._replace(has=jax.tree.map(jnp.asarray, HAS))
+def batch(setup):
+    found = tiny_batch(setup.names, setup.rows)
+    return found._replace(has=jax.tree.map(jnp.asarray, setup.has))
 
 
-def same_condition():
+def same_condition(setup):
     """Every row holds the values of the first."""
-    return jax.tree.map(lambda x: jnp.repeat(x[:1], ROWS, axis=0), batch().values)
+    return jax.tree.map(lambda x: jnp.repeat(x[:1], setup.rows, axis=0), batch(setup).values)
 
 
-def per_row(weights):
-    return {name: jnp.full(ROWS, weight) for name, weight in weights.items()}
+def per_row(setup, weights):
+    return {name: jnp.full(setup.rows, weights[name]) for name in setup.names}
 
 
 def fill(values, has, kind):
@@ -165,75 +200,75 @@ def assert_same_bits(one, other):
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "bits"])
-def test_the_bits_of_an_absent_value_do_not_matter(family, kind):
-    it = compiled(family)
-    vandalised = batch()._replace(values=fill(batch().values, HAS, kind))
-    expected = it.losses(it.params, it.state, batch())
+def test_the_bits_of_an_absent_value_do_not_matter(setup, kind):
+    it = compiled(setup)
+    vandalised = batch(setup)._replace(values=fill(batch(setup).values, setup.has, kind))
+    expected = it.losses(it.params, it.state, batch(setup))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(expected))
     assert_same_bits(it.losses(it.params, it.state, vandalised), expected)
 
-    weights = per_row(WEIGHTS)
-    expected = it.draw(it.params, it.state, batch().values, batch().has, weights)
+    weights = per_row(setup, WEIGHTS)
+    expected = it.draw(it.params, it.state, batch(setup).values, batch(setup).has, weights)
     assert_same_bits(
-        it.draw(it.params, it.state, vandalised.values, batch().has, weights), expected
+        it.draw(it.params, it.state, vandalised.values, batch(setup).has, weights), expected
     )
 
 
-def test_what_is_present_does_matter(family):
+def test_what_is_present_does_matter(setup):
     """The test above could not fail otherwise."""
-    it = compiled(family)
-    expected = it.losses(it.params, it.state, batch())[0]
-    for name in ALL:
-        rolled = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch().values[name])
-        changed = batch()._replace(values=batch().values | {name: rolled})
+    it = compiled(setup)
+    expected = it.losses(it.params, it.state, batch(setup))[0]
+    for name in setup.names:
+        rolled = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), batch(setup).values[name])
+        changed = batch(setup)._replace(values=batch(setup).values | {name: rolled})
         found = it.losses(it.params, it.state, changed)[0]
         gaps = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), found, expected)
         assert max(jax.tree.leaves(gaps)) > 1e-4, name
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_modality_that_no_example_has_gets_no_gradient(family, name):
-    it = compiled(family)
-    present = {other: np.full(ROWS, other != name) for other in ALL}
-    grads, _ = it.losses(it.params, it.state, batch()._replace(has=present))
-    encoders = grads["encoders"]
+def test_a_modality_that_no_example_has_gets_no_gradient(setup):
+    it = compiled(setup)
 
     def largest(tree):
         return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
 
-    for other in ALL:
-        for part in (encoders[other], grads["recovery"][other]):
-            assert (largest(part) == 0) == (other == name)
-    # What marks tokens learns where the family looks at tokens, the null token among them.
-    marks, looks = encoders["fusion"]["mark"], largest(encoders["fusion"]["null"]) > 0
-    moved = {other for other in ALL if largest(marks[other]) > 0}
-    assert moved == (set(ALL) - {name} if looks else set())
+    for name in setup.names:
+        present = {other: np.full(setup.rows, other != name) for other in setup.names}
+        grads, _ = it.losses(it.params, it.state, batch(setup)._replace(has=present))
+        encoders = grads["encoders"]
+        for other in setup.names:
+            for part in (encoders[other], grads["recovery"][other]):
+                assert (largest(part) == 0) == (other == name), (name, other)
+        # What marks tokens learns where the family looks at tokens, the null token among them.
+        marks, looks = encoders["fusion"]["mark"], largest(encoders["fusion"]["null"]) > 0
+        moved = {other for other in setup.names if largest(marks[other]) > 0}
+        assert moved == (set(setup.names) - {name} if looks else set()), name
 
 
-def test_the_order_of_modalities_does_not_matter(family):
-    it, backwards = compiled(family), ALL[::-1]
-    other = build(family, backwards)
-    assert tuple(other.modalities) == backwards
+def test_the_order_of_modalities_does_not_matter(setup):
+    it, backwards = compiled(setup), setup._replace(names=setup.names[::-1])
+    other = build(backwards)
+    assert tuple(other.modalities) == backwards.names
 
     def loss(params, state, batch):
         return objective(other, params, state, batch, jax.random.key(5), 1)[1]
 
-    _, metrics = jax.jit(loss)(it.params, it.state, batch())
-    _, (_, expected) = it.losses(it.params, it.state, batch())
+    _, metrics = jax.jit(loss)(it.params, it.state, batch(setup))
+    _, (_, expected) = it.losses(it.params, it.state, batch(setup))
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
 
-    inputs = (it.params, it.state, batch().values, batch().has, per_row(WEIGHTS))
-    images = jax.jit(drawing(family, backwards))(*inputs)
+    inputs = (it.params, it.state, batch(setup).values, batch(setup).has, per_row(setup, WEIGHTS))
+    images = jax.jit(drawing(backwards))(*inputs)
     np.testing.assert_allclose(images, it.draw(*inputs), rtol=0, atol=1e-5)
 
 
-def test_every_subset_samples(family):
-    it = compiled(family)
-    ones = per_row(dict.fromkeys(ALL, 1.0))
-    images = np.asarray(it.draw(it.params, it.state, same_condition(), HAS, ones))
+def test_every_subset_samples(setup):
+    it = compiled(setup)
+    ones = per_row(setup, dict.fromkeys(setup.names, 1.0))
+    images = np.asarray(it.draw(it.params, it.state, same_condition(setup), setup.has, ones))
     assert np.isfinite(images).all() and np.abs(images).max() <= 1
-    assert len({image.tobytes() for image in images}) == ROWS
+    assert len({image.tobytes() for image in images}) == setup.rows
 
 
 # Guidance, within one batch of one program. Condition passes that are written down here stand
@@ -257,7 +292,7 @@ def encodings(model, rows):
     def noise(*shape):
         return jnp.repeat(jnp.asarray(rng.normal(size=(1, *shape)), jnp.float32), rows, axis=0)
 
-    for name in ALL:
+    for name in model.modalities:
         tokens = noise(2, model.shared.width)
         mean, log_precision = noise(model.shared.pooled), noise(model.shared.pooled)
         present = jnp.array([name != "label" or "absent" not in case for case in CASES])
@@ -269,20 +304,20 @@ def encodings(model, rows):
 
 def written_down(params, model):
     """(1 - w) * unconditional + w * conditional, in as many passes as `guide` makes."""
-    h, rows = encodings(model, len(WRITTEN)), len(WRITTEN)
-    none = fusion.fuse(params, h, {name: jnp.zeros(rows, bool) for name in ALL})
-    every = fusion.fuse(params, h, {name: jnp.ones(rows, bool) for name in ALL})
+    h, rows, count = encodings(model, len(WRITTEN)), len(WRITTEN), len(model.modalities)
+    none = fusion.fuse(params, h, {name: jnp.zeros(rows, bool) for name in h})
+    every = fusion.fuse(params, h, {name: jnp.ones(rows, bool) for name in h})
     weight = jnp.array(list(WRITTEN.values()))
-    zeros = [jnp.zeros(rows)] * (len(ALL) - 1)
-    return [none] + [every] * len(ALL), jnp.stack([1 - weight, *zeros, weight])
+    zeros = [jnp.zeros(rows)] * (count - 1)
+    return [none] + [every] * count, jnp.stack([1 - weight, *zeros, weight])
 
 
 @functools.lru_cache
-def guided(family):
+def guided(setup):
     """({case: image} through `guide`, {case: image} through passes written down)."""
-    it = compiled(family)
-    params, passes, rows = it.params["encoders"]["fusion"], len(ALL) + 1, len(CASES)
-    weights = {m: jnp.array([case[m] for case in CASES.values()]) for m in ALL}
+    it = compiled(setup)
+    params, passes, rows = it.params["encoders"]["fusion"], len(setup.names) + 1, len(CASES)
+    weights = {m: jnp.array([case[m] for case in CASES.values()]) for m in setup.names}
     guidance = guide(params, encodings(it.model, rows), weights)
     positions = guidance.condition.positions
     made = guidance.condition._replace(positions=None)
@@ -293,7 +328,7 @@ def guided(family):
         conditions += [part, condition._replace(positions=None)]
     joined = jax.tree.map(lambda *x: jnp.concatenate(x), *conditions)._replace(positions=positions)
     both = Guidance(joined, jnp.concatenate([guidance.coefficients, coefficients], axis=1))
-    options = config_of(family, ALL).generator[family].sample
+    options = config_of(setup).generator[setup.family].sample
     keys = jnp.repeat(jax.random.key(2)[None], rows + len(WRITTEN))
     draw = jax.jit(lambda *inputs: it.model.generator.sample(*inputs, options))
     images = np.asarray(draw(it.params, it.state, both, keys))
@@ -303,13 +338,13 @@ def guided(family):
 
 
 @pytest.mark.parametrize("case", WRITTEN)
-def test_equal_weights_are_ordinary_guidance_between_its_two_ends(family, case):
-    images, written = guided(family)
+def test_equal_weights_are_ordinary_guidance_between_its_two_ends(setup, case):
+    images, written = guided(setup)
     np.testing.assert_array_equal(images[case], written[case])
 
 
-def test_a_weight_of_zero_removes_its_modality(family):
-    images, _ = guided(family)
+def test_a_weight_of_zero_removes_its_modality(setup):
+    images, _ = guided(setup)
     removed = images["without label"]
     np.testing.assert_array_equal(images["label absent, of weight 0"], removed)
     # With a weight of its own the telescope has one pass more, which takes back what the next one
@@ -317,9 +352,9 @@ def test_a_weight_of_zero_removes_its_modality(family):
     np.testing.assert_allclose(images["label absent"], removed, rtol=0, atol=1e-5)
 
 
-def test_weights_matter(family):
+def test_weights_matter(setup):
     """The tests above could not fail otherwise."""
-    images, _ = guided(family)
+    images, _ = guided(setup)
     distinct = [images[case].ravel() for case in [*WRITTEN, "without label"]]
     gaps = [np.abs(a - b).max() for a, b in itertools.combinations(distinct, 2)]
     assert min(gaps) > 1e-2
