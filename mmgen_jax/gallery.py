@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageColor, ImageDraw, ImageFont, features
 from PIL.PngImagePlugin import PngInfo
-from scipy import signal
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import MOST_PIXELS
@@ -170,6 +169,8 @@ def spectrogram(
     Raises:
       InputError: if there is no sample.
     """
+    from scipy import signal  # a second of the start of every command, most of which need none
+
     if not len(samples):
         raise InputError("a sound without samples has no spectrogram")
     hop = -(-len(samples) // width)

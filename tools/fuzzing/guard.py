@@ -14,7 +14,8 @@ from tools.fuzzing.cases import Reached
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.mkdir": 1, "os.remove": 1, "os.rmdir": 1, "os.rename": 2, "os.link": 2}
-ALLOWED_PROGRAMS = ("fc-list", "fc-match", "bash", "ldconfig", "gcc")
+# uname by Python's own platform.processor, for reports.
+ALLOWED_PROGRAMS = ("fc-list", "fc-match", "bash", "ldconfig", "gcc", "uname")
 
 
 class Guard:

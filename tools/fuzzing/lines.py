@@ -12,8 +12,12 @@ from mmgen_jax.schema import KEYS
 from tools.fuzzing import values
 from tools.fuzzing.cases import ROOT, Case, Kind, launcher_case
 
-# Launchers that take long before they come to jax, or never do, come seldom.
+# Launchers that take long before they come to jax, or never do, come seldom, and with little work.
 SELDOM = {"build_dataset.py": 0.2, "train_word2vec.py": 0.05, "benchmark_scores.py": 0.1}
+LITTLE = {
+    "benchmark_scores.py": ("--count=4", "--features=4"),
+    "train_word2vec.py": ("--epochs=1", "--dimensions=4"),
+}
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "data": ("shapes", "emoji", "digits", "folder", "tfds", "cifar10", "", "x", "shapes "),
     "modalities": ("text", "label", "text+label", "text+label+audio+image", "", "+", "video", "é"),
@@ -65,7 +69,7 @@ def overrides(draw: random.Random, most: int = 3) -> list[str]:
 
 def arguments(draw: random.Random, script: str) -> list[str]:
     """A command line for a launcher: its flags, most of them given, some of them hostile."""
-    found = ["--count=4", "--features=4"] if script == "benchmark_scores.py" else []
+    found = list(LITTLE.get(script, ()))
     for flag in values.flags_of(script):
         if flag.name == "config":
             found += [f"--config={recipe(draw)}", *overrides(draw)]
