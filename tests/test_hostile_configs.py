@@ -16,7 +16,7 @@ from mmgen_jax.modalities import CHOSEN, MODALITIES
 from mmgen_jax.sampling import sample
 from mmgen_jax.schema import find
 from mmgen_jax.training import run
-from tests.test_properties import FAMILIES, assets_of, config_of
+from tests.test_properties import FAMILIES, Setup, assets_of, config_of
 from tests.tiny import ALL
 
 
@@ -52,7 +52,7 @@ def change(config, path, value):
 
 def is_refused(family, path, value):
     """Whether `validate` refuses the value; asserts that its line is one and names the key."""
-    config = config_of(family, ALL)
+    config = config_of(Setup(family, ALL))
     change(config, path, value)
     try:
         configs.validate(config)
@@ -65,9 +65,9 @@ def is_refused(family, path, value):
 
 def build(family, path, value):
     """The shapes of the state and of a sample of a config that is not refused."""
-    config = config_of(family, ALL)
+    config = config_of(Setup(family, ALL))
     change(config, path, value)
-    assets = dict(assets_of(family))
+    assets = dict(assets_of(Setup(family, ALL)))
     for name in ALL:  # a number that is left to the data, as `fit` would choose it
         chosen = dict.fromkeys(MODALITIES[name].left_open, 8)
         assets[name] = {**assets[name], CHOSEN: chosen}
