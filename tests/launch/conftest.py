@@ -18,7 +18,7 @@ def trained(request, tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     base = base.parent if hasattr(request.config, "workerinput") else base
     workdir, done = base / "trained", base / "trained.done"
-    with (base / "trained.lock").open("w") as lock:
+    with (base / "trained.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             _train(workdir)
