@@ -36,6 +36,8 @@ SHORTENED = {
     "launch/benchmark.py": ("--steps=2",),
     "launch/sample.py": ("--count=2",),
 }
+# What a model of four steps is rightly told.
+UNLEARNED = "no caption in 'en' gives its own picture: nothing to compare with"
 
 
 def test_blocks_hold_commands_and_what_is_known_to_be_none():
@@ -140,6 +142,7 @@ def test_picture(picture):
 )
 def test_every_command_runs_in_order_in_a_fresh_clone(tmp_path):
     """About half an hour on two cores: everything as written, but for few steps and pictures."""
+    wrong = []
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     write_digits(clone / "raw_digits")
@@ -163,9 +166,14 @@ def test_every_command_runs_in_order_in_a_fresh_clone(tmp_path):
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{command.page}:{command.line}: {words}\n{done.stderr}"
+        if done.returncode == 2 and UNLEARNED in done.stderr:
+            continue
+        if done.returncode:
+            wrong.append(f"{command.page}:{command.line}: {words}\n{done.stderr[-3_000:]}")
         for path in command.makes():
-            assert (clone / path).exists(), f"{command.page}:{command.line}: {path}"
+            if not (clone / path).exists():
+                wrong.append(f"{command.page}:{command.line}: {path} is not there")
+    assert not wrong, "\n".join(wrong)
     shutil.rmtree(clone)
 
 
