@@ -9,6 +9,7 @@ from mmgen_jax.training import interrupts
 if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parents[1] / "launch":
     interrupts.GUARD.begin()
 
+import contextlib
 import errno
 import io
 import os
@@ -29,6 +30,8 @@ from mmgen_jax.explanations import explain, without_backend
 from mmgen_jax.outputs import Output, check
 
 FAILED, BAD_INPUT = 1, 2
+# Whether this process is a launcher's own, and not that of who runs one within it.
+IS_PROGRAM = interrupts.GUARD.is_on
 MOST_DETAILS = 200
 # Of a row of a table: their features (2,048 numbers each) are held together.
 MOST_PICTURES = 100_000
@@ -281,9 +284,25 @@ def run(main: Callable[[], None]) -> NoReturn:
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().addFilter(_is_news)
     sys.unraisablehook = _unraisablehook
-    with interrupts.GUARD:
-        app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
+    try:
+        with interrupts.GUARD:
+            app.run(lambda argv: _guarded(lambda: main()), flags_parser=_parse)
+    except (interrupts.Stopped, interrupts.Interrupted):
+        if IS_PROGRAM:
+            _leave(interrupts.EXIT_CODE)
+        raise
     raise SystemExit(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process, of which all that was open is closed, without Python's own end.
+
+    That would take from the threads of XLA what they still compute with: a segmentation fault.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _is_news(record: LogRecord) -> bool:

@@ -97,8 +97,7 @@ class Lock:
         """
         try:
             self._make_folder()
-            self._acquire_here()
-            self._refuse_elsewhere()
+            self._refuse_elsewhere(asked_kernel=self._acquire_here())
             self._holder = _me()
             with _writable(self._folder):
                 self._write()
@@ -139,14 +138,18 @@ class Lock:
         with _writable(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
 
-    def _acquire_here(self) -> None:
-        """Refuses where another process of this machine has the lock."""
+    def _acquire_here(self) -> bool:
+        """Refuses where another process of this machine has the lock.
+
+        Returns whether the kernel can say so: some file systems have no such locks.
+        """
         with _writable(self._folder):
             self._descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         deadline = time.monotonic() + ORPHANS
         while True:
             try:
-                return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
             except BlockingIOError:
                 holder = read(self._folder)
                 # What it had forked has a share in the lock, and takes a moment longer to die.
@@ -155,16 +158,17 @@ class Lock:
                     raise self._refusal(holder) from None
                 time.sleep(0.1)
             except OSError:
-                return None  # this file system has no such locks: `lock.json` says it alone
+                return False  # `lock.json` says it alone
 
-    def _refuse_elsewhere(self) -> None:
+    def _refuse_elsewhere(self, asked_kernel: bool) -> None:
         """Refuses where `lock.json` names a process that lives."""
         holder = read(self._folder)
         if holder is None:
             return
         if holder.machine == _machine():
-            # The kernel has just said that it is dead; where it has no such locks, this does.
-            if _lives(holder):
+            # Where the kernel has given the lock, a holder that lives holds another folder, of
+            # which this one is a copy.
+            if not asked_kernel and _lives(holder):
                 raise self._refusal(holder)
             return
         if abs(time.time() - holder.beat) > LONG_DEAD:

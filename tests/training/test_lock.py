@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,15 @@ def test_a_second_start_is_refused_and_a_killed_holder_keeps_nothing(tmp_path, h
         assert time.monotonic() - began < 1
         assert lock.read(tmp_path).process == os.getpid()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_of_a_folder_in_use_is_not_in_use(tmp_path, hold):
+    """Its lock.json names a process that lives, and holds another folder."""
+    hold(tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    assert lock.read(tmp_path / "copy") == lock.read(tmp_path / "run")
+    with lock.held(tmp_path / "copy"):
+        assert lock.read(tmp_path / "copy").process == os.getpid()
 
 
 def test_it_is_refused_within_one_process_too(tmp_path):
