@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from absl import flags
+
 from mmgen_jax.config import KEYS
 from mmgen_jax.errors import InputError
 
@@ -30,7 +32,7 @@ def explain(error: Exception, argv: Sequence[str]) -> str:
             nearest = difflib.get_close_matches(key[1], KEYS, n=3, cutoff=0)
             return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
     if isinstance(error, OSError):
-        return f"cannot read the recipe of --config: {chain[-1]}"
+        return f"cannot read the recipe of --config: {chain[-1]}{_meant_recipe(argv)}"
     missing = re.findall(r"flag --(\w+)=None: Flag --\w+ must have a value", str(error))
     if missing:
         return f"{' and '.join(f'--{name}' for name in missing)} must be given; {_example()}"
@@ -40,7 +42,26 @@ def explain(error: Exception, argv: Sequence[str]) -> str:
             return f"the recipe of --config failed: {type(cause).__name__}: {cause} ({place})"
     if "has no attribute 'get_config'" in str(error):
         return "the recipe of --config has no function get_config; see configs/ for examples"
-    return f"bad flag: {error}"
+    return f"bad flag: {error}{_meant_key(str(error))}"
+
+
+def _meant_key(line: str) -> str:
+    """The end of a line on an unknown flag: the config key that goes by this name, if one does."""
+    unknown = re.match(r"Unknown command line flag '([\w.]+)'", line)
+    if not unknown or "config" not in flags.FLAGS:
+        return ""
+    keys = [key for key in KEYS if key == unknown[1] or key.endswith(f".{unknown[1]}")]
+    return f"; did you mean --config.{keys[0]}?" if len(keys) == 1 else ""
+
+
+def _meant_recipe(argv: Sequence[str]) -> str:
+    """The end of a line on a recipe that is not there: the one of configs/ with its name."""
+    for word in argv:
+        named = re.match(r"--?config=([^:]+)", word)
+        recipe = Path("configs", Path(named[1]).stem + ".py") if named else None
+        if recipe and recipe.is_file() and not Path(named[1]).exists():
+            return f"; did you mean --config={recipe}?"
+    return ""
 
 
 def _in_recipe(error: BaseException) -> str | None:

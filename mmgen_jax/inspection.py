@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -142,6 +143,18 @@ def _spread(counts: Counts) -> str:
         return f"{len(often)} classes, most often {most} ({top}), least {least} ({bottom})"
     low, median, high = np.percentile(counts.sizes, (0, 50, 100))
     return f"{low:.3g} to {high:.3g} {counts.unit}, median {median:.3g}"
+
+
+def account(source: Source, config: ConfigDict, params: Any) -> str:
+    """Returns a line on what is about to be trained, and on what; steps come after compilation."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    device = jax.devices()[0].device_kind
+    bad = f" ({len(source.bad)} bad ones of the data set left out)" if source.bad else ""
+    return (
+        f"{config.generator.name}: {count:,} parameters, {len(source):,} records of"
+        f" {config.data.name}/{config.data.split}{bad}, {jax.device_count()} x {device};"
+        " compiling the first step"
+    )
 
 
 def extents(

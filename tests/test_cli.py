@@ -34,6 +34,14 @@ REFUSED = {
         ("--config=configs/none.py", "--workdir=/nowhere/run"),
         ("recipe", "configs/none.py"),
     ),
+    "a recipe without its folder": (
+        ("--config=flow.py:size=tiny", "--workdir=/nowhere/run"),
+        ("flow.py", "did you mean --config=configs/flow.py?"),
+    ),
+    "a key without its prefix": (
+        (*TRAIN, "--train.steps=60"),
+        ("'train.steps'", "did you mean --config.train.steps?"),
+    ),
     "no such recipe, overridden": (
         ("--config=configs/none.py", "--config.train.steps=3", "--workdir=/nowhere/run"),
         ("recipe", "configs/none.py"),

@@ -111,6 +111,11 @@ def check_data(
         f"the data ({config.data.name}, split {config.data.split}) is not what checkpoint {step} in"
         f" {workdir} was trained on: {'; '.join(found)}"
     )
+    if set(now["classes"]) - set(before["classes"]):
+        line += (
+            " (a run knows the classes that it began with: records of new ones are bad to it; a new"
+            " run with --config.train.init_from learns them)"
+        )
     if not accept:
         raise InputError(
             f"{line}; bring back what it was, use another --workdir, or --accept_data_change"

@@ -113,13 +113,14 @@ def _train(
     check_lock: Callable[[], None],
 ) -> None:
     """Trains, as the only run in `workdir`; see `train`."""
-    last = _newest(workdir, allowed.start_afresh)
+    last, other_data = _newest(workdir, allowed.start_afresh), False
     if last is not None:
         config = run.as_begun(workdir, config, last)
         if not allowed.config_change:
             run.check_config(workdir, config, last, allowed.data_moved)
         before = agreement.check_data(config, source, workdir, last, allowed.data_change)
         fingerprint = before or fingerprint
+        other_data = before is None or allowed.data_moved
     # A run that resumes has what it began with.
     start = transfer.origin(config.train.init_from) if last is None else None
     frozen = transfer.tokenizer(config) if last is None else {}
@@ -140,7 +141,7 @@ def _train(
         stack.callback(batches.close)
         origin = Origin(fingerprint, run.digests(assets))
         trainer = Loop(config, workdir, model, program, batches, saver, origin)
-        state = trainer.start(frozen) if last is None else trainer.restore(last)
+        state = trainer.start(frozen) if last is None else trainer.restore(last, other_data)
         if config.tokenizer.latents and last is not None:
             _check_latents(config, source, state.params, mesh)
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
@@ -148,6 +149,7 @@ def _train(
         if processes.is_main():
             for line in inspection.extents(config, model.modalities, source):
                 logbook.say(line)
+            logbook.say(inspection.account(source, config, state.params))
         if start:
             found = transfer.from_origin(start, mesh, assets)
             logbook.say(
@@ -278,13 +280,16 @@ class Loop:
         fresh = self._program.init()
         return transfer.overlaid(self._model, fresh, found) if found else fresh
 
-    def restore(self, step: int) -> TrainState:
-        """A checkpoint's state; the data and the log's means move to where they were."""
+    def restore(self, step: int, other_data: bool) -> TrainState:
+        """A checkpoint's state; the data and the log's means move to where they were.
+
+        Bad records of `other_data` than now are forgotten.
+        """
         restored = self._saver.restore(step, self._program.placed)
         try:
             self._batches.set_state({"position": restored.data["position"]})
             self._means = Means(restored.log)
-            self._skipped = Skipped(restored.data["skipped"])
+            self._skipped = Skipped({} if other_data else restored.data["skipped"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             said = " ".join(str(error).split())
             raise InputError(

@@ -251,9 +251,11 @@ def check_config(workdir: Path, config: ConfigDict, step: int, data_moved: bool 
     moved = ("data.path",) if data_moved else ()
     changed = differences(_saved_config(workdir, step), config, moved)
     if changed:
+        of_path = any(line.startswith("data.path:") for line in changed)
+        moved = " (--data_path for data that was moved)" if of_path else ""
         raise InputError(
             f"the config differs from that of checkpoint {step} in {workdir}"
-            f" ({'; '.join(changed)}); use another --workdir, or --accept_config_change"
+            f" ({'; '.join(changed)}); use another --workdir, or --accept_config_change{moved}"
         )
 
 

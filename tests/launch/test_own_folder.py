@@ -84,7 +84,7 @@ def test_a_run_goes_on_with_data_that_was_moved(recipe, own, data, tmp_path):
     done = launch("launch/train.py", *flags, f"--config.data.path={tmp_path / 'gone'}")
     assert_bad_input(done, "gone", "--data_path")
     done = launch("launch/train.py", *flags[:2], f"--config.data.path={moved}")
-    assert_bad_input(done, "data.path", "differs")
+    assert_bad_input(done, "data.path", "differs", "--data_path for data that was moved")
     done = launch("launch/train.py", *flags, f"--data_path={moved}")
     assert done.code == 0, done.err
     saved = json.loads((run / "config.json").read_text(encoding="utf-8"))

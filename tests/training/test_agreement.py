@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from mmgen_jax.data import Record, choose
+from mmgen_jax.data import BadRecord, Record, choose
 from mmgen_jax.errors import InputError
 from mmgen_jax.training import agreement, checkpoints, fingerprint, lock, loop, processes
 from tests import toys
@@ -164,6 +164,37 @@ def test_a_change_of_data_that_is_accepted_is_said_and_then_kept(
     loop.train(longer(), workdir, loop.Allowed(config_change=True, data_change=True))
     assert any("60 records instead of 64" in text for text in caplog.messages)
     assert checkpoints.read_json(workdir, 4, "data")["fingerprint"]["length"] == 60
+
+
+def test_new_classes_are_said_to_be_bad_to_the_run(whole, monkeypatch):
+    monkeypatch.setattr(toys.Greys, "info", toys.GREYS._replace(label_names=("mauve",)))
+    with pytest.raises(InputError, match="records of new ones are bad to it.*init_from"):
+        loop.train(toy_config(), whole)
+
+
+@pytest.mark.parametrize(("moved", "remembered"), [(False, True), (True, False)])
+def test_bad_records_are_remembered_of_the_same_data_alone(
+    tmp_path, monkeypatch, moved, remembered
+):
+    """An interrupted run reports what another one does; what was bad elsewhere is forgotten."""
+    config = longer()
+    config.data.on_bad_record = "skip"
+
+    def torn(self, index):
+        if index % 5 == 0:
+            raise BadRecord(f"old place, line {index}", "it is torn")
+        return READ(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toys.Greys, "__getitem__", torn)
+        config.train.steps = 2
+        loop.train(config, tmp_path)
+    assert checkpoints.read_json(tmp_path, 2, "data")["skipped"]
+    config.train.steps = 4
+    allowed = loop.Allowed(config_change=True, data_change=True, data_moved=moved)
+    monkeypatch.setattr(agreement.fingerprint, "differences", lambda *_: [])
+    loop.train(config, tmp_path, allowed)
+    assert bool(checkpoints.read_json(tmp_path, 4, "data")["skipped"]) == remembered
 
 
 def test_a_checkpoint_that_says_nothing_of_its_data_compares_nothing(whole, monkeypatch):
