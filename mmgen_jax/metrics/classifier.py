@@ -30,6 +30,7 @@ from mmgen_jax.errors import InputError, writing
 from mmgen_jax.images import normalise, quantise, resize
 from mmgen_jax.metrics import JUDGES, Judge
 from mmgen_jax.names import normalized
+from mmgen_jax.outputs import KEY
 from mmgen_jax.sampling import in_batches
 from mmgen_jax.storage import write_whole
 
@@ -203,6 +204,7 @@ def load(path: Path, remedy: str) -> Trained:
         with safetensors.safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = file.metadata() or {}
+        facts.pop(KEY, None)  # of who wrote the file; no part of the judge
         checksum = facts.pop("sha256", None)  # older files have none
         if checksum not in (None, _checksum(facts, arrays)):
             raise ValueError("the file is damaged (its SHA-256 differs)")

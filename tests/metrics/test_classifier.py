@@ -131,7 +131,8 @@ def test_the_launcher(tmp_path):
         f"--out={out}",
     )
     assert done.code == 0, done.err
-    assert done.out.startswith(f"{out}: right for ") and out.is_file()
+    assert done.out.startswith(f"{out}: right for ")
+    assert classifier.load(out, "").names == ("dark", "light")  # with the launcher's mark
     for bad in ("nowhere/x.safetensors", f"{tmp_path}/x.json"):
         assert_bad_input(launch("launch/train_judge.py", *flags, f"--out={bad}"), bad)
     done = launch("launch/train_judge.py", "--config=configs/flow.py:data=shapes")
