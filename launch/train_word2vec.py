@@ -17,6 +17,7 @@ from mmgen_jax import cli, config
 from mmgen_jax.bounds import define_seed
 from mmgen_jax.data import SOURCES, choose, values_of
 from mmgen_jax.errors import InputError, writing
+from mmgen_jax.storage import replacing
 
 CONFIG = cli.define_config()
 output = cli.define_out("train_word2vec", ".txt", ".bin")
@@ -53,10 +54,8 @@ def main() -> None:
     print(f"reading the captions of {count} of {len(source)} records", flush=True)
     captions = list(tqdm(values_of(source, "text", count), unit="caption", leave=False))
     vectors = train(captions)
-    partial = out.with_name(f".{out.name}.partial")
-    with writing(out):
-        vectors.save_word2vec_format(str(partial), binary=out.suffix == ".bin")
-        partial.replace(out)
+    with writing(out), replacing(out) as file:
+        vectors.save_word2vec_format(file.name, binary=out.suffix == ".bin")
     for caption in (captions[i] for i in choose(SHOWN, len(captions))):
         print(f"nearest to {caption!r}: {', '.join(nearest(vectors, caption))}")
     print(f"{out}: {len(vectors)} words, {vectors.vector_size} dimensions")

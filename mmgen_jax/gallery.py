@@ -1,7 +1,7 @@
 """Pictures for people: grids of images with captions, sections with headings, spectrograms."""
 
-import contextlib
 import functools
+import io
 import os
 import re
 import unicodedata
@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.images import MOST_PIXELS
+from mmgen_jax.storage import write_whole
 
 Picture = UInt8[np.ndarray, "_height _width 3"]
 
@@ -206,17 +207,15 @@ def save_png(path: str | os.PathLike[str], picture: Picture, software: str = "")
       InputError: if the file cannot be written there.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     facts = PngInfo()
     if software:
         facts.add_text("Software", software)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG", optimize=True, pnginfo=facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(partial, format="PNG", optimize=True, pnginfo=facts)
-        partial.replace(path)
+        write_whole(path, [file.getvalue()])
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 

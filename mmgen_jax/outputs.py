@@ -18,7 +18,7 @@ KEY = "made_by"  # of a JSON object
 # What a run keeps in its folder (`training.run`); no command but training writes there.
 RUN_FILES = ("config.json", "metrics.jsonl", "skipped_records.json")
 RUN_FOLDERS = ("assets", "checkpoints", "samples", "tensorboard")
-# Bytes; systems take 255, and a file is first written under a name that is a little longer.
+# Bytes; systems take 255, and a folder is first made under a name that is a little longer.
 LONGEST_NAME = 240
 
 

@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+import secrets
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+_LONGEST_START = 200  # bytes of a temporary name, which systems limit to 255
 _SPECIAL = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -91,13 +94,39 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     Raises:
       OSError: if it cannot be written; the old file is then untouched.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yields an empty new file that becomes `path` if the block ends well, and is removed else.
+
+    Its name cannot be foreseen: whoever filled the folder (a data set or a run from a stranger)
+    cannot have put a link or a pipe there, and no file of a user or of another command is taken.
+
+    Raises:
+      OSError: if it cannot be written; the old file is then untouched.
+    """
+    temporary = path.with_name(temporary_name(path.name))
+    with temporary.open("xb") as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
+
+
+def temporary_name(name: str) -> str:
+    """A hidden name for what becomes the file `name`; another one each time."""
+    start = name
+    while len(os.fsencode(start)) > _LONGEST_START:
+        start = start[:-1]
+    return f".{start}.{secrets.token_hex(8)}.partial"
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Galleries: what is drawn where, captions in any script, pictures of sounds, whole files."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -204,13 +206,12 @@ def test_saves_in_a_new_folder_and_leaves_nothing_else(tmp_path):
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
-    def fill_disk(self, file, **options):
-        file.write_bytes(b"half")
+    def fill_disk(descriptor):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "grid.png"
     path.write_bytes(b"old")
-    monkeypatch.setattr(Image.Image, "save", fill_disk)
+    monkeypatch.setattr(os, "fsync", fill_disk)
     with pytest.raises(InputError, match=r"cannot write .*grid.png: No space left"):
         save_png(path, _images(1)[0])
     assert path.read_bytes() == b"old"

@@ -2,12 +2,14 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from mmgen_jax import storage
 from mmgen_jax.data.builders import catalogue, cldr
 from mmgen_jax.data.builders.glyphs import Glyphs
 from mmgen_jax.errors import InputError
+from mmgen_jax.gallery import save_png
 from mmgen_jax.images import read_image
 from mmgen_jax.nn import weight_files
 from mmgen_jax.sounds import read_sound
@@ -86,8 +88,80 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         storage.write_whole(path, chunks())
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
     storage.write_whole(path, [b"n", b"ew"])
     assert path.read_bytes() == b"new"
+
+
+def foreseen(name):
+    """Names that a file was once first written under, or that one might guess."""
+    return (f"{name}.tmp", f".{name}.partial", f".{name}.{os.getpid()}.partial", f".{name}.tmp")
+
+
+def test_whoever_filled_the_folder_has_nothing_outside_of_it_overwritten(tmp_path):
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    folder.mkdir()
+    outside.write_bytes(b"a user's")
+    writers = {
+        "config.json": lambda path: storage.write_json(path, {}),
+        "grid.png": lambda path: save_png(path, np.zeros((2, 2, 3), np.uint8)),
+        "linked": lambda path: storage.write_whole(path, [b"new"]),
+    }
+    links = [folder / name for writer in writers for name in foreseen(writer)]
+    for link in (*links, folder / "linked"):
+        link.symlink_to(outside)
+    for name, write in writers.items():
+        write(folder / name)
+        assert (folder / name).is_file() and not (folder / name).is_symlink()
+    assert outside.read_bytes() == b"a user's"
+    assert all(link.is_symlink() for link in links)
+
+
+def test_a_pipe_beside_a_file_keeps_nobody_from_writing_it(tmp_path):
+    for name in foreseen("lock.json"):
+        os.mkfifo(tmp_path / name)
+    # Somebody who reads, or a writer that opens the pipe would wait for ever.
+    readers = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in tmp_path.iterdir()]
+    storage.write_json(tmp_path / "lock.json", [1])
+    assert storage.read_json(tmp_path / "lock.json") == [1]
+    for reader in readers:
+        assert os.read(reader, 1) == b""
+        os.close(reader)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_files_of_a_user_that_are_called_like_unfinished_ones_stay(tmp_path):
+    for name in foreseen("out.json"):
+        (tmp_path / name).write_bytes(b"a user's")
+    storage.write_json(tmp_path / "out.json", {})
+    assert all((tmp_path / name).read_bytes() == b"a user's" for name in foreseen("out.json"))
+
+
+def test_two_commands_that_write_one_file_at_once_do_not_mix(tmp_path):
+    path = tmp_path / "out"
+
+    def chunks():
+        yield b"first"
+        storage.write_whole(path, [b"second"])
+        assert path.read_bytes() == b"second"
+        yield b" of two"
+
+    storage.write_whole(path, chunks())
+    assert path.read_bytes() == b"first of two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["n" * 240, "é" * 120, "\udcff" * 240, "n" * 255])
+def test_a_file_with_a_long_name_is_written(tmp_path, name):
+    storage.write_whole(tmp_path / name, [b"new"])
+    assert (tmp_path / name).read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_who_may_read_a_file_is_as_for_any_other_that_is_made(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    storage.write_whole(tmp_path / "whole", [])
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize(

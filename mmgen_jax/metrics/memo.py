@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from mmgen_jax.errors import writing
-from mmgen_jax.storage import write_whole
+from mmgen_jax.storage import check_file, write_whole
 
-OWN = re.compile(r"[0-9a-f]{64}\.npz(\.tmp)?")  # a SHA-256, and the .npz that it is of
+# A SHA-256, and the .npz that it is of; also as `write_whole` leaves it where it is killed.
+OWN = re.compile(r"[0-9a-f]{64}\.npz|\.[0-9a-f]{64}\.npz\.[0-9a-f]{16}\.partial")
 
 
 class Memo:
@@ -73,6 +74,7 @@ def digest(facts: Any) -> str:
 def _read(path: Path) -> list[np.ndarray] | None:
     """Nothing where there is no such file, or it is not whole: it begins with its checksum."""
     try:
+        check_file(path)
         content = path.read_bytes()
     except OSError:
         return None

@@ -120,7 +120,6 @@ class Lock:
         self._ended.set()
         with self._writing:
             if self._holder is not None:
-                _delete(self._path.with_name(NAME + ".tmp"))  # of a full disk
                 found = read(self._folder)
                 if found is not None and found.nonce == self._holder.nonce:
                     _delete(self._path)

@@ -29,7 +29,11 @@ def test_what_is_kept_is_not_made_again(tmp_path):
     assert compute.calls == 2
     (folder / "notes.txt").write_text("somebody's own", encoding="utf-8")
     Memo(folder).clear()
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    (folder / f".{'0' * 64}.npz.{'0' * 16}.partial").write_bytes(b"of a killed command")
+    (folder / f"{'0' * 64}.npz.tmp").write_bytes(b"somebody's own")
+    Memo(folder).clear()
+    assert {path.name for path in folder.iterdir()} == {"notes.txt", f"{'0' * 64}.npz.tmp"}
+    (folder / f"{'0' * 64}.npz.tmp").unlink()
     (folder / "notes.txt").unlink()
     Memo(folder).clear()
     assert not folder.exists()
