@@ -11,6 +11,7 @@ With several processes, all of which see the same directory, each writes its sha
 process 0 decides, checks and deletes.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -298,7 +299,7 @@ def _broken(path: Path, what: str) -> InputError:
 
 def _is_there(path: Path) -> bool:
     """Whether a whole step is there already; a broken one is moved aside."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return False
     if fault(path) is None:
         return True
@@ -347,7 +348,10 @@ def _delete_unfinished(directory: Path) -> None:
     """Of saves that were killed, or failed, before they were committed."""
     if processes.is_main():
         for unfinished in directory.glob("*.orbax-checkpoint-tmp"):
-            _delete(unfinished)
+            if unfinished.is_symlink():  # orbax makes none, and would stumble over it
+                unfinished.unlink(missing_ok=True)
+            else:
+                _delete(unfinished)
 
 
 def _delete(path: Path) -> None:

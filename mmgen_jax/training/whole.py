@@ -21,9 +21,10 @@ def directory_of(workdir: str | Path) -> Path:
 
 def steps(directory: Path) -> list[int]:
     """All steps that have a folder, the smallest first."""
-    if not directory.is_dir():
+    try:
+        found = [step_of(path.name) for path in directory.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    found = (step_of(path.name) for path in directory.iterdir())
     return sorted(step for step in found if step is not None)
 
 

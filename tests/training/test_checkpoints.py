@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import resource
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -297,3 +299,40 @@ def test_another_model_is_refused(saved, change):
     difference = change(like)
     with pytest.raises(InputError, match=difference):
         restore(saved, 20, like)
+
+
+@pytest.mark.parametrize("name", ["3", "3.orbax-checkpoint-tmp"])
+@pytest.mark.parametrize("target", ["outside", "nothing"])
+def test_a_link_where_a_checkpoint_will_be_is_put_away_and_not_followed(tmp_path, name, target):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_bytes(b"a user's")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / name).symlink_to(tmp_path / target)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, {"weights": jnp.ones(3)}, {}, {})
+    assert latest(tmp_path) == 3
+    assert [path.read_bytes() for path in outside.iterdir()] == [b"a user's"]
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_pipe_in_a_checkpoint_is_found_before_orbax_waits_for_it(run, caplog):
+    os.mkfifo(run / "checkpoints" / "20" / "state" / "d" / "pipe")
+    with caplog.at_level(logging.WARNING):
+        assert latest(run) == 10
+    assert "state/d/pipe: it is a pipe, not a file" in caplog.text
+    with pytest.raises(InputError, match="broken: state/d/pipe: it is a pipe, not a file"):
+        restore(run, 20, {})
+
+
+def test_checkpoints_that_are_gone_while_they_are_looked_at_are_none(run, monkeypatch):
+    scandir = os.scandir
+
+    def moving(path):
+        if (step := Path(path)).name in ("10", "20") and step.exists():
+            step.rename(run / f"gone-{step.name}")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", moving)
+    assert latest(run) is None
+    assert {path.name for path in run.glob("gone-*")} == {"gone-10", "gone-20"}
