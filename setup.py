@@ -25,6 +25,7 @@ CORE = [
     "pillow>=11.3",
     "safetensors>=0.5",
     "scipy>=1.14",
+    "simplejpeg>=1.9",
     "soundfile>=0.13",
     "soxr>=0.5",
     "tensorboardX>=2.6.5",

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmgen_jax.color_profiles import profile_of, to_srgb
 from mmgen_jax.errors import InputError, reading
+from mmgen_jax.jpegs import decode_whole
 
 # What is an image, by its content and whatever its name. Pillow reads more formats, some of them
 # by running a program on the file (PostScript), or by code that hardly anybody tests.
@@ -50,8 +51,8 @@ def decode_image(file: io.BufferedIOBase) -> np.ndarray:
     white; 16 bits become 8; of an animation the first picture counts.
 
     Raises:
-      InputError: if it is in none of FORMATS, broken, of more than MOST_PIXELS, or of 32 bits a
-        channel.
+      InputError: if it is in none of FORMATS, broken, damaged, of more than MOST_PIXELS, or of 32
+        bits a channel.
     """
     return _laid_on_white(_decoded(file))
 
@@ -77,7 +78,7 @@ def _decoded(file: io.BufferedIOBase) -> Image.Image:
     """Decodes an image as RGB, or RGBA if it may be transparent. Raises as `decode_image` does."""
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return _upright(image)
+            return _upright(image, file)
     except InputError:  # which is a ValueError
         raise
     except UnidentifiedImageError as error:
@@ -93,11 +94,14 @@ _BROKEN = (OSError, SyntaxError, ValueError, IndexError, RuntimeError, struct.er
 _TOO_LARGE = f"the picture has more pixels than allowed: at most {MOST_PIXELS}"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, file: io.BufferedIOBase) -> Image.Image:
     if image.width * image.height > MOST_PIXELS:
         raise InputError(_TOO_LARGE)
     key = _transparent_color(image)  # first: EXIF may stand at the end of a file
     profile = profile_of(image)
+    if image.format in ("JPEG", "MPO"):
+        file.seek(0)
+        image = decode_whole(image, file.read())
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
         raise InputError("the picture has 32 bits for a pixel's grey; allowed: 8 or 16")

@@ -37,6 +37,7 @@ PARTS = {
                 "color_profiles",
                 "outputs",
                 "images",
+                "jpegs",
                 "sounds",
                 "sound_files",
                 "data",

@@ -15,7 +15,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.storage import read_json, write_json
 
 INDEX = ".mmgen_index.json"  # beside metadata.jsonl, if the folder can be written
-VERSION = 3  # of the verdicts: raised whenever more is refused than before
+VERSION = 4  # of the verdicts: raised whenever more is refused than before
 _LASTING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _FEW = 1_000  # records that are checked before a person would wonder
 

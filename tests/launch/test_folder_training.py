@@ -108,7 +108,7 @@ def duplicate(folder, line, name):
 
 
 KINDS = {
-    truncated_jpeg: "broken",
+    truncated_jpeg: "damaged",
     text_as_png: "no picture",
     empty_sound: "empty",
     empty_caption: "text is empty",
