@@ -12,7 +12,7 @@ from mmgen_jax.errors import InputError
 ALLOWED = "Allowed: wav, flac, ogg, aiff, by content"
 MOST_BYTES = 2**31  # of a file: 2**28 samples of 64 bits
 _PAGE = struct.Struct("<4sBBqIIIB")  # an Ogg page's head, RFC 3533 section 6
-_LAST_PAGE = 4  # flag of its third byte
+_FIRST_PAGE, _LAST_PAGE = 2, 4  # of a stream: flags of its third field
 # By its first bytes: byte order, name of the chunk that holds the samples.
 _CHUNKED = {b"RIFF": ("<", b"data"), b"RF64": ("<", b"data"), b"RIFX": (">", b"data")}
 _CHUNKED[b"FORM"] = (">", b"SSND")
@@ -73,8 +73,11 @@ def _is_open(data: bytes, order: str, end: int) -> bool:
 
 
 def _check_pages(data: bytes) -> None:
-    """Raises InputError unless an Ogg file ends with a whole page that says it is the last."""
-    place, last = 0, False
+    """Raises InputError unless an Ogg file ends with a whole page that says it is the last.
+
+    Nor may a stream begin after another has ended: libsndfile would read the first ones alone.
+    """
+    place, last, ended = 0, False, False
     while data[place : place + 4] == b"OggS":
         if place + _PAGE.size > len(data):
             break
@@ -83,7 +86,13 @@ def _check_pages(data: bytes) -> None:
         end = table + segments + sum(data[table : table + segments])
         if table + segments > len(data) or end > len(data):
             break
+        if ended and flags & _FIRST_PAGE:
+            raise InputError(
+                "the sound is several Ogg streams, one after another, and only the first would be"
+                " read; allowed: one (decode them into one wav, or store each as a file)"
+            )
         place, last = end, bool(flags & _LAST_PAGE)
+        ended = ended or last
     else:
         if last:  # what follows may be a tag
             return

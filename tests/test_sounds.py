@@ -99,6 +99,14 @@ def test_an_ogg_cut_between_two_pages_is_refused():
     assert len(read(whole + b"TAG" + bytes(125))) == 64_000
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_oggs_one_after_another_in_a_file_are_refused(subtype):
+    one, two = (written(share * NOISE, kind="OGG", subtype=subtype) for share in (1, 0.5))
+    with pytest.raises(InputError, match="several Ogg streams, one after another") as error:
+        read(one + two)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0])
 def test_a_wav_written_into_a_pipe_says_no_length_and_is_whole(length):
     data = bytearray(written(NOISE))
