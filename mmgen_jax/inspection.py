@@ -20,6 +20,7 @@ from mmgen_jax.data import OneOf, Source, choose, values_of
 from mmgen_jax.data.pipeline import Prepare
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES, Extent, Modality
+from mmgen_jax.schema import KEYS
 from mmgen_jax.sounds import SAMPLE_RATE
 
 BINS = 12
@@ -193,12 +194,25 @@ def _cut(extents: Sequence[Extent]) -> str:
     cut = [extent for extent in extents if extent.cut]
     if not cut:
         return ""
-    longest = math.ceil(10 * max(extent.whole for extent in cut)) / 10
     blank = sum(extent.blank for extent in cut)
     left = f", {blank} of them to what is blank" if blank else ""
     return (
         f"{len(cut)} of {len(extents)} ({len(cut) / len(extents):.1%}) are cut to"
-        f" {cut[0].room:.4g} {cut[0].unit}{left}; --config.{cut[0].key}={longest:g} would hold all"
+        f" {cut[0].room:.4g} {cut[0].unit}{left}; {_remedy(cut)}"
+    )
+
+
+def _remedy(cut: Sequence[Extent]) -> str:
+    """What to type so that nothing of these is cut, or that nothing can be."""
+    needed = math.ceil(10 * max(extent.whole for extent in cut)) / 10
+    value = int(needed) if needed.is_integer() else needed  # a whole one is never typed as 5e+06
+    key = cut[0].key
+    allowed = KEYS[key].refusal(value) if key in KEYS else None
+    if allowed is None:
+        return f"--config.{key}={value} would hold all"
+    return (
+        f"no allowed value of --config.{key} would hold all: the longest needs {value};"
+        f" allowed: {allowed}"
     )
 
 

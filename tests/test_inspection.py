@@ -1,6 +1,7 @@
 """What a data set holds, in numbers."""
 
 import numpy as np
+import pytest
 
 from mmgen_jax import config as configs
 from mmgen_jax import inspection
@@ -110,6 +111,32 @@ def test_as_training_begins_it_is_said_what_is_cut_and_what_was_chosen():
     assert inspection.extents(config, held, Zoo()) == [chosen]
     config.modalities.text.max_tokens = 12
     assert inspection.extents(config, held, Zoo()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "longest", "advice"),
+    [
+        ("text.max_tokens", 1234, "--config.modalities.text.max_tokens=1234 would hold all"),
+        (
+            "text.max_tokens",
+            5_000_000,
+            "no allowed value of --config.modalities.text.max_tokens would hold all: the longest"
+            " needs 5000000; allowed: at least 0, at most 4096",
+        ),
+        ("audio.seconds", 123.4561, "--config.modalities.audio.seconds=123.5 would hold all"),
+        ("audio.seconds", 600, "--config.modalities.audio.seconds=600 would hold all"),
+        (
+            "audio.seconds",
+            1_000_000.5,
+            "no allowed value of --config.modalities.audio.seconds would hold all: the longest"
+            " needs 1000000.5; allowed: 0, or at least 0.1, at most 600",
+        ),
+    ],
+)
+def test_only_a_value_that_may_be_typed_is_advised(key, longest, advice):
+    extent = Extent(longest, 3, "words", "", f"modalities.{key}")
+    found = inspection.inspect(Zoo(), {"text": modality(str, extent=lambda _: extent)}, nothing, 9)
+    assert inspection.describe(found)[0].endswith(f"are cut to 3 words; {advice}")
 
 
 def test_a_modality_that_nobody_has():
