@@ -49,7 +49,10 @@ def main() -> None:
     # The first batch of a training run with this config and this batch size.
     skip = recipe.data.on_bad_record
     seed = recipe.data.seed
-    batches = training_batches(source, prepare, COUNT.value, seed, threads=0, on_bad_record=skip)
+    shown = inspection.Shown(source, prepare)
+    batches = training_batches(
+        shown, shown.prepare, COUNT.value, seed, threads=0, on_bad_record=skip
+    )
     batch = next(batches)
     captions, thumbnails = describe(model, batch["values"], batch["has"])
     sheet = gallery.grid(quantise(batch["image"]), captions, thumbnails=thumbnails)
@@ -58,8 +61,16 @@ def main() -> None:
     sheet = gallery.stack([(title, sheet), *inspection.charts(counted)])
     gallery.save_png(out.path, sheet, out.software)
     print("\n".join(inspection.describe(counted)))
-    left_out = f", {len(batches.skipped)} bad ones left out" if batches.skipped else ""
-    print(f"{out}: {COUNT.value} of {len(source)} records{left_out}")
+    print(f"{out}: {_extent(shown.records(COUNT.value), len(source), len(source.bad))}")
+
+
+def _extent(shown: int, total: int, bad: int) -> str:
+    """How many records the sheet shows; the bad ones among `total` are counted by `inspection`."""
+    said = f"{shown} of {total} records"
+    if shown < COUNT.value:
+        said += f", which come again in {COUNT.value} pictures"
+    # What a folder finds as it is opened may belong to any of its splits.
+    return said + (f"; besides, {bad} bad ones of this split or another were left out" * bool(bad))
 
 
 if __name__ == "__main__":

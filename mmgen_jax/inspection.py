@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgen_jax import gallery
-from mmgen_jax.data import OneOf, Source, choose, values_of
+from mmgen_jax.data import OneOf, Record, Source, choose, values_of
 from mmgen_jax.data.pipeline import Prepare
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES, Extent, Modality
@@ -86,6 +86,40 @@ def inspect(
     classes = set(source.info.label_names)
     counts = {name: _counts(values, classes) for name, values in found.items()}
     return Inspection(len(chosen), bad, counts)
+
+
+class Shown:
+    """A source that notes which records were prepared, one after another.
+
+    Where one is bad, another takes its place, and is shown twice.
+
+    Args:
+      source: of the records.
+      prepare: what training does to them.
+    """
+
+    def __init__(self, source: Source, prepare: Prepare):
+        self._source, self._prepare = source, prepare
+        self.info, self.bad, self.where = source.info, source.bad, source.where
+        self._read, self._shown = 0, list[int]()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Record:
+        """Record `index`, which is prepared next."""
+        self._read = index
+        return self._source[index]
+
+    def prepare(self, record: Record, index: int) -> Any:
+        """Prepares the record that was read last."""
+        example = self._prepare(record, index)
+        self._shown.append(self._read)
+        return example
+
+    def records(self, pictures: int) -> int:
+        """How many different records the first pictures show."""
+        return len(set(self._shown[:pictures]))
 
 
 class _Value(NamedTuple):

@@ -6,6 +6,7 @@ import pytest
 from mmgen_jax import config as configs
 from mmgen_jax import inspection
 from mmgen_jax.data import BadRecord, OneOf, Record, SourceInfo
+from mmgen_jax.data.pipeline import training_batches
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import Extent, Modality
 
@@ -111,6 +112,15 @@ def test_as_training_begins_it_is_said_what_is_cut_and_what_was_chosen():
     assert inspection.extents(config, held, Zoo()) == [chosen]
     config.modalities.text.max_tokens = 12
     assert inspection.extents(config, held, Zoo()) == []
+
+
+def test_a_record_in_place_of_a_bad_one_is_shown_twice_and_counted_once():
+    """Every fifth of the 30 records is bad: 24 are shown, though there are 30 pictures."""
+    shown = inspection.Shown(Zoo(), lambda record, index: {"length": len(record.values["audio"])})
+    batches = training_batches(shown, shown.prepare, 30, 0, threads=0, on_bad_record="skip")
+    next(batches)
+    assert shown.records(30) == 24
+    assert shown.records(1) == 1
 
 
 @pytest.mark.parametrize(

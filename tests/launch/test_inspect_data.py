@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import folders
 from tests.launching import assert_bad_input, launch
 
 RECIPE = """
@@ -41,6 +42,34 @@ def test_it_draws_a_sheet_and_sums_up(recipe, tmp_path):
     launch("launch/inspect_data.py", recipe, f"--out={again}", "--count=2", "--records=50")
     with Image.open(again) as smaller:
         assert smaller.width * smaller.height < sheet.width * sheet.height
+
+
+FOLDER_RECIPE = """
+from tests.tiny import tiny_config
+
+
+def get_config():
+    config = tiny_config(("label",))
+    config.data.name, config.data.path, config.data.on_bad_record = "folder", {path!r}, "skip"
+    return config
+"""
+
+
+def test_it_says_how_many_records_the_sheet_shows_and_which_are_left_out(tmp_path):
+    lines = [{"file_name": f"{k}.png", "label": "ab"[k % 2]} for k in range(12)]
+    folder, recipe, out = tmp_path / "own", tmp_path / "recipe.py", tmp_path / "sheet.png"
+    folders.write(folder, *lines, {"file_name": "none.png"}, {"file_name": "gone.png"})
+    for line in lines:
+        folders.paint(folder / line["file_name"])
+    recipe.write_text(FOLDER_RECIPE.format(path=str(folder)), encoding="utf-8")
+    flags = f"--config={recipe}", f"--out={out}", "--config.data.split=train"
+    total = len(folders.open_rest(folder, "train"))
+    bad = "; besides, 2 bad ones of this split or another were left out"
+    done = launch("launch/inspect_data.py", *flags, "--count=32")
+    again = f"{out}: {total} of {total} records, which come again in 32 pictures"
+    assert done.out.splitlines()[-1] == again + bad
+    done = launch("launch/inspect_data.py", *flags, "--count=3")
+    assert done.out.splitlines()[-1] == f"{out}: 3 of {total} records{bad}"
 
 
 @pytest.mark.parametrize(
