@@ -21,12 +21,14 @@ class Judge(NamedTuple):
       accuracy: how often the judge itself is right, on the data set's own pictures.
       misbound: (as `satisfied`) -> bool [n], whether the image shows all that was asked for, but
         not on one object; None: this judge sees no objects.
+      judges: whether it can say anything of pictures that were drawn for a record.
     """
 
     satisfied: Callable[[np.ndarray, Sequence[Record], Sequence[str]], dict[str, np.ndarray]]
     chance: Callable[[Sequence[str], str], float]
     accuracy: float
     misbound: Callable[[np.ndarray, Sequence[Record], Sequence[str]], np.ndarray] | None = None
+    judges: Callable[[Record], bool] = lambda record: True
 
 
 class Reading(NamedTuple):

@@ -278,6 +278,8 @@ def _remedy(options: Any) -> str:
 def class_judge(options: Any) -> Judge:
     """Judges by class: an image satisfies any input of a record if it shows the record's label.
 
+    Of records without a label it says nothing.
+
     Raises:
       InputError: if no judge was trained for the data set, or before it had its classes.
     """
@@ -303,7 +305,9 @@ def class_judge(options: Any) -> Judge:
         drawn, wanted = frequencies("train"), frequencies(split)
         return float(sum(share * wanted.get(name, 0) for name, share in drawn.items()))
 
-    return Judge(satisfied, chance, trained.accuracy)
+    return Judge(
+        satisfied, chance, trained.accuracy, judges=lambda record: "label" in record.values
+    )
 
 
 def _frequencies(options: Any, split: str) -> dict[str, float]:

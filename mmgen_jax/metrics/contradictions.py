@@ -163,6 +163,9 @@ def _classes(
             pictures.append(draw.picture(record))
     if len(set(labels)) < 2:
         raise InputError("metric 'contradictions' needs a data set with labels of two classes")
+    if len(rows) < len(usable):
+        without = len(usable) - len(rows)
+        print(f"contradictions: {without} records without a label are passed over", flush=True)
     known, classes = np.stack(pictures), np.array(labels)
     reading = Reading(
         lambda asked, _: {"class": np.array([record.values["label"] for record in asked])},

@@ -1,20 +1,22 @@
 """Has a model learned its training pictures by their inputs, and what does it draw for others?"""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from mmgen_jax.data import SOURCES, Record
-from mmgen_jax.data.pipeline import spread
+from mmgen_jax.data import SOURCES, Source
+from mmgen_jax.data.pipeline import drawn, spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics.drawing import SHOWN, all_and_each
+from mmgen_jax.metrics.drawing import SHOWN, Drawing, all_and_each
 from mmgen_jax.metrics.evaluation import Asked, Evaluation, Metric
 from mmgen_jax.metrics.nearest import distinct, nearest
 from mmgen_jax.metrics.rates import rate
 
 MOST = 50_000  # training pictures that are looked at; of more, as many chosen by hash
+_NEEDS = "metric 'fitting' needs a data set with labels"
 OWN, LABEL = "is the record's own picture", "has the record's label"
 
 
@@ -27,15 +29,16 @@ def fitting(asked: Asked) -> Evaluation:
     the nearest training picture has the record's label. "judged" says which of the two. Given all
     inputs; given each one alone under keys "train:text", "test:text" and so on. Of more than
     `MOST` training pictures, or than fit in memory at the model's size, as many are looked at.
+    Records without a label are passed over, as is a test split in which none has one.
+
+    Raises:
+      InputError: if no training record has a label.
     """
     FITTING.check(asked)
     draw, trained, count = asked.drawing, asked.trained, asked.count
     config = trained.config
     training = draw.open(config.data.split)
-    usable = draw.usable(training, spread(training, draw.held(MOST)))
-    seen = [(draw.picture(record), _label(record)) for record in map(training.__getitem__, usable)]
-    known = _Known([picture for picture, _ in seen], [label for _, label in seen])
-    del seen
+    usable, known = _known(draw, training)
     rng = np.random.default_rng(asked.seed)
     numbers, sections = {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
@@ -43,12 +46,17 @@ def fitting(asked: Asked) -> Evaluation:
         own = split == config.data.split
         candidates = usable if own else draw.usable(source, range(len(source)))
         chosen = rng.choice(len(candidates), min(count, len(candidates)), replace=False)
+        if not own:
+            chosen = _labelled(source, candidates, chosen, rng)
+            if not len(chosen):
+                print(f"{split}: no record has a label", flush=True)
+                continue
         subsets = asked.subsets(all_and_each)
         right, shown = {given: [] for given in subsets}, {}
         chances = []
         for whole in draw.split(source, [candidates[k] for k in chosen]):
             rows = chosen[whole.first : whole.first + len(whole.records)]
-            labels = None if own else [_label(record) for record in whole.records]
+            labels = None if own else [record.values["label"] for record in whole.records]
             chances += [known.chance()] if own else map(known.chance, labels)
             for given in subsets:
                 part = whole.given(given)
@@ -93,17 +101,52 @@ class _Known:
         return self._labels.count(label) / len(self._labels)
 
 
-def _label(record: Record) -> Any:
-    if "label" not in record.values:
-        raise InputError("metric 'fitting' needs a data set with labels")
-    return record.values["label"]
+def _known(draw: Drawing, source: Source) -> tuple[list[int], _Known]:
+    """The numbers of training records that are usable and have a label, and their pictures."""
+    usable = draw.usable(source, spread(source, draw.held(MOST)))
+    rows, pictures, labels = [], [], []
+    for index in usable:
+        record = drawn(source[index], index)
+        if "label" in record.values:
+            rows.append(index)
+            pictures.append(draw.picture(record))
+            labels.append(record.values["label"])
+    if not rows:
+        raise InputError(f"{_NEEDS}; no training record has one")
+    _tell("training", len(usable) - len(rows))
+    return rows, _Known(pictures, labels)
+
+
+def _labelled(
+    source: Source,
+    candidates: Sequence[int],
+    chosen: Int[np.ndarray, "rows"],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Those chosen candidates that have a label; others, at random, in place of those without."""
+    others = rng.permutation(np.setdiff1d(np.arange(len(candidates)), chosen))
+    kept, without = [], 0
+    for k in itertools.chain(chosen, others):
+        if len(kept) == len(chosen):
+            break
+        if "label" in source[candidates[k]].values:
+            kept.append(k)
+        else:
+            without += 1
+    _tell("test", without)
+    return np.array(kept, int)
+
+
+def _tell(what: str, without: int) -> None:
+    if without:
+        print(f"fitting: {without} {what} records without a label are passed over", flush=True)
 
 
 def _lacks(asked: Asked) -> str | None:
     data = asked.trained.config.data
     if "label" in SOURCES[data.name].describe(data).modalities:
         return None
-    return f"metric 'fitting' needs a data set with labels, which {data.name!r} does not have"
+    return f"{_NEEDS}, which {data.name!r} does not have"
 
 
 FITTING = Metric(fitting, _lacks, choice=2)

@@ -27,8 +27,8 @@ def satisfaction(asked: Asked) -> Evaluation:
     by hash, are drawn from that subset alone and judged on all of it; the same for split `heldout`,
     combinations never trained on, under keys "heldout:...". See `joint` for the numbers; with a
     judge that finds them, "binding_errors" is the share of pictures that show everything, but on
-    several objects. Records without one of the inputs do not count. What is shown are failures, the
-    worst first, and the first pictures.
+    several objects. Records without one of the inputs do not count, nor do those of which the
+    judge says nothing. What is shown are failures, the worst first, and the first pictures.
 
     Raises:
       InputError: if nobody judges this data set, or no record has the inputs.
@@ -43,9 +43,14 @@ def satisfaction(asked: Asked) -> Evaluation:
         if split == data.split:
             continue
         found = {subset: _Found() for subset in chosen}
+        passed = 0
         for part in draw.parts(draw.open(split), asked.count, again=False):
+            passed += sum(not judge.judges(record) for record in part.records)
             for subset in chosen:
                 found[subset].add(judge, draw, part.given(subset), subset)
+        if passed:
+            unjudged = f"{passed} records of which the judge says nothing are passed over"
+            print(f"{split}: {unjudged}", flush=True)
         for subset in chosen:
             title = ("" if split == "test" else f"{split}:") + "+".join(subset)
             numbers[title] = found[subset].numbers(judge.chance(subset, split))
@@ -64,9 +69,10 @@ class _Found:
         self._worst, self._others = Shelf(SHOWN), Shelf(SHOWN)
 
     def add(self, judge: Judge, draw: Drawing, part: Part, subset: Sequence[str]) -> None:
-        """Draws a part and judges it: what has all of these inputs."""
+        """Draws a part and judges it: what has all of these inputs, and is judged."""
         images = draw(part)
-        there = np.flatnonzero(np.all([part.has[name] for name in subset], axis=0))
+        judged = [judge.judges(record) for record in part.records]
+        there = np.flatnonzero(np.all([judged, *(part.has[name] for name in subset)], axis=0))
         if not len(there):
             return
         values, has = jax.tree.map(lambda x: np.asarray(x)[there], (part.values, part.has))

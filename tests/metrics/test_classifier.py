@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, Record
 from mmgen_jax.errors import InputError
-from mmgen_jax.metrics import JUDGES, classifier
+from mmgen_jax.metrics import JUDGES, classifier, satisfaction
+from mmgen_jax.metrics.drawing import Drawing
+from mmgen_jax.metrics.evaluation import Asked
+from mmgen_jax.training.run import Trained as Run
 from tests import folders, prepared
 from tests.launching import assert_bad_input, launch
+from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +97,31 @@ def test_records_without_a_label_are_passed_over(tmp_path):
     folders.write(tmp_path, *lines)
     found = classifier.train(folders.options(tmp_path, image_size=8), 2, 0)
     assert found.names == ("dark", "light")
+
+
+def test_a_judge_of_classes_says_nothing_of_records_without_one(
+    trained, tmp_path, monkeypatch, capsys
+):
+    config, folder = tiny_config(("text",)), tmp_path
+    config.data = folders.options(folder, image_size=8)
+    labels = ("light", None) * 75
+    lines = [
+        {"file_name": f"{k}.png", "text": "light", "label": label} for k, label in enumerate(labels)
+    ]
+    for k, line in enumerate(lines):
+        folders.paint(folder / line["file_name"], colour=(240, 240, 100 + k))
+    folders.write(folder, *lines)
+    classifier.save(trained, classifier.default_path(config.data))
+    model = models.build(config, models.fit(config, SOURCES["folder"].open(config.data, "train")))
+    monkeypatch.setattr(satisfaction, "JUDGES", {"folder": classifier.class_judge})
+    own = lambda self, part: np.stack([record.image for record in part.records])  # noqa: E731
+    monkeypatch.setattr(Drawing, "__call__", own)
+    config.data.split = "train"
+    found = satisfaction.satisfaction(Asked(Run(config, model, {}, {}, 0), 150, 0)).numbers
+    labels = ["label" in r.values for r in _records(config.data, "test")]
+    assert found["text"]["count"] == sum(labels) < len(labels)
+    without = len(labels) - sum(labels)
+    assert f"test: {without} records of which the judge says nothing" in capsys.readouterr().out
 
 
 def test_a_judge_that_does_not_know_a_class_of_the_data_is_refused(trained, tmp_path):

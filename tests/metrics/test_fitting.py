@@ -8,12 +8,14 @@ import tensorflow_datasets as tfds
 
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, BadRecord
+from mmgen_jax.data.folder import FOLDER
+from mmgen_jax.errors import InputError
 from mmgen_jax.metrics import drawing
 from mmgen_jax.metrics.drawing import Drawing
 from mmgen_jax.metrics.evaluation import Asked, table
 from mmgen_jax.metrics.fitting import fitting
 from mmgen_jax.training.run import Trained
-from tests import prepared
+from tests import folders, prepared
 from tests.tiny import open_source, tiny_config, tiny_model
 
 NAMES = ("text", "label", "audio")
@@ -82,6 +84,58 @@ def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
         assert found.numbers[title]["judged"] == judged
         assert f"{title}: the nearest training picture {judged} for" in heading
         assert line.endswith(judged)
+
+
+def some_labels(folder, labels):
+    """Pictures with these labels, their captions, and a run on them that is given the captions."""
+    lines = [
+        {"file_name": f"{k}.png", "text": f"picture {k}"} | {"label": label}
+        for k, label in enumerate(labels)
+    ]
+    for line in lines:
+        folders.paint(folder / line["file_name"])
+    folders.write(folder, *lines)
+    config = tiny_config(("text",))
+    config.data = folders.options(folder, image_size=8)
+    config.data.split = "train"
+    config.eval.split = "test"
+    model = models.build(config, models.fit(config, FOLDER.open(config.data, "train")))
+    return Trained(config, model, {}, {}, 0)
+
+
+def test_records_without_a_label_are_passed_over_and_counted(tmp_path, monkeypatch, capsys):
+    run = some_labels(tmp_path, [None if k % 3 == 0 else "ab"[k % 2] for k in range(150)])
+    own = lambda self, part: np.stack([record.image for record in part.records])  # noqa: E731
+    monkeypatch.setattr(Drawing, "__call__", own)
+    found = fitting(Asked(run, 150, 0)).numbers
+    said = capsys.readouterr().out
+    counts = {}
+    for split in ("train", "test"):
+        source = FOLDER.open(run.config.data, split)
+        labelled = ["label" in source[k].values for k in range(len(source))]
+        counts[split] = sum(labelled)
+        what = {"train": "training"}.get(split, split)
+        without = len(labelled) - counts[split]
+        assert without and f"{without} {what} records without a label are passed over" in said
+    assert (found["train"]["rate"], found["train"]["count"]) == (1.0, counts["train"])
+    assert found["test"]["count"] == counts["test"]
+    few = fitting(Asked(run, 2, 0)).numbers
+    assert few["test"]["count"] == 2, "others take the place of those without"
+
+
+def test_a_data_set_in_which_no_training_record_has_a_label_is_refused(tmp_path, monkeypatch):
+    run = some_labels(tmp_path, ["a"] * 60)
+    lines = [{"file_name": f"{k}.png", "text": "a", "label": None} for k in range(60)]
+    test = {line.partition("(")[2][:-1] for line in _places(run, "test")}
+    lines = [line | ({"label": "a"} if line["file_name"] in test else {}) for line in lines]
+    folders.write(tmp_path, *lines)
+    with pytest.raises(InputError, match="labels; no training record has one"):
+        fitting(Asked(run, 4, 0))
+
+
+def _places(run, split):
+    source = FOLDER.open(run.config.data, split)
+    return [source.where(k) for k in range(len(source))]
 
 
 def test_bad_records_are_left_out_if_they_were_in_training(tmp_path, monkeypatch):
