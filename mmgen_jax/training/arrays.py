@@ -36,12 +36,12 @@ class _Literal(type(epath.Path("/"))):
 
 
 def place(folder: str | Path) -> Path:
-    """The absolute path of a folder of checkpoints (orbax refuses relative ones).
+    """The absolute path of a folder of checkpoints, as orbax takes it.
 
     Raises:
       InputError: if orbax cannot write there, or would write elsewhere, because of its name.
     """
-    path = Path(folder).absolute()
+    path = plain(Path(folder).absolute())
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -54,6 +54,20 @@ def place(folder: str | Path) -> Path:
     ):
         raise _unusable(path, "the name of a bucket's protocol")
     return path
+
+
+def plain(path: Path) -> Path:
+    """The same folder by a name without `..`, and without `//` before it.
+
+    Only what stands before the last `..` is resolved. Tensorstore looks at names alone, so that a
+    link to a folder is the way around a name that it does not take.
+    """
+    parts = path.parts
+    last = max((n for n, part in enumerate(parts, 1) if part == ".."), default=0)
+    if last:
+        parts = (os.path.realpath(Path(*parts[:last])), *parts[last:])
+    found = Path(*parts)
+    return Path("/", *found.parts[1:]) if found.is_absolute() else found
 
 
 def _unusable(path: Path, what: str) -> InputError:

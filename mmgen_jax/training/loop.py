@@ -22,6 +22,7 @@ from mmgen_jax.model import Model
 from mmgen_jax.outputs import check_workdir
 from mmgen_jax.training import (
     agreement,
+    arrays,
     capacity,
     checkpoints,
     processes,
@@ -92,12 +93,13 @@ def train(config: ConfigDict, workdir: Path, allowed: Allowed = Allowed()) -> No
     """
     check_workdir(workdir)
     check_devices(config)
-    whole.directory_of(workdir)  # refuses a path where nothing can be kept
+    workdir = arrays.plain(workdir)
+    directory = whole.directory_of(workdir)  # refuses a path where nothing can be kept
     source = opened(config)
     options = {
         "accept_config_change": allowed.config_change,
         "accept_data_change": allowed.data_change,
-        "workdir": str(workdir.absolute()),
+        "workdir": str(directory.parent),
     }
     fingerprint = agreement.check(config, source, options)
     with processes.only_run(workdir) as check_lock:
