@@ -50,6 +50,7 @@ def contradictions(asked: Asked) -> Evaluation:
         usable = draw.usable(source, spread(source, draw.held(MOST)))
         reading, rows, classes = _classes(draw, source, usable)
         said = {name: {"class": classes} for name in names}
+    draw.say_if_short(source, len(rows), asked.count)
     numbers, sections = {}, []
     for first, second in itertools.combinations(names, 2):
         opposed = _opposed(said[first], said[second], len(rows), asked)

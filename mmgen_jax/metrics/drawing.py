@@ -65,6 +65,8 @@ class Drawing:
         self._trained, self._seed, self._memo = trained, seed, memo or Memo()
         self._options = sample_options(config)
         self._drawn, self._told = 0, time.monotonic()
+        self._opened: tuple[Source | None, str] = None, ""  # the last one, and its split
+        self._short = set[str]()  # splits of which it is said that they have too few records
         self._most = min(BATCH, most or BATCH)
         self.size = self._most * _devices(trained)  # rows of a part
         self._sampler = Sampler(model, self._options, self.size, trained.mesh)
@@ -78,7 +80,23 @@ class Drawing:
         data = self._trained.config.data.copy_and_resolve_references()
         if languages is not None:
             data.languages = languages
-        return SOURCES[data.name].open(data, split)
+        source = SOURCES[data.name].open(data, split)
+        self._opened = source, split
+        return source
+
+    def say_if_short(self, source: Source, records: int, count: int) -> None:
+        """Says, once for each split, that it has fewer records than are asked for.
+
+        Args:
+          source: the one that was opened last; of others nothing is said.
+          records: how many of it can be evaluated.
+          count: how many are asked for.
+        """
+        opened, split = self._opened
+        if records < count and opened is source and split not in self._short:
+            self._short.add(split)
+            has = f"split {split!r} has {records} records to evaluate"
+            print(f"{has}, fewer than --count={count}", flush=True)
 
     def usable(self, source: Source, indices: Iterable[int]) -> list[int]:
         """Those of these records that are not bad: all, unless bad ones are to be skipped.
@@ -138,7 +156,9 @@ class Drawing:
         of them.
         """
         rows = self._chosen(source, count)
-        if again:
+        if not again:
+            self.say_if_short(source, len(rows), count)
+        else:
             rows = list(itertools.islice(itertools.cycle(rows), count))
         return self.split(source, rows)
 

@@ -45,6 +45,7 @@ def fitting(asked: Asked) -> Evaluation:
         source = draw.open(split)
         own = split == config.data.split
         candidates = usable if own else draw.usable(source, range(len(source)))
+        draw.say_if_short(source, len(candidates), count)
         chosen = rng.choice(len(candidates), min(count, len(candidates)), replace=False)
         if not own:
             chosen = _labelled(source, candidates, chosen, rng)

@@ -123,6 +123,24 @@ def test_records_without_a_label_are_passed_over_and_counted(tmp_path, monkeypat
     assert few["test"]["count"] == 2, "others take the place of those without"
 
 
+def test_a_split_with_fewer_records_than_are_asked_for_is_named_once(tmp_path, monkeypatch, capsys):
+    run = some_labels(tmp_path, ["a"] * 60)
+    own = lambda self, part: np.stack([record.image for record in part.records])  # noqa: E731
+    monkeypatch.setattr(Drawing, "__call__", own)
+    total = {split: len(_places(run, split)) for split in ("train", "test")}
+    asked = Asked(run, 61, 0)
+    fitting(asked)
+    for _ in range(2):
+        list(asked.drawing.parts(asked.drawing.open("test"), 61, again=False))
+    said = [line for line in capsys.readouterr().out.splitlines() if "--count" in line]
+    assert said == [
+        f"split {split!r} has {total[split]} records to evaluate, fewer than --count=61"
+        for split in ("train", "test")
+    ]
+    fitting(Asked(run, 1, 0))
+    assert "--count" not in capsys.readouterr().out
+
+
 def test_a_data_set_in_which_no_training_record_has_a_label_is_refused(tmp_path, monkeypatch):
     run = some_labels(tmp_path, ["a"] * 60)
     lines = [{"file_name": f"{k}.png", "text": "a", "label": None} for k in range(60)]
