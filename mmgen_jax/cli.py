@@ -30,8 +30,8 @@ from mmgen_jax.explanations import explain, without_backend
 from mmgen_jax.outputs import Output, check
 
 FAILED, BAD_INPUT = 1, 2
-# Whether this process is a launcher's own, and not that of who runs one within it.
-IS_PROGRAM = interrupts.GUARD.is_on
+# Whether this process is a launcher's own, and not that of who runs one within it, as tests do.
+IS_PROGRAM = sys.argv[0] in sys.orig_argv[1:]
 MOST_DETAILS = 200
 # Of a row of a table: their features (2,048 numbers each) are held together.
 MOST_PICTURES = 100_000
