@@ -31,7 +31,7 @@ from mmgen_jax.outputs import Output, check
 
 FAILED, BAD_INPUT = 1, 2
 # Whether this process is a launcher's own, and not that of who runs one within it, as tests do.
-IS_PROGRAM = sys.argv[0] in sys.orig_argv[1:]
+IS_PROGRAM = interrupts.GUARD.is_on and sys.argv[0] in sys.orig_argv[1:]
 MOST_DETAILS = 200
 # Of a row of a table: their features (2,048 numbers each) are held together.
 MOST_PICTURES = 100_000
@@ -388,9 +388,9 @@ def _guarded(main: Callable[[], None]) -> None:
         if line is None:
             raise
         fail(line)
-    except OSError as error:
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    except OSError as error:  # after the pipe, which is one too
         if error.errno != errno.ENAMETOOLONG:  # of which only what a person typed can be the cause
             raise
         fail(f"the path {str(error.filename)[:80]!r}... is too long")
-    except BrokenPipeError:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)

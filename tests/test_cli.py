@@ -143,7 +143,7 @@ from absl import flags
 from mmgen_jax import cli
 from mmgen_jax.errors import InputError
 
-WHAT = flags.DEFINE_enum("what", "nothing", ["nothing", "refuse", "fail", "exit"], "What to do.")
+WHAT = flags.DEFINE_enum("what", "nothing", ["nothing", "refuse", "fail", "exit", "pipe"], "What to do.")
 
 
 def main():
@@ -155,6 +155,8 @@ def main():
             raise RuntimeError("broken")
         case "exit":
             raise SystemExit(143)
+        case "pipe":
+            raise BrokenPipeError
 
 
 cli.run(main)
@@ -175,6 +177,7 @@ def launcher(tmp_path):
         ("refuse", 2, "error: folder  with two spaces line two\n"),
         ("fail", 1, "Traceback\nRuntimeError: broken\n"),
         ("exit", 143, ""),
+        ("pipe", 0, ""),  # whoever reads has enough, as head does
     ],
 )
 def test_exit_codes(launcher, what, code, err):
