@@ -143,7 +143,8 @@ from absl import flags
 from mmgen_jax import cli
 from mmgen_jax.errors import InputError
 
-WHAT = flags.DEFINE_enum("what", "nothing", ["nothing", "refuse", "fail", "exit", "pipe"], "What to do.")
+CHOICES = ["nothing", "refuse", "fail", "exit", "pipe"]
+WHAT = flags.DEFINE_enum("what", "nothing", CHOICES, "What to do.")
 
 
 def main():
