@@ -46,13 +46,14 @@ def config(pictures, family="flow", tokenizer="", quantizer="kl", **keys):
 
 @pytest.fixture(scope="module")
 def tokenizers(pictures, tmp_path_factory):
-    """The directories of two runs, which differ by their seed."""
-    places = [tmp_path_factory.mktemp(name) for name in ("one", "other")]
-    for seed, place in enumerate(places):
-        own = config(pictures, "vqvae")
-        own.train.seed = seed
-        loop.train(own, place)
-    return places
+    """The directories of a run, and of the same a step earlier."""
+    one, other = (tmp_path_factory.mktemp("tokenizers") / name for name in ("one", "other"))
+    own = config(pictures, "vqvae")
+    own.checkpoint.every = own.train.steps - 1
+    loop.train(own, one)
+    shutil.copytree(one, other)
+    shutil.rmtree(other / "checkpoints" / str(own.train.steps))
+    return one, other
 
 
 @pytest.fixture(scope="module")

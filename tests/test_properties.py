@@ -61,8 +61,17 @@ class Setup(NamedTuple):
 
 SETUPS = [Setup("flow", ALL), *(Setup(family, TWO) for family in FAMILIES[1:])]
 SLOW = [pytest.param(Setup(family, ALL), marks=pytest.mark.slow) for family in FAMILIES[1:]]
-pytestmark = pytest.mark.parametrize(
-    "setup", [*SETUPS, *SLOW], ids=lambda setup: f"{setup.family}-{len(setup.names)}"
+
+
+def for_each(*setups: Any):
+    """Parametrises a test by setups, whose names stand in the names of its cases."""
+    return pytest.mark.parametrize("setup", setups, ids=lambda s: f"{s.family}-{len(s.names)}")
+
+
+every = for_each(*SETUPS, *SLOW)
+# Of the order of modalities the fusion alone knows: a family gets what it has made of them.
+first = for_each(
+    SETUPS[0], *(pytest.param(setup, marks=pytest.mark.slow) for setup in SETUPS[1:]), *SLOW
 )
 
 
@@ -199,6 +208,7 @@ def assert_same_bits(one, other):
     jax.tree_util.tree_map_with_path(check, one, other)
 
 
+@every
 @pytest.mark.parametrize("kind", ["nan", "inf", "bits"])
 def test_the_bits_of_an_absent_value_do_not_matter(setup, kind):
     it = compiled(setup)
@@ -214,6 +224,7 @@ def test_the_bits_of_an_absent_value_do_not_matter(setup, kind):
     )
 
 
+@every
 def test_what_is_present_does_matter(setup):
     """The test above could not fail otherwise."""
     it = compiled(setup)
@@ -226,6 +237,7 @@ def test_what_is_present_does_matter(setup):
         assert max(jax.tree.leaves(gaps)) > 1e-4, name
 
 
+@every
 def test_a_modality_that_no_example_has_gets_no_gradient(setup):
     it = compiled(setup)
 
@@ -245,6 +257,7 @@ def test_a_modality_that_no_example_has_gets_no_gradient(setup):
         assert moved == (set(setup.names) - {name} if looks else set()), name
 
 
+@first
 def test_the_order_of_modalities_does_not_matter(setup):
     it, backwards = compiled(setup), setup._replace(names=setup.names[::-1])
     other = build(backwards)
@@ -263,6 +276,7 @@ def test_the_order_of_modalities_does_not_matter(setup):
     np.testing.assert_allclose(images, it.draw(*inputs), rtol=0, atol=1e-5)
 
 
+@every
 def test_every_subset_samples(setup):
     it = compiled(setup)
     ones = per_row(setup, dict.fromkeys(setup.names, 1.0))
@@ -337,12 +351,14 @@ def guided(setup):
     return by_case, dict(zip(WRITTEN, images[rows:], strict=True))
 
 
+@every
 @pytest.mark.parametrize("case", WRITTEN)
 def test_equal_weights_are_ordinary_guidance_between_its_two_ends(setup, case):
     images, written = guided(setup)
     np.testing.assert_array_equal(images[case], written[case])
 
 
+@every
 def test_a_weight_of_zero_removes_its_modality(setup):
     images, _ = guided(setup)
     removed = images["without label"]
@@ -352,6 +368,7 @@ def test_a_weight_of_zero_removes_its_modality(setup):
     np.testing.assert_allclose(images["label absent"], removed, rtol=0, atol=1e-5)
 
 
+@every
 def test_weights_matter(setup):
     """The tests above could not fail otherwise."""
     images, _ = guided(setup)

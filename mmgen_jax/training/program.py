@@ -12,7 +12,7 @@ from mmgen_jax import model as models
 from mmgen_jax.model import Batch, Model
 from mmgen_jax.training import run, sharding
 from mmgen_jax.training import step as steps
-from mmgen_jax.training.state import TrainState, create
+from mmgen_jax.training.state import TrainState
 from mmgen_jax.training.step import Step
 from mmgen_jax.training.strategies import STRATEGIES, Strategy
 
@@ -54,11 +54,11 @@ def build(config: ConfigDict, model: Model, mesh: Mesh) -> Program:
     """The program of a validated config; nothing is computed."""
     if config.tokenizer.latents:
         model = model._replace(codec=codecs.encoded(model.codec))
-    players = run.players(config, model)
-    state = run.state_shapes(config, model)
+    create = run.creation(config, model)
+    state = jax.eval_shape(create)
     shardings = sharding.shard(mesh, state)
     batch = jax.eval_shape(lambda: models.blank_batch(model, config.train.batch_size))
-    step = steps.build(config, model, players)
+    step = steps.build(config, model, run.players(config, model))
     strategy = STRATEGIES[config.train.strategy](step, mesh, shardings, batch)
-    init = jax.jit(lambda: create(model, players, config.train.seed), out_shardings=shardings)
+    init = jax.jit(create, out_shardings=shardings)
     return Program(model, mesh, state, shardings, batch, step, strategy, init)

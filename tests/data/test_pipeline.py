@@ -194,7 +194,13 @@ def test_a_bad_record_is_named_every_time_it_is_asked_for(threads):
         assert batches.get_state() == {"position": 1}
 
 
-@pytest.mark.parametrize("image_size", [2, 80], ids=["by pipe", "in shared memory"])
+@pytest.mark.parametrize(
+    "image_size",
+    [
+        pytest.param(2, marks=pytest.mark.slow, id="by pipe"),
+        pytest.param(80, id="in shared memory"),
+    ],
+)
 def test_other_processes_prepare_the_same_batches(image_size):
     prepare = functools.partial(PREPARE, image_shape=(image_size, image_size))
     alone, helped = (

@@ -1,10 +1,11 @@
 """One tiny run for the tests of all launchers."""
 
 import fcntl
+import functools
 
 import pytest
 
-from mmgen_jax.training import loop
+from mmgen_jax.training import loop, run
 from tests import toys
 from tests.tiny import tiny_config
 
@@ -33,6 +34,14 @@ def _train(workdir):
     config.train.ema_decay = 0.0
     config.optimizer.generator.update(name="adamw", learning_rate=0.02, warmup_steps=0)
     loop.train(config, workdir)
+
+
+@pytest.fixture(scope="module")
+def loaded_once():
+    """Within a module that changes no run that it has loaded, each is loaded once."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(run, "load", functools.cache(run.load))
+        yield
 
 
 @pytest.fixture(scope="module")

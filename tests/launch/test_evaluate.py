@@ -15,6 +15,8 @@ from tests.launching import assert_bad_input, launch
 
 EVALUATE = "launch/evaluate.py"
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 def test_a_report_of_every_subset(trained, tmp_path):
     out = tmp_path / "report.json"

@@ -8,6 +8,8 @@ from mmgen_jax.training import loop
 from tests.launching import assert_bad_input, launch
 from tests.tiny import tiny_config
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 @pytest.fixture(scope="module")
 def styles(tmp_path_factory):

@@ -1,6 +1,5 @@
 """The sampling launcher: any subset of the modalities, and what it refuses."""
 
-import functools
 import os
 
 import numpy as np
@@ -15,12 +14,7 @@ from tests.launching import assert_bad_input, launch, python
 
 COUNT = 3
 
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded_once():
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(run, "load", functools.cache(run.load))
-        yield
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,14 @@ import time
 import pytest
 
 from mmgen_jax.training import checkpoints
+from tests import toys
 from tests.launching import ROOT, assert_bad_input, launch, python
 from tests.runs import everything, logged
+from tests.toy_recipe import STEPS
 
-STEPS = 12
+RECIPE = "--config=tests/toy_recipe.py"
 
-RECIPE = """
+FLOW = """
 from tests.tiny import tiny_config
 
 
@@ -49,24 +51,44 @@ runpy.run_path("launch/train.py", run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
-    path.write_text(RECIPE, encoding="utf-8")
-    return f"--config={path}"
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    with toys.registered():
+        yield
 
 
-@pytest.fixture(scope="module")
-def whole(recipe, tmp_path_factory):
-    """The directory of a run that nothing interrupted."""
-    workdir = tmp_path_factory.mktemp("whole")
+def train_whole(recipe, workdir):
     done = launch("launch/train.py", recipe, f"--workdir={workdir}")
     assert (done.code, done.out) == (0, ""), done.err
     assert f"step {STEPS}/{STEPS} " in done.err
     return workdir
 
 
-def test_a_run_stopped_in_every_way_ends_as_if_nothing_had_been(recipe, whole, tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The directory of a run that nothing interrupted."""
+    return train_whole(RECIPE, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory):
+    """(the flag that names a recipe of a flow, the directory of its run)."""
+    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
+    path.write_text(FLOW, encoding="utf-8")
+    return f"--config={path}", train_whole(f"--config={path}", tmp_path_factory.mktemp("flow"))
+
+
+def test_a_run_stopped_in_every_way_ends_as_if_nothing_had_been(whole, tmp_path):
+    """Of toys; within one process, `test_loop` sees what a signal does to a step."""
+    assert_stopped_in_every_way(RECIPE, whole, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_flow_stopped_in_every_way_ends_as_if_nothing_had_been(flow, tmp_path):
+    assert_stopped_in_every_way(*flow, tmp_path)
+
+
+def assert_stopped_in_every_way(recipe, whole, tmp_path):
     flags = (recipe, f"--workdir={tmp_path}")
     for name, step in (("SIGTERM", 3), ("SIGINT", 6)):
         done = python("-c", SIGNALLED, name, str(step), *flags)
@@ -83,9 +105,9 @@ def test_a_run_stopped_in_every_way_ends_as_if_nothing_had_been(recipe, whole, t
     assert [line["step"] for line in logged(whole)] == list(range(1, STEPS + 1))
 
 
-def test_a_changed_config_is_refused_unless_accepted(recipe, whole, tmp_path):
+def test_a_changed_config_is_refused_unless_accepted(whole, tmp_path):
     workdir = shutil.copytree(whole, tmp_path / "run")
-    flags = (recipe, f"--workdir={workdir}", f"--config.train.steps={STEPS + 1}")
+    flags = (RECIPE, f"--workdir={workdir}", f"--config.train.steps={STEPS + 1}")
     done = launch("launch/train.py", *flags)
     assert_bad_input(done, f"train.steps: {STEPS} -> {STEPS + 1}", "--accept_config_change")
     done = launch("launch/train.py", *flags, "--accept_config_change")
@@ -93,14 +115,14 @@ def test_a_changed_config_is_refused_unless_accepted(recipe, whole, tmp_path):
     assert checkpoints.latest(workdir) == STEPS + 1
 
 
-def test_a_workdir_that_cannot_be(recipe, tmp_path):
+def test_a_workdir_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    done = launch("launch/train.py", recipe, f"--workdir={tmp_path / 'file'}")
+    done = launch("launch/train.py", RECIPE, f"--workdir={tmp_path / 'file'}")
     assert_bad_input(done, str(tmp_path / "file"), "--workdir")
 
 
-def test_a_batch_that_does_not_divide_over_the_devices(recipe, tmp_path):
-    flags = (recipe, f"--workdir={tmp_path / 'run'}", "--config.sharding.data=2")
+def test_a_batch_that_does_not_divide_over_the_devices(tmp_path):
+    flags = (RECIPE, f"--workdir={tmp_path / 'run'}", "--config.sharding.data=2")
     done = launch("launch/train.py", *flags)
     assert_bad_input(done, "config.sharding.data = 2", "at most 1 devices")
     assert not (tmp_path / "run").exists()
@@ -110,9 +132,9 @@ LONG = 300
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(recipe, tmp_path):
+def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(flow, tmp_path):
     """25 kills without warning and 10 SIGTERMs, of a run that saves every third step."""
-    flags = (recipe, f"--config.train.steps={LONG}", "--config.checkpoint.every=3")
+    flags = (flow[0], f"--config.train.steps={LONG}", "--config.checkpoint.every=3")
     whole, workdir = tmp_path / "whole", tmp_path / "run"
     done = launch("launch/train.py", *flags, f"--workdir={whole}")
     assert done.code == 0, done.err

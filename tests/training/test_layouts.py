@@ -13,10 +13,10 @@ from tests.tiny import tiny_config
 STEPS, HALF = 20, 10
 # In the fast suite: what splits along `data` or `fsdp` alone, or over two processes, does so in the
 # cube too. The collectives of pmap are in `test_crossbatch`, its step in `test_program`.
-QUICK = ("one", "cube")
+QUICK = ("cube", "one")
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
-# Each of them goes on from the run of the one before it; in the slow suite, each from that of every
-# other, and its own. That two processes go on bit for bit is in `test_processes` too.
+# One device goes on from the cube's run; in the slow suite, each from that of every other, and its
+# own. That two processes go on bit for bit is in `test_processes` too.
 PAIRS = list(itertools.pairwise(QUICK))
 
 
@@ -35,7 +35,8 @@ def runs(request, tmp_path_factory):
     top = tmp_path_factory.mktemp("runs")
     mine = [item for item in request.session.items if item.path == request.path]
     slow = any(item.get_closest_marker("slow") for item in mine)
-    whole = {name: top / name for name in (LAYOUTS if slow else QUICK)}
+    # Whoever goes on comes after those that it goes on from.
+    whole = {name: top / name for name in (*QUICK, *(LAYOUTS if slow else ()))}
     halves = {pair: top / "-".join(pair) for pair in PAIRS}
     found = {}
     for name, workdir in whole.items():
@@ -81,7 +82,7 @@ def test_the_training_is_one_that_shows_a_difference(runs):
     assert config().modalities.text.recovery_weight > 0
 
 
-@pytest.mark.parametrize("name", EACH[1:])
+@pytest.mark.parametrize("name", EACH[1:])  # all but "one"
 def test_every_layout_trains_alike(runs, name):
     assert runs[name][1]["fed"] == runs["one"][1]["fed"]
     assert_same_losses(logged(runs[name][0]), logged(runs["one"][0]))
