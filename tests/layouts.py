@@ -30,7 +30,8 @@ LAYOUTS = {
     "one": Layout(1),
     "data": Layout(8),
     "fsdp": Layout(8, overrides={"sharding.data": 1, "sharding.fsdp": 8}),
-    "cube": Layout(4, processes=2, overrides={"sharding.fsdp": 2, "sharding.tensor": 2}),
+    "cube": Layout(8, overrides={"sharding.fsdp": 2, "sharding.tensor": 2}),
+    "cube of two": Layout(4, processes=2, overrides={"sharding.fsdp": 2, "sharding.tensor": 2}),
     "pmap": Layout(8, overrides={"train.strategy": "pmap"}),
     "processes": Layout(4, processes=2),
 }

@@ -2,8 +2,9 @@
 
 A family joins by a line in FAMILIES and its sizes in `tiny_config`. How a modality is encoded and
 recovered does not depend on the family, nor how a family uses a condition on the modalities: the
-fast suite has one family with all of them and all families with two, the slow one has each with
-all. That the pooled experts equal their closed form depends on neither: see `test_fusion.py`.
+fast suite has one family with all of them, and one of each other sort (two players, codes) with
+two; the slow one has each with two and with all. That the pooled experts equal their closed form
+depends on neither: see `test_fusion.py`.
 """
 
 import functools
@@ -59,20 +60,24 @@ class Setup(NamedTuple):
         return {name: WEIGHTS[name] for name in self.names}
 
 
-SETUPS = [Setup("flow", ALL), *(Setup(family, TWO) for family in FAMILIES[1:])]
-SLOW = [pytest.param(Setup(family, ALL), marks=pytest.mark.slow) for family in FAMILIES[1:]]
+QUICK = (Setup("flow", ALL), Setup("gan", TWO), Setup("dalle", TWO))
+EACH = (QUICK[0], *(Setup(family, names) for names in (TWO, ALL) for family in FAMILIES[1:]))
 
 
-def for_each(*setups: Any):
+def slow_but(*setups: Setup) -> list[Any]:
+    """Every setup as a parameter, all but these slow."""
+    slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+    return [setup if setup in setups else slow(setup) for setup in EACH]
+
+
+def for_each(setups: list[Any]):
     """Parametrises a test by setups, whose names stand in the names of its cases."""
     return pytest.mark.parametrize("setup", setups, ids=lambda s: f"{s.family}-{len(s.names)}")
 
 
-every = for_each(*SETUPS, *SLOW)
+every = for_each(slow_but(*QUICK))
 # Of the order of modalities the fusion alone knows: a family gets what it has made of them.
-first = for_each(
-    SETUPS[0], *(pytest.param(setup, marks=pytest.mark.slow) for setup in SETUPS[1:]), *SLOW
-)
+first = for_each(slow_but(QUICK[0]))
 
 
 class Compiled(NamedTuple):

@@ -195,16 +195,17 @@ def test_a_bad_record_is_named_every_time_it_is_asked_for(threads):
 
 
 @pytest.mark.parametrize(
-    "image_size",
+    ("image_size", "workers"),
     [
-        pytest.param(2, marks=pytest.mark.slow, id="by pipe"),
-        pytest.param(80, id="in shared memory"),
+        pytest.param(2, 2, marks=pytest.mark.slow, id="by pipe"),
+        pytest.param(80, 1, id="in shared memory"),
+        pytest.param(80, 2, marks=pytest.mark.slow, id="in shared memory, of two"),
     ],
 )
-def test_other_processes_prepare_the_same_batches(image_size):
+def test_other_processes_prepare_the_same_batches(image_size, workers):
     prepare = functools.partial(PREPARE, image_shape=(image_size, image_size))
     alone, helped = (
-        training_batches(Numbers(11), prepare, 4, 7, workers=workers) for workers in (0, 2)
+        training_batches(Numbers(11), prepare, 4, 7, workers=count) for count in (0, workers)
     )
     expected = [next(alone) for _ in range(6)]
     try:

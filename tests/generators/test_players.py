@@ -26,7 +26,7 @@ GAMES = {
 }
 pytestmark = pytest.mark.parametrize(
     "game",
-    ["r3gan", *(pytest.param(game, marks=pytest.mark.slow) for game in ("gan_cls", "stylegan"))],
+    ["gan_cls", *(pytest.param(game, marks=pytest.mark.slow) for game in ("r3gan", "stylegan"))],
 )
 
 

@@ -11,8 +11,9 @@ from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
 STEPS, HALF = 20, 10
-# In the fast suite: what splits along `data` or `fsdp` alone, or over two processes, does so in the
-# cube too. The collectives of pmap are in `test_crossbatch`, its step in `test_program`.
+# In the fast suite: what splits along `data` or `fsdp` alone does so in the cube too. pmap's
+# collectives are in `test_crossbatch`, its step in `test_program`; two processes in
+# `test_processes`.
 QUICK = ("cube", "one")
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
 # One device goes on from the cube's run; in the slow suite, each from that of every other, and its
@@ -111,7 +112,7 @@ def test_a_run_goes_on_with_another_layout(runs, source, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_run_goes_on_with_any_layout(runs, tmp_path, name):
-    """All 36 of them."""
+    """All 49 of them."""
     workdirs = {source: tmp_path / source for source in LAYOUTS}
     seen = train_on(name, *((workdir, runs[source][0]) for source, workdir in workdirs.items()))
     for source, workdir in workdirs.items():

@@ -10,7 +10,7 @@ from tests.tiny import open_source, tiny_config
 
 @pytest.mark.parametrize("strategy", ["jit", "pmap"])
 def test_what_it_is_compiled_for_is_what_it_is_fed(strategy):
-    config = tiny_config(("text", "label"))
+    config = tiny_config(("label",))
     config.train.strategy, config.sharding.data = strategy, 1
     source = open_source(config)
     model = models.build(config, models.fit(config, source))
