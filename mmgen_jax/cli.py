@@ -14,7 +14,6 @@ import errno
 import io
 import os
 import re
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from logging import ERROR, LogRecord
@@ -27,7 +26,7 @@ from mmgen_jax.bounds import define_names, define_number, define_seed
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import Failure, InputError, reading
 from mmgen_jax.explanations import explain, without_backend
-from mmgen_jax.outputs import Output, check
+from mmgen_jax.outputs import Output, check, hush
 
 FAILED, BAD_INPUT = 1, 2
 # Whether this process is a launcher's own, and not that of who runs one within it, as tests do.
@@ -375,6 +374,7 @@ def _unraisablehook(unraisable: Any) -> None:
 def _guarded(main: Callable[[], None]) -> None:
     try:
         main()
+        sys.stdout.flush()
     except InputError as error:
         for detail in error.details[:MOST_DETAILS]:
             print(f"error: {_one_line(detail)}", file=sys.stderr)
@@ -389,7 +389,7 @@ def _guarded(main: Callable[[], None]) -> None:
             raise
         fail(line)
     except BrokenPipeError:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        hush()
     except OSError as error:  # after the pipe, which is one too
         if error.errno != errno.ENAMETOOLONG:  # of which only what a person typed can be the cause
             raise

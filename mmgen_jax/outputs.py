@@ -6,6 +6,7 @@ Other formats carry no mark, so an existing file of them is only replaced with -
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,3 +206,13 @@ _MARKS: dict[str, Callable[[Path], Any]] = {
     ".md": _of_markdown,
     ".safetensors": _of_safetensors,
 }
+
+
+def hush() -> None:
+    """Has what nobody reads any more go nowhere: Python, ending, would complain of it."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (OSError, ValueError):
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115, to the end
+            setattr(sys, name, nowhere)

@@ -1,11 +1,15 @@
 """What all launchers share: exit codes, one line for bad input, and no jax before a good config."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from tests.launching import Done, assert_bad_input, launch, python
+from tests.launching import ROOT, Done, assert_bad_input, launch, python
 
 RECIPE = "--config=configs/flow.py"
 TRAIN = (RECIPE, "--workdir=/nowhere/run")
@@ -183,6 +187,25 @@ def launcher(tmp_path):
 )
 def test_exit_codes(launcher, what, code, err):
     assert launch(launcher, f"--what={what}") == Done(code, "main\n", err)
+
+
+def test_whom_nobody_listens_to_ends_in_silence(launcher):
+    """A broken pipe still kills nobody, as Python has it: the process may be somebody else's."""
+    for what in ("nothing", "pipe"):
+        assert launch(launcher, f"--what={what}").code == 0
+        assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, launcher, f"--what={what}"],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_failure_keeps_its_traceback(launcher):
