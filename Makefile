@@ -35,7 +35,8 @@ quickstart: $(INSTALLED)  ## trains a tiny model on text, label and audio, and s
 	$(BIN)/python launch/quickstart.py --workdir=runs/quickstart
 
 test: $(INSTALLED) system lint  ## checks style and runs all tests but the slow ones
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --durations=20
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
+	  --max-worker-restart=0 --durations=20
 
 test-slow: $(INSTALLED) system  ## runs the slow tests, for TPUs too, and the comparisons with PyTorch
 	$(BIN)/python -m pip install --quiet --editable='.[reference]'
