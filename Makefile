@@ -35,6 +35,7 @@ quickstart: $(INSTALLED)  ## trains a tiny model on text, label and audio, and s
 	$(BIN)/python launch/quickstart.py --workdir=runs/quickstart
 
 test: $(INSTALLED) system lint  ## checks style and runs all tests but the slow ones
+	# Where a worker dies, pytest-xdist waits for ever for what it has lost, unless it may restart none.
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
 	  --max-worker-restart=0 --durations=20
 
@@ -44,7 +45,8 @@ test-slow: $(INSTALLED) system  ## runs the slow tests, for TPUs too, and the co
 	$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision
 	test -d $(VENV)/tpu-compile/libtpu \
 	  || $(BIN)/python -m pip install --quiet --no-deps --target=$(VENV)/tpu-compile libtpu==0.0.52
-	$(BIN)/python -m pytest -m "slow or reference" --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest -m "slow or reference" --numprocesses=2 --dist=loadfile \
+	  --max-worker-restart=0
 
 fuzz: $(INSTALLED)  ## throws hostile input at everything that reads some; minutes
 	$(BIN)/python -m tools.fuzz

@@ -374,7 +374,7 @@ def _unraisablehook(unraisable: Any) -> None:
 def _guarded(main: Callable[[], None]) -> None:
     try:
         main()
-        sys.stdout.flush()
+        print(end="", flush=True)
     except InputError as error:
         for detail in error.details[:MOST_DETAILS]:
             print(f"error: {_one_line(detail)}", file=sys.stderr)

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import warnings
@@ -45,9 +46,12 @@ def recipe(name: str) -> ModuleType:
 def launch(script: str | Path, *arguments: str | Path) -> Done:
     """Runs `script`, by its path from the root, in this process; leaves no flag defined behind.
 
+    The script must leave what signals do as it was: this process is not its own.
+
     Code 1 stands for an exception that reached the top, whose traceback begins `err`.
     """
     path = str(ROOT / script)
+    signals = _signal_handlers()
     out, err, argv, handlers = io.StringIO(), io.StringIO(), sys.argv, list(logging.root.handlers)
     sys.argv = [path, *map(str, arguments)]
     try:
@@ -66,7 +70,12 @@ def launch(script: str | Path, *arguments: str | Path) -> Done:
             module = flags.FLAGS.find_module_defining_flag(name)
             if module == path or name.partition(".")[0] in OF_CLI:
                 delattr(flags.FLAGS, name)
+    assert _signal_handlers() == signals
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def _signal_handlers() -> dict[int, object]:
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
 
 def _exit_code(path: str) -> int:

@@ -3,8 +3,8 @@
 A family joins by a line in FAMILIES and its sizes in `tiny_config`. How a modality is encoded and
 recovered does not depend on the family, nor how a family uses a condition on the modalities: the
 fast suite has one family with all of them, and one of each other sort (two players, codes) with
-two; the slow one has each with two and with all. That the pooled experts equal their closed form
-depends on neither: see `test_fusion.py`.
+two; the slow one has the other families with two, and all of them with all. The pooled experts equal
+their closed form whatever these are: see `test_fusion.py`.
 """
 
 import functools
@@ -77,7 +77,7 @@ def for_each(setups: list[Any]):
 
 every = for_each(slow_but(*QUICK))
 # Of the order of modalities the fusion alone knows: a family gets what it has made of them.
-first = for_each(slow_but(QUICK[0]))
+flow_alone = for_each(slow_but(QUICK[0]))
 
 
 class Compiled(NamedTuple):
@@ -262,7 +262,7 @@ def test_a_modality_that_no_example_has_gets_no_gradient(setup):
         assert moved == (set(setup.names) - {name} if looks else set()), name
 
 
-@first
+@flow_alone
 def test_the_order_of_modalities_does_not_matter(setup):
     it, backwards = compiled(setup), setup._replace(names=setup.names[::-1])
     other = build(backwards)

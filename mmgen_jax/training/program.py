@@ -1,5 +1,6 @@
 """The training step that a config describes, on a mesh, and the shapes of what goes into it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from mmgen_jax import model as models
 from mmgen_jax.model import Batch, Model
 from mmgen_jax.training import run, sharding
 from mmgen_jax.training import step as steps
-from mmgen_jax.training.state import TrainState
+from mmgen_jax.training.state import TrainState, create
 from mmgen_jax.training.step import Step
 from mmgen_jax.training.strategies import STRATEGIES, Strategy
 
@@ -54,11 +55,13 @@ def build(config: ConfigDict, model: Model, mesh: Mesh) -> Program:
     """The program of a validated config; nothing is computed."""
     if config.tokenizer.latents:
         model = model._replace(codec=codecs.encoded(model.codec))
-    create = run.creation(config, model)
-    state = jax.eval_shape(create)
+    players = run.players(config, model)
+    # One function for its shapes and to compile it: it is traced once.
+    fresh = functools.partial(create, model, players, config.train.seed)
+    state = jax.eval_shape(fresh)
     shardings = sharding.shard(mesh, state)
     batch = jax.eval_shape(lambda: models.blank_batch(model, config.train.batch_size))
-    step = steps.build(config, model, run.players(config, model))
+    step = steps.build(config, model, players)
     strategy = STRATEGIES[config.train.strategy](step, mesh, shardings, batch)
-    init = jax.jit(create, out_shardings=shardings)
+    init = jax.jit(fresh, out_shardings=shardings)
     return Program(model, mesh, state, shardings, batch, step, strategy, init)

@@ -15,7 +15,7 @@ A checkpoint holds its own config, and digests of the assets: whoever reads a ru
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,15 +143,9 @@ def players(config: ConfigDict, model: Model) -> dict[str, optax.GradientTransfo
     }
 
 
-def creation(config: ConfigDict, model: Model) -> Callable[[], TrainState]:
-    """() -> a fresh state. What is traced of it, for shapes or to compile it, is traced once."""
-    by_player = players(config, model)
-    return lambda: create(model, by_player, config.train.seed)
-
-
 def state_shapes(config: ConfigDict, model: Model) -> TrainState:
     """Shapes and dtypes of the training state; nothing is computed."""
-    return jax.eval_shape(creation(config, model))
+    return jax.eval_shape(lambda: create(model, players(config, model), config.train.seed))
 
 
 def read_assets(workdir: Path, config: ConfigDict, step: int | None = None) -> Assets:

@@ -1,6 +1,5 @@
 """What disks and numbers do to a run: it says so in one line, and loses nothing that was whole."""
 
-import functools
 import os
 import random
 import shutil
@@ -55,7 +54,6 @@ SMALL_DISK = ["unshare", "--map-root-user", "--mount", "bash", "-ceu"]
 MOUNT = 'mount -t tmpfs -o "size=$1" tmpfs "$2"; cd "$3"; shift 3; '
 
 
-@functools.cache
 def can_mount():
     if not shutil.which("unshare"):
         return False
@@ -151,7 +149,6 @@ def test_a_workdir_that_is_read_only(whole, tmp_path):
         )
 
 
-@pytest.mark.skipif(can_mount(), reason="a full disk is the better test")
 def test_a_file_that_cannot_grow_fails_the_save(whole, tmp_path):
     """As a full disk does, where none can be mounted."""
     flags = ("launch/train.py", RECIPE, f"--workdir={tmp_path}")

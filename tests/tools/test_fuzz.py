@@ -41,7 +41,7 @@ def test_it_sees_every_sort_of_fault():
 
 
 def test_a_small_part_finds_no_fault():
-    done = fuzz("--patience=8", lines=100, hostile=5)
+    done = fuzz("--patience=8", lines=100, hostile=10)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
