@@ -3,8 +3,8 @@
 A family joins by a line in FAMILIES and its sizes in `tiny_config`. How a modality is encoded and
 recovered does not depend on the family, nor how a family uses a condition on the modalities: the
 fast suite has one family with all of them, and one of each other sort (two players, codes) with
-two; the slow one has the other families with two, and all of them with all. The pooled experts equal
-their closed form whatever these are: see `test_fusion.py`.
+two; the slow one has the other families with two, and all of them with all. The pooled experts
+equal their closed form whatever these are: see `test_fusion.py`.
 """
 
 import functools
