@@ -40,9 +40,9 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
-from mmgen_jax import recipes
-from mmgen_jax.nn import dit_sizes
-from mmgen_jax.schema import LATENTS
+from mmgen_jax.config import recipes
+from mmgen_jax.config.schema import LATENTS
+from mmgen_jax.pretrained import dit_sizes
 
 
 class Size(NamedTuple):

@@ -29,7 +29,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
-from mmgen_jax import recipes
+from mmgen_jax.config import recipes
 
 
 class Size(NamedTuple):

@@ -22,11 +22,12 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgen_jax import cli, tables
+from mmgen_jax import cli
 from mmgen_jax import config as configs
-from mmgen_jax.bounds import define_names, whole_numbers
+from mmgen_jax.cli.bounds import define_names, whole_numbers
 from mmgen_jax.errors import InputError
 from mmgen_jax.outputs import Output, check_folder
+from mmgen_jax.performance import tables
 
 MOST_EXAMPLES = 1_000_000  # of a batch
 CONFIG = cli.define_config()
@@ -74,13 +75,13 @@ def main() -> None:
 
 
 def count(config: ConfigDict, out: Output) -> None:
-    from mmgen_jax import benchmarking
     from mmgen_jax import model as models
-    from mmgen_jax.metrics.report import write
-    from mmgen_jax.throughput import versions
+    from mmgen_jax.evaluation.report import write
+    from mmgen_jax.performance import flops
+    from mmgen_jax.performance.benchmark import versions
     from mmgen_jax.training import loop, processes
 
-    found = benchmarking.analytic(config, models.fit(config, loop.opened(config)))
+    found = flops.analytic(config, models.fit(config, loop.opened(config)))
     if processes.is_main():
         write(out, found | {"versions": versions()}, [])
 
@@ -88,8 +89,8 @@ def count(config: ConfigDict, out: Output) -> None:
 def measure(asked: list[ConfigDict], out: Output) -> None:
     """All processes measure, together; one writes."""
     from mmgen_jax import model as models
-    from mmgen_jax.metrics.report import write
-    from mmgen_jax.throughput import Benchmark
+    from mmgen_jax.evaluation.report import write
+    from mmgen_jax.performance.benchmark import Benchmark
     from mmgen_jax.training import loop, processes
 
     for config in asked:
@@ -147,7 +148,7 @@ def where(found: dict[str, Any]) -> str:
 
 
 def plot(found: list[dict[str, Any]]) -> Any:
-    from mmgen_jax import plots
+    from mmgen_jax.media import plots
 
     if len(found) == 1:
         return plots.bars({"images/s": found[0]["parts"]}, "images a second")

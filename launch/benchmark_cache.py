@@ -73,8 +73,8 @@ def ways(recipe: Any, side: int, rows: int) -> tuple[Callable[[int, Any], Any], 
     import jax
     import jax.numpy as jnp
 
-    from mmgen_jax import fusion
-    from mmgen_jax.nn.prefix_transformer import PrefixTransformer
+    from mmgen_jax.conditioning import fusion
+    from mmgen_jax.generators.dalle.networks import PrefixTransformer
 
     options, places = recipe.generator.dalle, side * side
     sizes = (options.width, options.depth, options.heads, jnp.dtype(recipe.train.dtype))

@@ -21,7 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 from mmgen_jax import cli, config
-from mmgen_jax.bounds import define_names, whole_numbers
+from mmgen_jax.cli.bounds import define_names, whole_numbers
 from mmgen_jax.errors import InputError
 
 CONFIG = cli.define_config()
@@ -45,7 +45,6 @@ def main() -> None:
 
     from mmgen_jax import model as models  # imports jax: after the config is known to be good
     from mmgen_jax.data import SOURCES
-    from mmgen_jax.data.pipeline import prepare_example
 
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
     if TORCH.value and len(source) < recipe.train.batch_size:
@@ -55,7 +54,7 @@ def main() -> None:
         )
     model = models.build(recipe, models.fit(recipe, source))
     shape = model.shared.image_shape
-    prepare = partial(prepare_example, modalities=model.modalities, image_shape=shape)
+    prepare = model.prepare
     print(
         f"{recipe.data.name}: {len(source)} records, {shape[0]}x{shape[1]},"
         f" {'+'.join(model.modalities)}, batches of {recipe.train.batch_size};"

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from mmgen_jax import cli
-from mmgen_jax.metrics import frechet
+from mmgen_jax.evaluation.statistics import frechet
 
 COUNT = flags.DEFINE_integer(
     "count", 10_000, "Pictures in each set.", lower_bound=2, upper_bound=1_000_000

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mmgen_jax import cli
-from mmgen_jax.bounds import define_names
+from mmgen_jax.cli.bounds import define_names
 from mmgen_jax.errors import InputError
 from mmgen_jax.outputs import check_folder
 
@@ -27,11 +27,11 @@ def main() -> None:
     check_folder(f"--out={out}", parts)
 
     # Imports jax: after the flags are known to be good.
-    from mmgen_jax.metrics import report
-    from mmgen_jax.metrics.drawing import SHOWN
-    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, usual
-    from mmgen_jax.metrics.extractors import Extraction
-    from mmgen_jax.metrics.memo import Memo
+    from mmgen_jax.evaluation import report
+    from mmgen_jax.evaluation.cache import Memo
+    from mmgen_jax.evaluation.features import Extraction
+    from mmgen_jax.evaluation.metrics import EVALUATIONS, Asked, usual
+    from mmgen_jax.evaluation.run_sampler import SHOWN
     from mmgen_jax.training import run
 
     for name in METRICS.value or ():

@@ -26,7 +26,7 @@ from ml_collections.config_flags import get_config_filename
 
 from mmgen_jax import cli
 from mmgen_jax import config as configs
-from mmgen_jax.bounds import define_names
+from mmgen_jax.cli.bounds import define_names
 
 CONFIG = cli.define_config()
 flags.mark_flag_as_required("config")
@@ -69,23 +69,24 @@ def main() -> None:
     os.environ |= ENVIRONMENT
 
     # These import jax: after the environment is set.
-    from mmgen_jax import compiling, plots
     from mmgen_jax import model as models
-    from mmgen_jax.metrics.report import write
+    from mmgen_jax.evaluation.report import write
+    from mmgen_jax.media import plots
+    from mmgen_jax.performance import aot
     from mmgen_jax.training import loop
 
     asked = SLICES.value, BATCH_PER_CHIP.value
-    plans = [compiling.plan(CONFIG.value, topology, *asked) for topology in TOPOLOGY.value]
+    plans = [aot.plan(CONFIG.value, topology, *asked) for topology in TOPOLOGY.value]
     assets = models.fit(CONFIG.value, loop.opened(CONFIG.value))
     file, colon, argument = get_config_filename(flags.FLAGS["config"]).partition(":")
     found, recipe = [], Path(file).name + colon + argument
     for planned in plans:
         print(f"compiling for {planned.slices} x {planned.topology}", flush=True)
-        found.append(compiling.report(planned, assets))
+        found.append(aot.report(planned, assets))
         print(describe(found[-1]), flush=True)
         rows = [(recipe, report) for report in found]
-        out.beside(".md").write_markdown(compiling.table(rows) + "\n")
-        lines = compiling.curves(found) if len(found) > 1 else {}
+        out.beside(".md").write_markdown(aot.table(rows) + "\n")
+        lines = aot.curves(found) if len(found) > 1 else {}
         sections = [("how it scales", plots.curves(lines, "chips", "per chip"))] if lines else []
         write(out, found[0] if len(plans) == 1 else {"topologies": found}, sections)
 

@@ -27,7 +27,9 @@ def main() -> None:
     check(Path(OUT.value), OVERWRITE.value)
     config.validate(CONFIG.value)
 
-    from mmgen_jax.precomputing import precompute  # jax: after the config is known to be good
+    from mmgen_jax.training.latent_cache import (
+        precompute,  # jax: after the config is known to be good
+    )
 
     made = precompute(CONFIG.value, Path(OUT.value), OVERWRITE.value)
     shape = " x ".join(map(str, made["shape"]))

@@ -43,10 +43,10 @@ def main() -> None:
     check()
 
     # Imports jax: after the flags are known to be good.
-    from mmgen_jax.metrics import references, report, scores
-    from mmgen_jax.metrics.evaluation import EVALUATIONS, Asked, table, tell, usual
-    from mmgen_jax.metrics.extractors import EXTRACTORS, Extraction, build
-    from mmgen_jax.metrics.memo import Memo
+    from mmgen_jax.evaluation import report
+    from mmgen_jax.evaluation.cache import Memo
+    from mmgen_jax.evaluation.features import EXTRACTORS, Extraction, build, references
+    from mmgen_jax.evaluation.metrics import EVALUATIONS, Asked, scores, table, tell, usual
     from mmgen_jax.training import checkpoints, run
 
     for name in METRICS.value or ():

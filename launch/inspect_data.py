@@ -7,8 +7,6 @@ and sounds are as they are fed, how many of them are cut and where to change tha
 each class occurs.
 """
 
-from functools import partial
-
 from absl import flags
 
 from mmgen_jax import cli, config
@@ -33,34 +31,32 @@ def main() -> None:
     recipe = CONFIG.value
     config.validate(recipe)
 
-    from mmgen_jax import gallery, inspection  # imports jax: after the config is known to be good
     from mmgen_jax import model as models
     from mmgen_jax.data import SOURCES, image_shape
-    from mmgen_jax.data.pipeline import prepare_example, training_batches
-    from mmgen_jax.images import quantise
+    from mmgen_jax.data.pipeline import training_batches
+    from mmgen_jax.media import gallery
+    from mmgen_jax.media.images import quantise
+    from mmgen_jax.modalities import statistics  # imports jax: after the config is known to be good
     from mmgen_jax.sampling import describe
 
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
     gallery.check_count("--count", COUNT.value, image_shape(recipe.data))
     model = models.build(recipe, models.fit(recipe, source))
-    prepare = partial(
-        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
-    )
     # The first batch of a training run with this config and this batch size.
     skip = recipe.data.on_bad_record
     seed = recipe.data.seed
-    shown = inspection.Shown(source, prepare)
+    shown = statistics.Shown(source, model.prepare)
     batches = training_batches(
         shown, shown.prepare, COUNT.value, seed, threads=0, on_bad_record=skip
     )
     batch = next(batches)
     captions, thumbnails = describe(model, batch["values"], batch["has"])
     sheet = gallery.grid(quantise(batch["image"]), captions, thumbnails=thumbnails)
-    counted = inspection.inspect(source, model.modalities, prepare, RECORDS.value)
+    counted = statistics.inspect(source, model.modalities, model.prepare, RECORDS.value)
     title = f"{recipe.data.name}, {recipe.data.split}: {len(source)} records"
-    sheet = gallery.stack([(title, sheet), *inspection.charts(counted)])
+    sheet = gallery.stack([(title, sheet), *statistics.charts(counted)])
     gallery.save_png(out.path, sheet, out.software)
-    print("\n".join(inspection.describe(counted)))
+    print("\n".join(statistics.describe(counted)))
     print(f"{out}: {_extent(shown.records(COUNT.value), len(source), len(source.bad))}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli
-from mmgen_jax.bounds import define_seed
+from mmgen_jax.cli.bounds import define_seed
 from mmgen_jax.errors import InputError
 
 MOST = 1_000  # rows, and columns
@@ -36,9 +36,9 @@ def main() -> None:
     out, inputs = output(), given()
     layers = parse_layers(LAYERS.value)
 
-    from mmgen_jax import gallery  # imports jax: after the flags are known to be good
-    from mmgen_jax.mixing import Mixer
+    from mmgen_jax.media import gallery  # imports jax: after the flags are known to be good
     from mmgen_jax.sampling import cuts, parse
+    from mmgen_jax.sampling.interpolation import Mixer
     from mmgen_jax.training import run
 
     trained = run.load(Path(WORKDIR.value), STEP.value)

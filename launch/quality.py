@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from absl import flags
 
 import mmgen_jax
-from mmgen_jax import cli, tables
-from mmgen_jax.bounds import define_names, define_number
+from mmgen_jax import cli
+from mmgen_jax.cli.bounds import define_names, define_number
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.outputs import Output, check_folder
+from mmgen_jax.performance import tables
 from mmgen_jax.storage import read_json, read_text
 
 MINUTES = define_number("minutes", 5.0, "Of training, each family.", 0.01, 1e6)
@@ -88,7 +89,7 @@ def check() -> None:
     """Raises InputError for a data set that is not there, or has no judge, before any training."""
     from mmgen_jax import config
     from mmgen_jax.data import SOURCES
-    from mmgen_jax.metrics import JUDGES
+    from mmgen_jax.evaluation.judges import JUDGES
 
     for name in DATA.value:
         options = config.default().data
@@ -160,8 +161,8 @@ def section(
     data: str, trained: dict[str, list[dict[str, Any]]], found: dict[str, Any], picture: Output
 ) -> str:
     """A data set's table, in Markdown; its picture goes beside it."""
-    from mmgen_jax import gallery
-    from mmgen_jax.images import read_image
+    from mmgen_jax.media import gallery
+    from mmgen_jax.media.images import read_image
 
     source = Path(WORKDIR.value) / data / "compare.png"
     gallery.save_png(picture.path, read_image(str(source)), picture.software)

@@ -37,9 +37,9 @@ def main() -> None:
     if workdir.is_dir():
         check(f"--workdir={workdir}", (report, picture), OVERWRITE.value)
 
-    from mmgen_jax import gallery  # imports jax: after the config is known to be good
-    from mmgen_jax.metrics.evaluation import Asked, table
-    from mmgen_jax.metrics.satisfaction import satisfaction
+    from mmgen_jax.evaluation.metrics import Asked, table
+    from mmgen_jax.evaluation.metrics.satisfaction import satisfaction
+    from mmgen_jax.media import gallery  # imports jax: after the config is known to be good
     from mmgen_jax.training import loop, run
 
     begin = time.monotonic()

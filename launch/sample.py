@@ -12,9 +12,9 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli
-from mmgen_jax.bounds import define_seed
+from mmgen_jax.cli.bounds import define_seed
+from mmgen_jax.config.validation import check_guidance
 from mmgen_jax.errors import InputError
-from mmgen_jax.validation import check_guidance
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 output = cli.define_out("sample", ".png", help="Picture file (PNG) to write.")
@@ -45,7 +45,7 @@ BATCH_SIZE = flags.DEFINE_integer(
 def main() -> None:
     out, inputs = output(), given()
 
-    from mmgen_jax import gallery  # imports jax: after the flags are known to be good
+    from mmgen_jax.media import gallery  # imports jax: after the flags are known to be good
     from mmgen_jax.sampling import Sampler, conditions, cuts, describe, given_part, parse
     from mmgen_jax.training import run
 
@@ -56,8 +56,7 @@ def main() -> None:
     values, has = conditions(model, raws, COUNT.value)
     for line in cuts(model, raws):
         print(line, flush=True)
-    weights = {name: config.modalities[name].guidance for name in model.modalities}
-    weights |= parse_guidance(GUIDANCE.value, tuple(model.modalities))
+    weights = model.guidance_weights | parse_guidance(GUIDANCE.value, tuple(model.modalities))
     for name, weight in weights.items():
         check_guidance(f"--guidance: {name}", weight, config)
     options = run.sample_options(config, steps=STEPS.value, **variety())

@@ -8,7 +8,7 @@ It sees real pictures only, and no model that it judges ever sees it.
 from absl import flags
 
 from mmgen_jax import cli, config
-from mmgen_jax.bounds import define_seed
+from mmgen_jax.cli.bounds import define_seed
 from mmgen_jax.outputs import KEY
 
 CONFIG = cli.define_config()
@@ -30,7 +30,7 @@ def main() -> None:
     config.validate(CONFIG.value)
 
     # imports jax: after the config is known to be good
-    from mmgen_jax.metrics import classifier
+    from mmgen_jax.evaluation.judges import classifier
 
     classifier.check_judged(data.name)
     out = out or output(classifier.default_path(data))

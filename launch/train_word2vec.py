@@ -14,7 +14,7 @@ from absl import flags
 from tqdm import tqdm
 
 from mmgen_jax import cli, config
-from mmgen_jax.bounds import define_seed
+from mmgen_jax.cli.bounds import define_seed
 from mmgen_jax.data import SOURCES, choose, values_of
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.storage import replacing

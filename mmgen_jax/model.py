@@ -1,5 +1,6 @@
 """A config and what was learned from the data -> pure functions and their parameters."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -7,12 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt32
 from ml_collections import ConfigDict
 
-from mmgen_jax import codecs, fusion
-from mmgen_jax.codecs import Codec
+from mmgen_jax.conditioning import fusion
+from mmgen_jax.conditioning.fusion import Presence, Values
 from mmgen_jax.data import Source, image_shape
-from mmgen_jax.fusion import Presence, Values
-from mmgen_jax.generators import GENERATORS, Generator
+from mmgen_jax.data.pipeline import Prepare
+from mmgen_jax.generators import GENERATORS, Generator, codecs
+from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ReaderSizes, Shared
+from mmgen_jax.modalities.examples import prepare_example
 
 Assets = dict[str, dict[str, Any]]
 
@@ -51,13 +54,25 @@ class Weights(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A generator, what it draws, the modalities that condition it, and the objective's weights."""
+    """A generator, what it draws, the modalities that condition it, and the objective's weights.
+
+    Attributes:
+      guidance_weights: by modality, of samples for which nobody chooses others.
+    """
 
     generator: Generator
     codec: Codec
     modalities: dict[str, Modality]
     weights: Weights
     shared: Shared
+    guidance_weights: dict[str, float]
+
+    @property
+    def prepare(self) -> Prepare:
+        """(record, index) -> the arrays of fixed shapes that the model is fed."""
+        return partial(
+            prepare_example, modalities=self.modalities, image_shape=self.shared.image_shape
+        )
 
 
 def fit(config: ConfigDict, source: Source, before: Assets | None = None) -> Assets:
@@ -107,6 +122,7 @@ def build(config: ConfigDict, assets: Assets) -> Model:
             present_none=config.fusion.present_none,
         ),
         shared=shared,
+        guidance_weights={m: options[m].guidance for m in names},
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import jax
 from jaxtyping import Array, Bool, Float, Key
 
-from mmgen_jax import fusion
-from mmgen_jax.fusion import Values
+from mmgen_jax.conditioning import fusion
+from mmgen_jax.conditioning.fusion import Values
 from mmgen_jax.modalities import Encoding, Modality, Recovery
 from mmgen_jax.model import Batch, Model, encode
+from mmgen_jax.nn import global_batch
 from mmgen_jax.nn.layout import gathered
-from mmgen_jax.training import crossbatch
 
 
 def objective(
@@ -79,11 +79,13 @@ def weigh(
     """Σ_m λ_m · E[recovery_m] over the examples where mask_m is True, and its metrics."""
     total, metrics = 0.0, {}
     for name, recovery in recoveries.items():
-        bound = crossbatch.masked_mean(recovery.bound, mask[name])
+        bound = global_batch.masked_mean(recovery.bound, mask[name])
         total = total + weights[name] * bound
         metrics[f"{prefix}_{name}"] = bound
-        metrics[f"{prefix}_accuracy_{name}"] = crossbatch.masked_mean(recovery.correct, mask[name])
+        metrics[f"{prefix}_accuracy_{name}"] = global_batch.masked_mean(
+            recovery.correct, mask[name]
+        )
         if recovery.ceiling is not None:
-            ceiling = crossbatch.masked_mean(recovery.ceiling, mask[name])
+            ceiling = global_batch.masked_mean(recovery.ceiling, mask[name])
             metrics[f"{prefix}_ceiling_{name}"] = ceiling
     return total, metrics

@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from mmgen_jax import config as configs
-from mmgen_jax.data.folder import FOLDER
+from mmgen_jax.data.folder.source import FOLDER
 
 NOISE = np.random.default_rng(0)
 

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgen_jax import fusion
 from mmgen_jax import model as models
-from mmgen_jax.guidance import Guidance, guide
+from mmgen_jax.conditioning import fusion
+from mmgen_jax.conditioning.guidance import Guidance, guide
 from mmgen_jax.modalities import Encoding
 from mmgen_jax.model import Model
 from mmgen_jax.nn.layout import path_name

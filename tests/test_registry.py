@@ -1,6 +1,5 @@
 """Registries, and a modality, a family and a data set that the package does not know."""
 
-import functools
 import sys
 
 import jax
@@ -11,7 +10,7 @@ import pytest
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
-from mmgen_jax.data.pipeline import collate, prepare_example
+from mmgen_jax.data.pipeline import collate
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
@@ -61,10 +60,7 @@ def test_a_config_key_cannot_be_declared_twice(toy):
 
 
 def batch_of(model, source, indices):
-    prepare = functools.partial(
-        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
-    )
-    example = collate([prepare(source[i], i) for i in indices])
+    example = collate([model.prepare(source[i], i) for i in indices])
     arrays = jax.tree.map(jnp.asarray, example)
     return Batch(arrays["index"], arrays["image"], arrays["values"], arrays["has"])
 

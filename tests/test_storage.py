@@ -9,10 +9,10 @@ from mmgen_jax import storage
 from mmgen_jax.data.builders import catalogue, cldr
 from mmgen_jax.data.builders.glyphs import Glyphs
 from mmgen_jax.errors import InputError
-from mmgen_jax.gallery import save_png
-from mmgen_jax.images import read_image
-from mmgen_jax.nn import weight_files
-from mmgen_jax.sounds import read_sound
+from mmgen_jax.media.audio import read_sound
+from mmgen_jax.media.gallery import save_png
+from mmgen_jax.media.images import read_image
+from mmgen_jax.pretrained import weight_files
 from tests import folders
 from tests.launching import python
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
-from mmgen_jax.data.pipeline import fixed_batch, prepare_example
+from mmgen_jax.data.pipeline import fixed_batch
 from mmgen_jax.model import Batch, Model
 from mmgen_jax.nn import layout
 
@@ -76,10 +76,7 @@ def open_source(config: ConfigDict, split: str = "train"):
 def tiny_batch(names: tuple[str, ...] = ALL, rows: int = 8) -> Batch:
     """The first records of the training split, as arrays on the device."""
     model, config = tiny_model(names), tiny_config(names)
-    prepare = functools.partial(
-        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
-    )
-    example = fixed_batch(open_source(config), prepare, range(rows))
+    example = fixed_batch(open_source(config), model.prepare, range(rows))
     arrays = jax.tree.map(jax.numpy.asarray, example)
     return Batch(arrays["index"], arrays["image"], arrays["values"], arrays["has"])
 

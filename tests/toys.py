@@ -10,14 +10,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
-from mmgen_jax import schema
-from mmgen_jax.codecs import Codec
+from mmgen_jax.config import schema
 from mmgen_jax.data import SOURCES, Record, SourceInfo, SourceSpec
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS, Generator, GeneratorSpec, Losses
-from mmgen_jax.images import quantise
+from mmgen_jax.generators.codecs import Codec
+from mmgen_jax.media.images import quantise
 from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ModalitySpec, Recovery
-from mmgen_jax.training import crossbatch
+from mmgen_jax.nn import global_batch
 
 
 @contextlib.contextmanager
@@ -137,15 +137,15 @@ def build_duel(options: Any, codec: Codec, dtype: str) -> Generator:
         return state["mean"][None] + flat.reshape(-1, *shape)
 
     def score(params: Any, images: jax.Array) -> jax.Array:
-        return crossbatch.mean(images.reshape(images.shape[0], -1) @ params["critic"]["kernel"])
+        return global_batch.mean(images.reshape(images.shape[0], -1) @ params["critic"]["kernel"])
 
     def losses(params: Any, state: Any, images: Any, condition: Any, keys: Any, step: Any) -> Any:
         fake = decode(params, state, condition)
-        error = crossbatch.mean(jnp.square(fake - images).mean(axis=(1, 2, 3)))
+        error = global_batch.mean(jnp.square(fake - images).mean(axis=(1, 2, 3)))
         stop = jax.lax.stop_gradient
         real_score, fake_score = score(params, images), score(params, stop(fake))
         size = jnp.square(params["critic"]["kernel"]).sum()
-        mean = 0.9 * state["mean"] + 0.1 * crossbatch.mean(images)
+        mean = 0.9 * state["mean"] + 0.1 * global_batch.mean(images)
         return Losses(
             players={
                 "generator": error - 0.01 * score(stop(params), fake),

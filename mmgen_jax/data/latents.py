@@ -1,7 +1,7 @@
 """A tokenizer's latents of a data set's pictures, made once and kept beside the data set.
 
 The folder holds array_record files in TFDS's format, for the records of one split in their order.
-`mmgen_jax.precomputing` makes it.
+`mmgen_jax.training.latent_cache` makes it.
 """
 
 import shlex
@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float
 
 from mmgen_jax.data import BadRecord, Record, Source
-from mmgen_jax.data.tfds_reader import TfdsRecords, read_info
+from mmgen_jax.data.tfds.reader import TfdsRecords, read_info
 from mmgen_jax.errors import InputError
 
 FEATURE = "latents"

@@ -19,8 +19,6 @@ from absl import flags
 
 from mmgen_jax.data import BadRecord, Lazy, OneOf, Record, Source, choose
 from mmgen_jax.errors import Failure, InputError
-from mmgen_jax.images import normalise, resize
-from mmgen_jax.modalities import Modality
 
 # With on_bad_record="skip": so many bad records in a row are no accident but a broken data set.
 MOST_BAD_IN_A_ROW = 100
@@ -57,12 +55,13 @@ def drawn(record: Record, index: int) -> Record:
     """
 
     def one(name: str) -> Any:
-        return _drawn(record.values[name], index, name)
+        return drawn_value(record.values[name], index, name)
 
     return Record(lambda: record.image, Lazy({name: partial(one, name) for name in record.values}))
 
 
-def _drawn(value: Any, index: int, name: str) -> Any:
+def drawn_value(value: Any, index: int, name: str) -> Any:
+    """One raw value of a modality, of several; see `drawn`."""
     if not isinstance(value, OneOf):
         return value
     # The finaliser of SplitMix64 (Steele et al. 2014): neighbouring indices, unrelated choices.
@@ -72,42 +71,7 @@ def _drawn(value: Any, index: int, name: str) -> Any:
     return value[(bits ^ (bits >> 31)) % len(value)]
 
 
-def prepare_example(
-    record: Record, index: int, modalities: Mapping[str, Modality], image_shape: tuple[int, int]
-) -> Example:
-    """Turns a record into arrays of fixed shapes.
-
-    A picture of other proportions than `image_shape`, height and width, is cropped to its centre;
-    one of another size is resized (`images.resize`). Of several values of a modality one is
-    `drawn`. Parts of the record that no modality asks for are not decoded.
-
-    Raises:
-      InputError: if the picture, or the value of a modality, cannot be used.
-    """
-    latents = record.latents
-    return Example(
-        index=np.uint32(index % 2**32),
-        image=_picture(record, image_shape) if latents is None else latents,
-        values={
-            name: modality.prepare(_drawn(record.values[name], index, name))
-            if name in record.values
-            else modality.absent
-            for name, modality in modalities.items()
-        },
-        has={name: np.bool_(name in record.values) for name in modalities},
-    )
-
-
-def _picture(record: Record, shape: tuple[int, int]) -> np.ndarray:
-    picture = np.asarray(record.image)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise InputError(
-            f"image: {picture.dtype} {list(picture.shape)}; allowed: uint8 [height, width, 3]"
-        )
-    return normalise(resize(picture, shape))
-
-
-Prepare = Callable[[Record, int], Example]  # prepare_example with its last two arguments bound
+Prepare = Callable[[Record, int], Example]  # `Model.prepare`
 
 
 def fixed_batch(
@@ -117,7 +81,7 @@ def fixed_batch(
 
     Args:
       source: read from.
-      prepare: (record, index) -> Example, see `prepare_example`.
+      prepare: (record, index) -> Example, see `Model.prepare`.
       indices: numbers of records.
       on_bad_record: "raise", or "skip": the next good record takes its place.
 
@@ -183,7 +147,7 @@ def training_batches(
 
     Args:
       source: read from several threads at once; pickled for other processes.
-      prepare: (record, index) -> Example, see `prepare_example`; pickled likewise.
+      prepare: (record, index) -> Example, see `Model.prepare`; pickled likewise.
       batch_size: examples in a global batch, that is over all processes.
       seed: of the order; in [0, 2^32).
       shuffle: False for the order of the source.

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmgen_jax.data import BadRecord, Record, SourceInfo, SourceSpec
-from mmgen_jax.data.drawing import DISTANCES, fill, paint, stroke
+from mmgen_jax.data.rasterizer import DISTANCES, fill, paint, stroke
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import SAMPLE_RATE
+from mmgen_jax.media.audio import SAMPLE_RATE
 
 # A corner of the colour cube each, around the grey in its middle: all contrasts are equal, two
 # colours are never closer than a colour and the background are, and no blend of a colour with the

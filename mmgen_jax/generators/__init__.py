@@ -88,12 +88,12 @@ class Tokenizer(NamedTuple):
 GENERATORS = Registry(
     "generator",
     {
-        "flow": "mmgen_jax.generators.flow:FLOW",
-        "autoencoder": "mmgen_jax.generators.autoencoder:AUTOENCODER",
-        "gan": "mmgen_jax.generators.gan:GAN",
-        "stylegan": "mmgen_jax.generators.stylegan:STYLEGAN",
-        "vae": "mmgen_jax.generators.vae:VAE",
-        "vqvae": "mmgen_jax.generators.vqvae:VQVAE",
-        "dalle": "mmgen_jax.generators.dalle:DALLE",
+        "flow": "mmgen_jax.generators.flow.family:FLOW",
+        "autoencoder": "mmgen_jax.generators.autoencoder.family:AUTOENCODER",
+        "gan": "mmgen_jax.generators.gan.family:GAN",
+        "stylegan": "mmgen_jax.generators.stylegan.family:STYLEGAN",
+        "vae": "mmgen_jax.generators.vae.family:VAE",
+        "vqvae": "mmgen_jax.generators.vqvae.family:VQVAE",
+        "dalle": "mmgen_jax.generators.dalle.family:DALLE",
     },
 )

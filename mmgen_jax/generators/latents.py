@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mmgen_jax.guidance import Guidance
+from mmgen_jax.conditioning.guidance import Guidance
 
 Latent = Float[Array, "batch layers width"]
 

@@ -223,9 +223,9 @@ class Shared(NamedTuple):
 MODALITIES = Registry(
     "modality",
     {
-        "text": "mmgen_jax.modalities.text:TEXT",
-        "label": "mmgen_jax.modalities.label:LABEL",
-        "audio": "mmgen_jax.modalities.audio:AUDIO",
-        "image": "mmgen_jax.modalities.image:IMAGE",
+        "text": "mmgen_jax.modalities.text.modality:TEXT",
+        "label": "mmgen_jax.modalities.label.modality:LABEL",
+        "audio": "mmgen_jax.modalities.audio.modality:AUDIO",
+        "image": "mmgen_jax.modalities.image.modality:IMAGE",
     },
 )

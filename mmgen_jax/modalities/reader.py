@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, UInt32
 
 from mmgen_jax.modalities import Encoding, Recovery, Shared
+from mmgen_jax.nn import global_batch
 from mmgen_jax.nn.patches import patch_positions, patchify
 from mmgen_jax.nn.transformer import Transformer
-from mmgen_jax.training import crossbatch
 
 
 class ImageReader(nn.Module):
@@ -68,9 +68,9 @@ def info_nce(
     below the row itself (a half where they score the same): 0.5 is chance whatever K is, and where
     an image shows one of two meanings, 0.75 is the best.
     """
-    keys = crossbatch.gather(key)
-    identities, presents = crossbatch.gather(identity), crossbatch.gather(present)
-    rows = crossbatch.positions(query.shape[0])
+    keys = global_batch.gather(key)
+    identities, presents = global_batch.gather(identity), global_batch.gather(present)
+    rows = global_batch.positions(query.shape[0])
     own = rows[:, None] == jnp.arange(keys.shape[0])[None, :]
     equal = (identity[:, None, :] == identities[None, :, :]).all(-1)
     candidate = own | (presents[None, :] & ~equal)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from mmgen_jax.training import crossbatch
+from mmgen_jax.nn import global_batch
 
 EPSILON = 1e-5
 WARMUP = 10
@@ -35,7 +35,7 @@ Named = dict[str, Moments]
 def batch_moments(x: Float[Array, "batch features"]) -> Moments:
     """Those of the global batch, in float32."""
     x = x.astype(jnp.float32)
-    return Moments(crossbatch.mean(x), crossbatch.mean(jnp.square(x)))
+    return Moments(global_batch.mean(x), global_batch.mean(jnp.square(x)))
 
 
 def run_along(running: Named, batch: Named, count: Int32[Array, ""], decay: float) -> Named:

@@ -12,12 +12,14 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgen_jax import STARTED, gallery, inspection
+from mmgen_jax import STARTED
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, Source
-from mmgen_jax.data.pipeline import TrainingBatches, prepare_example, training_batches
+from mmgen_jax.data.pipeline import TrainingBatches, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
+from mmgen_jax.media import gallery
+from mmgen_jax.modalities import statistics
 from mmgen_jax.model import Model
 from mmgen_jax.outputs import check_workdir
 from mmgen_jax.training import (
@@ -149,9 +151,9 @@ def _train(
         logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
         stack.enter_context(logbook)
         if processes.is_main():
-            for line in inspection.extents(config, model.modalities, source):
+            for line in statistics.extents(config, model.modalities, source):
                 logbook.say(line)
-            logbook.say(inspection.account(source, config, state.params))
+            logbook.say(statistics.account(source, config, state.params))
         if start:
             found = transfer.from_origin(start, mesh, assets)
             logbook.say(
@@ -177,15 +179,15 @@ def opened(config: ConfigDict) -> Source:
     source = SOURCES[config.data.name].open(config.data, config.data.split)
     if not config.tokenizer.latents:
         return source
-    from mmgen_jax import precomputing  # by way of TFDS, which takes seconds to import
+    from mmgen_jax.training import latent_cache  # by way of TFDS, which takes seconds to import
 
-    return precomputing.opened(config, source)
+    return latent_cache.opened(config, source)
 
 
 def _check_latents(*inputs: Any) -> None:
-    from mmgen_jax import precomputing
+    from mmgen_jax.training import latent_cache
 
-    precomputing.compare(*inputs)
+    latent_cache.compare(*inputs)
 
 
 def _newest(workdir: Path, start_afresh: bool) -> int | None:
@@ -224,12 +226,9 @@ def _saver(config: ConfigDict, workdir: Path, check: Callable[[], None]) -> Chec
 
 def feed(config: ConfigDict, model: Model, source: Any, rows: list[int]) -> TrainingBatches:
     """The batches that a config trains on: these rows of each."""
-    prepare = partial(
-        prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
-    )
     return training_batches(
         source,
-        prepare,
+        model.prepare,
         config.train.batch_size,
         config.data.seed,
         rows=rows,

@@ -10,7 +10,7 @@ from optax import contrib
 
 from mmgen_jax.nn.layout import STACKED
 
-# Adaptive norms' modules are named so (`nn.mmdit.Modulation`).
+# Adaptive norms' modules are named so (`nn.modulation.Modulation`).
 MODULATION = "modulation"
 
 

@@ -1,6 +1,5 @@
 """What a model draws while it trains: one picture, always of the same conditions."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,10 @@ from jax.sharding import Mesh
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from mmgen_jax import gallery
 from mmgen_jax.data import SOURCES
-from mmgen_jax.data.pipeline import fixed_batch, prepare_example, spread
-from mmgen_jax.images import quantise
+from mmgen_jax.data.pipeline import fixed_batch, spread
+from mmgen_jax.media import gallery
+from mmgen_jax.media.images import quantise
 from mmgen_jax.model import Model
 from mmgen_jax.sampling import Sampler, describe
 
@@ -28,14 +27,11 @@ class Preview:
     def __init__(self, config: ConfigDict, model: Model, mesh: Mesh):
         source = SOURCES[config.data.name].open(config.data, config.eval.split)
         indices = spread(source, config.eval.count)
-        prepare = partial(
-            prepare_example, modalities=model.modalities, image_shape=model.shared.image_shape
-        )
-        self._batch = fixed_batch(source, prepare, indices, config.data.on_bad_record)
+        self._batch = fixed_batch(source, model.prepare, indices, config.data.on_bad_record)
         self._captions, self._thumbnails = describe(
             model, self._batch["values"], self._batch["has"]
         )
-        self._weights = {m: config.modalities[m].guidance for m in model.modalities}
+        self._weights = model.guidance_weights
         self._seed = config.train.seed
         options = config.generator[config.generator.name].sample
         # A run that diverges is told so by its losses, not here.

@@ -8,8 +8,8 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmgen_jax import codecs
 from mmgen_jax import model as models
+from mmgen_jax.generators import codecs
 from mmgen_jax.model import Batch, Model
 from mmgen_jax.training import run, sharding
 from mmgen_jax.training import step as steps

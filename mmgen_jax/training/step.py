@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int32
 from ml_collections import ConfigDict
 
 from mmgen_jax.model import Batch, Model
+from mmgen_jax.nn import global_batch
 from mmgen_jax.objective import objective
-from mmgen_jax.training import crossbatch
 from mmgen_jax.training.state import TrainState, owned, trained
 
 Metrics = dict[str, Float[Array, ""]]
@@ -66,7 +66,7 @@ def gradients(
 
         moving = trained(model, state.params)
         (_, (new_state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(moving)
-        return new_state, crossbatch.average((grads, metrics))
+        return new_state, global_batch.average((grads, metrics))
 
     if accumulate == 1:
         family_state, (grads, metrics) = one(state.state, batch)

@@ -9,8 +9,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmgen_jax.model import Batch
+from mmgen_jax.nn import global_batch
 from mmgen_jax.nn.layout import on_mesh
-from mmgen_jax.training import crossbatch, sharding
+from mmgen_jax.training import sharding
 from mmgen_jax.training.step import Step
 
 
@@ -49,7 +50,7 @@ def with_pmap(step: Step, mesh: Mesh, shardings: Any, batch: Batch) -> Strategy:
     """
     mapped = jax.pmap(
         step,
-        axis_name=crossbatch.AXIS,
+        axis_name=global_batch.AXIS,
         in_axes=(None, 0),
         out_axes=(None, None),
         devices=list(mesh.devices.flat),

@@ -17,12 +17,12 @@ from mmgen_jax.data import BadRecord, Lazy, OneOf, Record, SourceInfo, choose, v
 from mmgen_jax.data.pipeline import (
     drawn,
     fixed_batch,
-    prepare_example,
     spread,
     training_batches,
 )
 from mmgen_jax.errors import Failure, InputError
 from mmgen_jax.modalities import Modality
+from mmgen_jax.modalities.examples import prepare_example
 
 
 def _prepare_number(raw):

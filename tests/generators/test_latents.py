@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgen_jax import fusion
-from mmgen_jax.fusion import Condition
+from mmgen_jax.conditioning import fusion
+from mmgen_jax.conditioning.fusion import Condition
+from mmgen_jax.conditioning.guidance import Guidance
 from mmgen_jax.generators.latents import Latents, linear, sampler, spherical
-from mmgen_jax.guidance import Guidance
 
 
 def pair(rows=5, layers=2, width=7):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgen_jax import fusion
 from mmgen_jax import model as models
+from mmgen_jax.conditioning import fusion
 from mmgen_jax.model import encode
 from mmgen_jax.objective import objective
 from tests.tiny import open_source, random_parameters, tiny_batch, tiny_config

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from mmgen_jax.compiling import _used
+from mmgen_jax.performance.aot import _used
+from tests.config.test_recipes import RECIPES
 from tests.launching import ROOT, assert_bad_input, launch, python
-from tests.test_recipes import RECIPES
 
 COMPILE = "launch/compile.py"
 # Where `make test-slow` puts it: beside jax it would be looked for by every program.

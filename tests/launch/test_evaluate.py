@@ -9,7 +9,7 @@ import safetensors.numpy
 from PIL import Image
 
 from mmgen_jax import sampling
-from mmgen_jax.metrics import drawing
+from mmgen_jax.evaluation import run_sampler
 from tests import folders
 from tests.launching import assert_bad_input, launch
 
@@ -34,7 +34,7 @@ def test_a_report_of_every_subset(trained, tmp_path):
 
 def test_an_interrupted_evaluation_goes_on_and_says_the_same(trained, tmp_path, monkeypatch):
     """Stopped in the third part: the two before it are not drawn again."""
-    monkeypatch.setattr(drawing, "BATCH", 4)
+    monkeypatch.setattr(run_sampler, "BATCH", 4)
     drawn, sample, stop = [], sampling.Sampler.__call__, [None]
 
     def counted(self, *inputs, **options):
@@ -81,7 +81,7 @@ def test_folders_of_pictures(tmp_path):
     import jax
     import jax.numpy as jnp
 
-    from mmgen_jax.metrics import classifier
+    from mmgen_jax.evaluation.judges import classifier
 
     params = classifier.Classifier(3).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), None)
     judge = classifier.Trained(params["params"], ("a", "b", "c"), 8, 0.5)

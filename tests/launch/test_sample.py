@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from mmgen_jax import gallery
+from mmgen_jax.media import gallery
 from mmgen_jax.sampling import conditions, describe
 from mmgen_jax.training import run
 from tests.launching import assert_bad_input, launch, python

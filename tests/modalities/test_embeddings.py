@@ -18,7 +18,7 @@ from mmgen_jax.modalities.embeddings import vector_files
 from mmgen_jax.modalities.embeddings.subwords import train_tokenizer
 from mmgen_jax.modalities.embeddings.vector_files import read_vectors
 from mmgen_jax.modalities.embeddings.word_vectors import UNKNOWN, words_of
-from mmgen_jax.modalities.text import TEXT
+from mmgen_jax.modalities.text.modality import TEXT
 from mmgen_jax.training import loop, run
 from tests import t5_files, toys
 from tests.tiny import open_source, tiny_config

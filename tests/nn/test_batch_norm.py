@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgen_jax.nn import batch_norm
+from mmgen_jax.nn import batch_norm, global_batch
 from mmgen_jax.nn.batch_norm import BatchNorm, Moments, batch_moments, run_along
-from mmgen_jax.training import crossbatch
 
 ROWS, FEATURES = 16, 5
 RNG = np.random.default_rng(0)
@@ -30,7 +29,7 @@ def test_it_normalises_over_the_global_batch(shares):
     if shares is None:
         y, moments = apply(jnp.asarray(X))
     else:
-        mapped = jax.vmap(apply, axis_name=crossbatch.AXIS)
+        mapped = jax.vmap(apply, axis_name=global_batch.AXIS)
         y, moments = mapped(jnp.asarray(X.reshape(shares, -1, FEATURES)))
         y, moments = y.reshape(X.shape), jax.tree.map(lambda m: m[-1], moments)
     x = X.astype(np.float64)

@@ -128,7 +128,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     ("name", "module", "script"),
     [
         ("SIGINT", "ml_collections", "launch/train.py"),
-        ("SIGTERM", "mmgen_jax.gallery", "launch/sample.py"),
+        ("SIGTERM", "mmgen_jax.media.gallery", "launch/sample.py"),
     ],
 )
 def test_launchers_are_guarded_from_their_first_imports_on(tmp_path, name, module, script):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
-from mmgen_jax.data.pipeline import fixed_batch, prepare_example
+from mmgen_jax.data.pipeline import fixed_batch
+from mmgen_jax.modalities.examples import prepare_example
 from mmgen_jax.model import Batch
 from mmgen_jax.objective import objective
 from mmgen_jax.training import optimizers, state

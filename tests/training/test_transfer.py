@@ -9,11 +9,11 @@ import pytest
 import safetensors.numpy
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.nn import dit_weights
-from mmgen_jax.nn.dit import DiT
+from mmgen_jax.pretrained import dit_weights
+from mmgen_jax.pretrained.dit import DiT
 from mmgen_jax.training import loop, run
 from tests import folders, toys
-from tests.nn import dit_recipe
+from tests.pretrained import dit_recipe
 from tests.runs import everything
 from tests.tiny import tiny_config
 

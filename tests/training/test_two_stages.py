@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.generators import vqvae
+from mmgen_jax.generators.vqvae import family as vqvae
 from mmgen_jax.training import loop, run
 from tests.layouts import copy_first_half
 from tests.runs import everything, logged

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from mmgen_jax.schema import KEYS
+from mmgen_jax.config.schema import KEYS
 from tools.fuzzing import trained, values
 from tools.fuzzing.cases import ROOT, Case, Kind, judge_exit, launcher_case
 
@@ -196,8 +196,8 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 FLAGS = Kind(
     name="flags",
     modules=(
-        *("mmgen_jax.training.loop", "mmgen_jax.sampling", "mmgen_jax.metrics.report"),
-        *("mmgen_jax.data.folder", "mmgen_jax.data.shapes", "mmgen_jax.gallery"),
+        *("mmgen_jax.training.loop", "mmgen_jax.sampling", "mmgen_jax.evaluation.report"),
+        *("mmgen_jax.data.folder.source", "mmgen_jax.data.shapes", "mmgen_jax.media.gallery"),
     ),
     prepare=trained.prepare,
     make=make,

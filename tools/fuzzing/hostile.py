@@ -372,7 +372,11 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 HOSTILE = Kind(
     name="hostile",
     modules=(
-        *("mmgen_jax.data.folder", "mmgen_jax.data.tfds_sets", "mmgen_jax.nn.t5_weights"),
+        *(
+            "mmgen_jax.data.folder.source",
+            "mmgen_jax.data.tfds.source",
+            "mmgen_jax.pretrained.t5_weights",
+        ),
         *(
             "mmgen_jax.modalities.embeddings.pretrained",
             "mmgen_jax.modalities.embeddings.word_vectors",

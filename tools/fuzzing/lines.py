@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from mmgen_jax.schema import KEYS
+from mmgen_jax.config.schema import KEYS
 from tools.fuzzing import values
 from tools.fuzzing.cases import ROOT, Case, Kind, launcher_case
 
@@ -122,7 +122,7 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 
 LINES = Kind(
     name="lines",
-    modules=("mmgen_jax.cli", "mmgen_jax.data.shapes", "mmgen_jax.data.tfds_sets"),
+    modules=("mmgen_jax.cli", "mmgen_jax.data.shapes", "mmgen_jax.data.tfds.source"),
     prepare=lambda shared: None,
     make=make,
     seconds=20,

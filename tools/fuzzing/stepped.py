@@ -12,8 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax.config.schema import KEYS, find
 from mmgen_jax.errors import InputError
-from mmgen_jax.schema import KEYS, find
 from tools.fuzzing import values
 from tools.fuzzing.cases import ROOT, Case, Kind
 
@@ -108,7 +108,11 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 
 STEPPED = Kind(
     name="stepped",
-    modules=("mmgen_jax.training.loop", "mmgen_jax.data.shapes", "mmgen_jax.generators.flow"),
+    modules=(
+        "mmgen_jax.training.loop",
+        "mmgen_jax.data.shapes",
+        "mmgen_jax.generators.flow.family",
+    ),
     prepare=lambda shared: None,
     make=make,
     seconds=60,

@@ -168,7 +168,7 @@ def _defined(tree: ast.AST) -> list[Flag]:
     return found
 
 
-_BOUNDED = {"define_number": "float", "define_names": "list"}  # of `mmgen_jax.bounds`
+_BOUNDED = {"define_number": "float", "define_names": "list"}  # of `mmgen_jax.cli.bounds`
 
 
 def for_flag(draw: random.Random, flag: Flag) -> str:

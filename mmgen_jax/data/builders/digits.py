@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import quantise, read_sound
+from mmgen_jax.media.audio import quantise, read_sound
 from mmgen_jax.storage import check_file, read_json, write_json, write_text
 
 RAW = "raw_digits"

@@ -12,10 +12,10 @@ from PIL import Image
 
 from mmgen_jax.data import SourceInfo
 from mmgen_jax.data.builders.staging import SUMMARY, staged
-from mmgen_jax.data.folder import METADATA
+from mmgen_jax.data.folder.source import METADATA
 from mmgen_jax.data.shapes import MINIMUM_IMAGE_SIZE, POSITION_NAMES, ShapesSource
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import SAMPLE_RATE
+from mmgen_jax.media.audio import SAMPLE_RATE
 from mmgen_jax.storage import write_json, write_text
 
 MASK, HIGH = "mask.png", "high.wav"

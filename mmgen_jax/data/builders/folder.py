@@ -15,10 +15,10 @@ from tqdm import tqdm
 from mmgen_jax.data import BadRecords, OneOf, Record
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
-from mmgen_jax.data.folder import FEATURES, FOLDER, FolderSource
+from mmgen_jax.data.folder.source import FEATURES, FOLDER, FolderSource
 from mmgen_jax.errors import InputError
-from mmgen_jax.images import resize
-from mmgen_jax.sounds import quantise
+from mmgen_jax.media.audio import quantise
+from mmgen_jax.media.images import resize
 from mmgen_jax.storage import write_json, write_text
 
 VERSION = "1.0.0"
@@ -43,7 +43,7 @@ def build(
     Args:
       out: the data set's folder.
       overwrite: whether to replace a data set that is there.
-      raw: the folder of files, see `mmgen_jax.data.folder`.
+      raw: the folder of files, see `mmgen_jax.data.folder.source`.
       image_size: pictures are cropped to their central square and resized to so many pixels a
         side, as training on squares would do; None keeps them as they are.
       on_bad_record: "raise", or "skip" to leave bad records out.

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmgen_jax.data.builders.catalogue import stable_hash
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import decode_sound, quantise
+from mmgen_jax.media.audio import decode_sound, quantise
 
 
 class Voice(NamedTuple):

@@ -17,8 +17,8 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import malformed
 from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
 from mmgen_jax.modalities.embeddings.subwords import read_tokenizer
-from mmgen_jax.nn.t5 import T5Encoder, T5Sizes
-from mmgen_jax.nn.t5_weights import digest, load, read_sizes
+from mmgen_jax.pretrained.t5 import T5Encoder, T5Sizes
+from mmgen_jax.pretrained.t5_weights import digest, load, read_sizes
 from mmgen_jax.storage import check_file
 
 TOKENIZER = "tokenizer.json"

@@ -7,7 +7,7 @@ from PIL import Image
 from mmgen_jax.data.builders.example import HIGH, MASK, build
 from mmgen_jax.data.shapes import parse_caption, parse_tone
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import read_sound
+from mmgen_jax.media.audio import read_sound
 from tests import folders
 
 

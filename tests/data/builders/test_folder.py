@@ -6,7 +6,7 @@ import pytest
 from mmgen_jax.data import SOURCES, BadRecords, OneOf
 from mmgen_jax.data.builders.folder import build
 from mmgen_jax.errors import InputError
-from mmgen_jax.images import resize
+from mmgen_jax.media.images import resize
 from tests import folders, prepared
 
 

@@ -10,7 +10,7 @@ import pytest
 from mmgen_jax.data.builders import speech
 from mmgen_jax.data.builders.speech import VOICES, choose_voices, speak
 from mmgen_jax.errors import InputError
-from mmgen_jax.sounds import SAMPLE_RATE
+from mmgen_jax.media.audio import SAMPLE_RATE
 from tests.hearing import sound_distance
 
 needs_espeak = pytest.mark.skipif(

@@ -1,0 +1,133 @@
+"""What the recipes in configs/ share: each begins with a family and overrides what is its own.
+
+Nothing here imports jax.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mmgen_jax import config as configs
+from mmgen_jax.config.schema import LATENTS
+from mmgen_jax.errors import InputError
+
+
+def begin(
+    argument: str | None, family: str, defaults: Mapping[str, str]
+) -> tuple[ConfigDict, dict[str, str]]:
+    """What every recipe begins with: (a config of its family, data and modalities, its argument).
+
+    Args:
+      argument: the recipe's, `data=...,modalities=...,languages=...,size=...` and its own keys.
+      family: of generators.
+      defaults: of `argument`'s keys, where they are not shapes, text+label, the data set's and
+        tiny; and of the recipe's own.
+
+    Raises:
+      InputError: as `config.parse_argument` and `config.modality_names` do.
+    """
+    usual = {"data": "shapes", "modalities": "text+label", "languages": "", "size": "tiny"}
+    chosen = configs.parse_argument(argument, usual | dict(defaults))
+    config = configs.default()
+    config.generator.name, config.data.name = family, chosen["data"]
+    config.modalities.names = configs.modality_names(chosen["modalities"])
+    languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
+    if languages != "all":
+        config.data.languages = tuple(languages.split("+"))
+    return config, chosen
+
+
+def on_tokenizer(config: ConfigDict, run: str) -> None:
+    """Has the generator draw latents of a trained run: its family, its options, its image size.
+
+    Raises:
+      InputError: if there is no such run, or its family makes no latents.
+    """
+    there = configs.load(Path(run) / "config.json")
+    family = there.generator.name
+    if family not in LATENTS:
+        raise InputError(
+            f"the run {run} is of generator {family!r}, which makes no latents; allowed: a run of"
+            f" {' or '.join(LATENTS)}, such as configs/vqvae.py trains"
+        )
+    config.tokenizer.family = family
+    config.tokenizer.run = run
+    config.generator[family].update(there.generator[family])
+    config.data.image_size = there.data.image_size
+    config.data.image_width = there.data.image_width
+
+
+def on_planned_tokenizer(config: ConfigDict, patch: int, latent: int) -> None:
+    """Has the generator draw continuous latents of a tokenizer that is yet to be trained.
+
+    It is what `configs/vqvae.py:quantizer=kl,size=base` trains, at another patch and width of
+    latents. A program can be compiled and timed with it; training wants its run.
+    """
+    config.tokenizer.family = "vqvae"
+    config.generator.vqvae.update(
+        {
+            "quantizer": "kl",
+            "patch": patch,
+            "latent": latent,
+            "width": 768,
+            "depth": 12,
+            "heads": 12,
+        }
+    )
+
+
+class Lengths(NamedTuple):
+    """How long the inputs of a data set are: tokens of a caption at size tiny, and seconds."""
+
+    tokens: int
+    seconds: float
+
+
+# Of other data sets they are chosen when a run starts.
+LENGTHS = {"shapes": Lengths(16, 0.5), "emoji": Lengths(24, 3.2), "digits": Lengths(16, 0.8)}
+
+
+def tiny_inputs(config: ConfigDict) -> None:
+    """Encoders and recovery for two CPU cores; a spoken word wants more of them than a tone."""
+    text, audio = config.modalities.text, config.modalities.audio
+    text.width, text.depth, text.heads = 64, 1, 2
+    config.objective.reader_depth = 1
+    if config.data.name in LENGTHS:
+        text.max_tokens, audio.seconds = LENGTHS[config.data.name]
+    if config.data.name == "emoji":  # thousands of names, which are said in full
+        text.width, text.depth, text.heads = 128, 2, 4
+        text.vocabulary_size, audio.patch_frames = 2_048, 16
+    if config.data.name in ("emoji", "digits"):
+        audio.width, audio.depth, audio.heads = 128, 2, 4
+    if len(config.data.languages) != 1 and config.data.name == "emoji":
+        text.vocabulary_size = 8_192  # many names of the same picture
+
+
+def large_inputs(config: ConfigDict, text_width: int, text_depth: int) -> None:
+    """Encoders, recovery and the loop for GPUs or TPUs, in bfloat16, parameters shared out."""
+    text = config.modalities.text
+    text.width, text.depth, text.heads = text_width, text_depth, text_width // 32
+    text.vocabulary_size = 16_384
+    if config.data.name in LENGTHS:
+        text.max_tokens, config.modalities.audio.seconds = 64, LENGTHS[config.data.name].seconds
+    config.fusion.width = text_width
+    config.objective.reader_width, config.objective.reader_depth = 256, 4
+    config.objective.reader_heads = 4
+    config.train.dtype = "bfloat16"
+    config.sharding.fsdp = 0  # as many shares as there are devices, up to 16
+    config.train.batch_size = 256
+    config.train.steps = 200_000
+    config.train.ema_decay = 0.9999
+    config.data.threads, config.data.workers = 0, 4
+    config.train.sample_every = config.checkpoint.every = 5_000
+
+
+def adversarial_optimizers(config: ConfigDict, learning_rate: float) -> None:
+    """Adam without momentum and without clipping, for both players (Karras et al. 2018)."""
+    for player in ("generator", "discriminator"):
+        optimizer = config.optimizer[player]
+        optimizer.name, optimizer.learning_rate = "adamw", learning_rate
+        optimizer.beta1, optimizer.beta2 = 0.0, 0.99
+        optimizer.weight_decay, optimizer.clip_norm = 0.0, 0.0

@@ -1,0 +1,1 @@
+"""A user's own folder of images as a data set."""

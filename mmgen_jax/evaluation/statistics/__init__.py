@@ -1,0 +1,1 @@
+"""Statistics over arrays of features; nothing here knows a run."""

@@ -1,0 +1,1 @@
+"""DALL-E-like transformer over image tokens."""

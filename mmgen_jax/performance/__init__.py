@@ -1,0 +1,1 @@
+"""How fast a config trains and samples, here and on devices that are not there."""

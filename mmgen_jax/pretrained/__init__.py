@@ -1,0 +1,1 @@
+"""Networks whose weights others trained, and readers of their files."""
