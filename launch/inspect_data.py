@@ -37,7 +37,7 @@ def main() -> None:
     from mmgen_jax.media import gallery
     from mmgen_jax.media.images import quantise
     from mmgen_jax.modalities import statistics  # imports jax: after the config is known to be good
-    from mmgen_jax.sampling import describe
+    from mmgen_jax.sampling.inputs import describe
 
     source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
     gallery.check_count("--count", COUNT.value, image_shape(recipe.data))

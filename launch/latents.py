@@ -37,7 +37,7 @@ def main() -> None:
     layers = parse_layers(LAYERS.value)
 
     from mmgen_jax.media import gallery  # imports jax: after the flags are known to be good
-    from mmgen_jax.sampling import cuts, parse
+    from mmgen_jax.sampling.inputs import cuts, parse
     from mmgen_jax.sampling.interpolation import Mixer
     from mmgen_jax.training import run
 

@@ -46,7 +46,8 @@ def main() -> None:
     out, inputs = output(), given()
 
     from mmgen_jax.media import gallery  # imports jax: after the flags are known to be good
-    from mmgen_jax.sampling import Sampler, conditions, cuts, describe, given_part, parse
+    from mmgen_jax.sampling.inputs import conditions, cuts, describe, given_part, parse
+    from mmgen_jax.sampling.sampler import Sampler
     from mmgen_jax.training import run
 
     trained = run.load(Path(WORKDIR.value), STEP.value)

@@ -3,12 +3,9 @@
 A file is known to be a command's own by a mark in it: the text `Software` of a PNG, the key
 `made_by` of a JSON object, a comment on the first line of Markdown, the metadata of safetensors.
 Other formats carry no mark, so an existing file of them is only replaced with --overwrite.
-
-What commands print goes to whoever reads it, and where nobody does any more, nowhere: `hush`.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,13 +205,3 @@ _MARKS: dict[str, Callable[[Path], Any]] = {
     ".md": _of_markdown,
     ".safetensors": _of_safetensors,
 }
-
-
-def hush() -> None:
-    """Has what nobody reads any more go nowhere: Python, ending, would complain of it."""
-    for name in ("stdout", "stderr"):
-        try:
-            print(end="", file=getattr(sys, name), flush=True)
-        except (OSError, ValueError):
-            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115, to the end
-            setattr(sys, name, nowhere)

@@ -24,7 +24,7 @@ from mmgen_jax.modalities import Encoding
 from mmgen_jax.model import Model
 from mmgen_jax.nn.layout import path_name
 from mmgen_jax.objective import objective
-from mmgen_jax.sampling import sample
+from mmgen_jax.sampling.sample import sample
 from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
 
 FAMILIES = ("flow", "autoencoder", "gan", "stylegan", "vae", "vqvae", "dalle")

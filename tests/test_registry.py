@@ -16,7 +16,8 @@ from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Batch
 from mmgen_jax.registry import Registry
-from mmgen_jax.sampling import Sampler, conditions, describe, seed_bits
+from mmgen_jax.sampling.inputs import conditions, describe
+from mmgen_jax.sampling.sampler import Sampler, seed_bits
 from mmgen_jax.training import optimizers
 from mmgen_jax.training import state as states
 from mmgen_jax.training import step as steps

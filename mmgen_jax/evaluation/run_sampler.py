@@ -17,7 +17,9 @@ from mmgen_jax.evaluation.cache import Memo, digest
 from mmgen_jax.media import gallery
 from mmgen_jax.media.images import quantise, resize
 from mmgen_jax.nn.layout import by_example, on_mesh
-from mmgen_jax.sampling import Sampler, describe, in_batches, pictures, reconstruct
+from mmgen_jax.sampling.inputs import describe
+from mmgen_jax.sampling.sample import reconstruct
+from mmgen_jax.sampling.sampler import Sampler, in_batches, pictures
 from mmgen_jax.training.run import Trained, sample_options
 
 SHOWN = 8  # pictures in a row of a report

@@ -19,7 +19,7 @@ from mmgen_jax import model as models
 from mmgen_jax.data import Source
 from mmgen_jax.model import Assets
 from mmgen_jax.performance import flops as benchmarking
-from mmgen_jax.sampling import Sampler
+from mmgen_jax.sampling.sampler import Sampler
 from mmgen_jax.training import capacity, devices, loop, processes, program, run, sharding
 from mmgen_jax.training.interrupts import Interrupts
 from mmgen_jax.training.logbook import Logbook, NoLogbook

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.errors import InputError
 from mmgen_jax.model import encode
-from mmgen_jax.sampling import conditions, in_batches, seed_bits
+from mmgen_jax.sampling.inputs import conditions
+from mmgen_jax.sampling.sampler import in_batches, seed_bits
 from mmgen_jax.training.run import Trained
 
 Grid = UInt8[np.ndarray, "rows columns height width 3"]

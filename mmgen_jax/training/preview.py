@@ -12,7 +12,8 @@ from mmgen_jax.data.pipeline import fixed_batch, spread
 from mmgen_jax.media import gallery
 from mmgen_jax.media.images import quantise
 from mmgen_jax.model import Model
-from mmgen_jax.sampling import Sampler, describe
+from mmgen_jax.sampling.inputs import describe
+from mmgen_jax.sampling.sampler import Sampler
 
 
 class Preview:

@@ -8,7 +8,7 @@ import soundfile
 from PIL import Image
 
 from mmgen_jax.media import gallery
-from mmgen_jax.sampling import conditions, describe
+from mmgen_jax.sampling.inputs import conditions, describe
 from mmgen_jax.training import run
 from tests.launching import assert_bad_input, launch, python
 

@@ -11,7 +11,8 @@ from PIL import Image
 from mmgen_jax import model as models
 from mmgen_jax.errors import InputError
 from mmgen_jax.objective import recover
-from mmgen_jax.sampling import Known, best_of, given_part, kept_whole, sample
+from mmgen_jax.sampling.inputs import given_part
+from mmgen_jax.sampling.sample import Known, best_of, kept_whole, sample
 from tests.tiny import open_source, random_parameters, tiny_batch, tiny_config, tiny_model
 
 ROWS, COUNT = 4, 6

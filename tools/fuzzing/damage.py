@@ -170,7 +170,7 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 
 DAMAGE = Kind(
     name="damage",
-    modules=("mmgen_jax.training.loop", "mmgen_jax.sampling", "mmgen_jax.data.shapes"),
+    modules=("mmgen_jax.training.loop", "mmgen_jax.sampling.sampler", "mmgen_jax.data.shapes"),
     prepare=trained.prepare,
     make=make,
     seconds=60,

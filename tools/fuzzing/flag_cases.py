@@ -196,7 +196,7 @@ def make(draw: random.Random, shared: Path, number: int) -> Case:
 FLAGS = Kind(
     name="flags",
     modules=(
-        *("mmgen_jax.training.loop", "mmgen_jax.sampling", "mmgen_jax.evaluation.report"),
+        *("mmgen_jax.training.loop", "mmgen_jax.sampling.sampler", "mmgen_jax.evaluation.report"),
         *("mmgen_jax.data.folder.source", "mmgen_jax.data.shapes", "mmgen_jax.media.gallery"),
     ),
     prepare=trained.prepare,

@@ -32,7 +32,8 @@ def prepare(shared: Path) -> None:
 
 def digest(workdir: Path, step: int | None = None) -> tuple[int, str]:
     """(the step that was loaded, a digest of what it draws)."""
-    from mmgen_jax.sampling import Sampler, conditions, describe, parse
+    from mmgen_jax.sampling.inputs import conditions, describe, parse
+    from mmgen_jax.sampling.sampler import Sampler
     from mmgen_jax.training import run
 
     trained = run.load(workdir, step)

@@ -140,7 +140,7 @@ class Flag(NamedTuple):
 def flags_of(script: str) -> tuple[Flag, ...]:
     """The flags that a launcher defines, by itself or by `cli`, as the sources have them."""
     tree = ast.parse((ROOT / "launch" / script).read_text(encoding="utf-8"))
-    shared = ast.parse((ROOT / "mmgen_jax/cli.py").read_text(encoding="utf-8"))
+    shared = ast.parse((ROOT / "mmgen_jax/cli/flags.py").read_text(encoding="utf-8"))
     called = {
         node.func.attr
         for node in ast.walk(tree)

@@ -21,7 +21,7 @@ from mmgen_jax.evaluation.features import resizing
 from mmgen_jax.evaluation.judges import classifier
 from mmgen_jax.pretrained import inception
 from mmgen_jax.registry import Registry
-from mmgen_jax.sampling import in_batches
+from mmgen_jax.sampling.sampler import in_batches
 
 BATCH = 32  # pictures that a device reads at once
 FEATURES = 2_048  # of its last pool
