@@ -10,11 +10,20 @@ from ml_collections import ConfigDict
 
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.conditioning.fusion import Presence, Values
+from mmgen_jax.config.schema import read_options
 from mmgen_jax.data import Source, image_shape
 from mmgen_jax.data.pipeline import Prepare
 from mmgen_jax.generators import GENERATORS, Generator, codecs
 from mmgen_jax.generators.codecs import Codec
-from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ReaderSizes, Shared
+from mmgen_jax.modalities import (
+    MODALITIES,
+    Encoding,
+    Modality,
+    ModalityOptions,
+    ModalitySpec,
+    ReaderSizes,
+    Shared,
+)
 from mmgen_jax.modalities.examples import prepare_example
 
 Assets = dict[str, dict[str, Any]]
@@ -83,7 +92,7 @@ def fit(config: ConfigDict, source: Source, before: Assets | None = None) -> Ass
     """
     assets = {}
     for name in config.modalities.names:
-        spec, options = MODALITIES[name], config.modalities[name]
+        spec, options = _input(config, name)
         old = (before or {}).get(name)
         kept = old is not None and spec.serves(options, old, source)
         assets[name] = spec.refit(options, old, source) if kept else spec.fit(options, source)
@@ -108,12 +117,16 @@ def build(config: ConfigDict, assets: Assets) -> Model:
             heads=objective.reader_heads,
         ),
     )
-    options = {name: config.modalities[name] for name in names}
+    inputs = {name: _input(config, name) for name in names}
+    options = {name: chosen for name, (_, chosen) in inputs.items()}
     family = config.generator.name
+    spec = GENERATORS[family]
     return Model(
-        generator=GENERATORS[family].build(config.generator[family], codec, shared.dtype),
+        generator=spec.build(
+            read_options(spec.options, config.generator[family]), codec, shared.dtype
+        ),
         codec=codec,
-        modalities={m: MODALITIES[m].build(options[m], shared, assets[m]) for m in names},
+        modalities={m: kind.build(o, shared, assets[m]) for m, (kind, o) in inputs.items()},
         weights=Weights(
             recovery={m: options[m].recovery_weight for m in names},
             generated={m: options[m].generated_weight for m in names},
@@ -126,13 +139,21 @@ def build(config: ConfigDict, assets: Assets) -> Model:
     )
 
 
+def _input(config: ConfigDict, name: str) -> tuple[ModalitySpec, ModalityOptions]:
+    """What kind of modality an input is of, and its options."""
+    group = config.modalities[name]
+    spec = MODALITIES[group.kind]
+    return spec, read_options(spec.options, group, name=name)
+
+
 def build_codec(config: ConfigDict) -> Codec:
     """What the config's generator draws."""
     shape, family = image_shape(config.data), config.tokenizer.family
     if not family:
         return codecs.pixels(*shape)
-    tokenizer = GENERATORS[family].tokenizer
-    return tokenizer.codec(config.generator[family], *shape, config.train.dtype)
+    spec = GENERATORS[family]
+    options = read_options(spec.options, config.generator[family])
+    return spec.tokenizer.codec(options, *shape, config.train.dtype)
 
 
 def init(model: Model, key: Key[Array, ""]) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,44 +11,43 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
-from mmgen_jax.config import schema
 from mmgen_jax.data import SOURCES, Record, SourceInfo, SourceSpec
 from mmgen_jax.errors import InputError
-from mmgen_jax.generators import GENERATORS, Generator, GeneratorSpec, Losses
+from mmgen_jax.generators import GENERATORS, FamilySpec, Generator, Losses, SamplingOptions
 from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.media.images import quantise
-from mmgen_jax.modalities import MODALITIES, Encoding, Modality, ModalitySpec, Recovery
+from mmgen_jax.modalities import (MODALITIES, Encoding, Modality, ModalityOptions, ModalitySpec, Recovery)
 from mmgen_jax.nn import global_batch
+
+
+@dataclass(frozen=True)
+class DuelOptions:
+    """Options of family `duel`."""
+
+    depth: int = configs.option(1, "layers", configs.at_least(1))
+
+
+@dataclass(frozen=True)
+class DuelSampling(SamplingOptions):
+    """Options of its sampling."""
+
+    gain: float = configs.option(1.0, "of the picture", configs.above(0))
 
 
 @contextlib.contextmanager
 def registered() -> Iterator[None]:
     """Within, there are a modality `number`, a family `duel` and a data set `greys`."""
-    before = [(table, table.copy()) for table in tables()]
-    SOURCES.register("greys", SourceSpec(lambda options: GREYS, lambda options, split: Greys()))
-    MODALITIES.register("number", ModalitySpec(lambda options, source: {}, build_number))
-    configs.declare_modality("number", {})
-    GENERATORS.register("duel", GeneratorSpec(build_duel))
-    depth = configs.Key(1, "layers", configs.at_least(1))
-    gain = configs.Key(1.0, "of the picture", configs.above(0))
-    configs.declare_family("duel", {"depth": depth}, sample={"gain": gain})
-    configs.declare_player("critic")
-    try:
+    number = ModalitySpec(ModalityOptions, lambda options, source: {}, build_number)
+    duel = FamilySpec(DuelOptions, DuelSampling, build_duel, players=("generator", "critic"))
+    with contextlib.ExitStack() as stack:
+        for registry, name, spec in (
+            (SOURCES, "greys", SourceSpec(lambda options: GREYS, lambda options, split: Greys())),
+            (MODALITIES, "number", number),
+            (GENERATORS, "duel", duel),
+        ):
+            registry.register(name, spec)
+            stack.callback(registry.unregister, name)
         yield
-    finally:
-        for table, entries in before:
-            table.clear()
-            table.update(entries)
-
-
-def tables() -> list[dict[str, Any] | set[str]]:
-    """Whatever registering writes to: the registries, and every table of `schema`."""
-    declared = [
-        table
-        for name, table in vars(schema).items()
-        if isinstance(table, (dict, set)) and not name.startswith("_")
-    ]
-    return [*(registry._targets for registry in (SOURCES, MODALITIES, GENERATORS)), *declared]
 
 
 def toy_config() -> ConfigDict:

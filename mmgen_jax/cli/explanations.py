@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from mmgen_jax.config import KEYS
+from mmgen_jax import config as configs
 from mmgen_jax.errors import InputError
 
 
@@ -27,9 +27,9 @@ def explain(error: Exception, argv: Sequence[str]) -> str:
             return str(cause)
     for argument in argv:
         key = re.match(r"--?config\.([\w.]+)", argument)
-        groups = (path.rpartition(".")[0] for path in KEYS)
-        if key and isinstance(error, (AttributeError, KeyError)) and key[1] not in {*KEYS, *groups}:
-            nearest = difflib.get_close_matches(key[1], KEYS, n=3, cutoff=0)
+        known = {*(keys := configs.keys()), *(path.rpartition(".")[0] for path in keys)}
+        if key and isinstance(error, (AttributeError, KeyError)) and key[1] not in known:
+            nearest = difflib.get_close_matches(key[1], keys, n=3, cutoff=0)
             return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
     if isinstance(error, OSError):
         return f"cannot read the recipe of --config: {chain[-1]}{_meant_recipe(argv)}"
@@ -50,7 +50,8 @@ def _meant_key(line: str) -> str:
     unknown = re.match(r"Unknown command line flag '([\w.]+)'", line)
     if not unknown or "config" not in flags.FLAGS:
         return ""
-    keys = [key for key in KEYS if key == unknown[1] or key.endswith(f".{unknown[1]}")]
+    declared = configs.keys()
+    keys = [key for key in declared if key == unknown[1] or key.endswith(f".{unknown[1]}")]
     return f"; did you mean --config.{keys[0]}?" if len(keys) == 1 else ""
 
 

@@ -3,17 +3,34 @@
 Nothing here imports jax; `training.capacity` counts what depends on the shapes of parameters.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmgen_jax.config.schema import LATENTS, find, shown
+from mmgen_jax.config.schema import find, shown
 from mmgen_jax.data import image_shape
 from mmgen_jax.errors import InputError
 
 # More than any one device has. An example lies on one device, however many there are.
 MOST_BYTES = 2**39
 FLOAT = 4
+
+
+class Grid(NamedTuple):
+    """What is cut into patches, each of which attends to all.
+
+    Attributes:
+      group: of the config, with the keys `PREFIXpatch` and `PREFIXheads`.
+      prefix: of these keys.
+      height: of what is cut.
+      width: of it.
+    """
+
+    group: str
+    prefix: str
+    height: int
+    width: int
 
 
 class Part(NamedTuple):
@@ -30,13 +47,13 @@ class Part(NamedTuple):
     keys: tuple[str, ...]
 
 
-def check_example(config: ConfigDict) -> None:
+def check_example(config: ConfigDict, grids: Sequence[Grid]) -> None:
     """Refuses a config of which one example needs more memory than any device has.
 
     Raises:
       InputError: naming the bytes and the keys that they come from.
     """
-    for part in of_example(config):
+    for part in of_example(config, grids):
         if part.size > MOST_BYTES:
             raise InputError(refusal(config, part, MOST_BYTES, "any device"))
 
@@ -59,7 +76,7 @@ def readable(size: int | float) -> str:
     return f"{size:.4g} PiB"
 
 
-def of_example(config: ConfigDict) -> list[Part]:
+def of_example(config: ConfigDict, grids: Sequence[Grid]) -> list[Part]:
     """What one example, or what is drawn in training, needs at the least."""
     height, width = image_shape(config.data)
     sides = ("data.image_size", *(("data.image_width",) if config.data.image_width else ()))
@@ -75,29 +92,12 @@ def of_example(config: ConfigDict) -> list[Part]:
         ),
         Part("a grid of samples", picture * config.eval.count, ("eval.count", *sides)),
     ]
-    return parts + [_attention(config, *grid) for grid in _grids(config)]
+    return parts + [_attention(config, grid) for grid in grids]
 
 
-def _grids(config: ConfigDict) -> list[tuple[str, str, int, int]]:
-    """(group, prefix of its keys, height, width) of all that is cut into patches for attention."""
-    shape = drawn = image_shape(config.data)
-    groups = [(f"modalities.{name}", shape) for name in config.modalities.names]
-    family, tokenizer = config.generator.name, config.tokenizer.family
-    if tokenizer:
-        groups.append((f"generator.{tokenizer}", shape))
-        side = LATENTS[tokenizer].side(config.generator[tokenizer])
-        drawn = shape[0] // side, shape[1] // side
-    groups += [(f"generator.{family}", drawn), ("objective", drawn)]
-    return [
-        (group, name.removesuffix("patch"), *size)
-        for group, size in groups
-        for name in find(config, group)
-        if name.endswith("patch") and name.removesuffix("patch") + "heads" in find(config, group)
-    ]
-
-
-def _attention(config: ConfigDict, group: str, prefix: str, height: int, width: int) -> Part:
+def _attention(config: ConfigDict, grid: Grid) -> Part:
     """A layer's scores, of every token for every other one and by each head."""
+    group, prefix, height, width = grid
     options = find(config, group)
     patch, heads = options[f"{prefix}patch"], options[f"{prefix}heads"]
     tokens = (height // patch) * (width // patch)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
-from mmgen_jax.config.schema import LATENTS
 from mmgen_jax.errors import InputError
+from mmgen_jax.generators import GENERATORS
 
 
 def begin(
@@ -26,13 +26,14 @@ def begin(
         tiny; and of the recipe's own.
 
     Raises:
-      InputError: as `config.parse_argument` and `config.modality_names` do.
+      InputError: as `config.parse_argument` and `config.parse_inputs` do.
     """
     usual = {"data": "shapes", "modalities": "text+label", "languages": "", "size": "tiny"}
     chosen = configs.parse_argument(argument, usual | dict(defaults))
-    config = configs.default()
+    inputs = configs.parse_inputs(chosen["modalities"])
+    config = configs.default({name: kind for name, kind in inputs.items() if name != kind})
     config.generator.name, config.data.name = family, chosen["data"]
-    config.modalities.names = configs.modality_names(chosen["modalities"])
+    config.modalities.names = tuple(inputs)
     languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
     if languages != "all":
         config.data.languages = tuple(languages.split("+"))
@@ -47,10 +48,11 @@ def on_tokenizer(config: ConfigDict, run: str) -> None:
     """
     there = configs.load(Path(run) / "config.json")
     family = there.generator.name
-    if family not in LATENTS:
+    if GENERATORS[family].tokenizer is None:
+        tokenizers = [name for name in GENERATORS if GENERATORS[name].tokenizer]
         raise InputError(
             f"the run {run} is of generator {family!r}, which makes no latents; allowed: a run of"
-            f" {' or '.join(LATENTS)}, such as configs/vqvae.py trains"
+            f" {' or '.join(tokenizers)}, such as configs/vqvae.py trains"
         )
     config.tokenizer.family = family
     config.tokenizer.run = run

@@ -3,8 +3,10 @@
 import json
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field, fields
+from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -61,6 +63,14 @@ TYPES: dict[type, tuple[Rule, str]] = {
 }
 
 
+class Relation(Enum):
+    """What a value must fit to, in the same group or beyond."""
+
+    PATCH = "a side that divides height and width of what the group works on"
+    HEADS = "a number that divides half of the width beside it, `X_width` for `X_heads`"
+    PERIOD = "steps that have no divisor in common with those between a player's updates"
+
+
 class Key(NamedTuple):
     """One config key.
 
@@ -69,6 +79,7 @@ class Key(NamedTuple):
         str, or a tuple.
       meaning: for people.
       rule: which values of the type are allowed.
+      relation: what it must fit to, besides; None: to nothing.
       element: type of a tuple's elements; None for that of the default's first, or str if it is
         empty.
     """
@@ -76,6 +87,7 @@ class Key(NamedTuple):
     default: Any
     meaning: str
     rule: Rule
+    relation: Relation | None = None
     element: type | None = None
 
     @property
@@ -141,6 +153,9 @@ SIDE = between(1, MOST_SIDE)
 WEIGHT = between(0, 1_000_000)  # of a term of the objective
 SEED = between(0, 2**32 - 1)
 WIDTHS = each(CHANNELS)
+RATE = above(0, 1_000)  # of learning
+TEMPERATURE = between(0, 1_000)
+MOST_CODES = 2**24  # of a codebook, whose numbers float32 holds exactly
 
 
 def one_of(*values: Any) -> Rule:
@@ -153,70 +168,131 @@ def name_in(registry: Registry) -> Rule:
     return Rule(registry.__contains__, lambda: ", ".join(registry))
 
 
-KEYS: dict[str, Key] = {}
-GROUPS: dict[str, None] = {}  # an ordered set: a group may have no keys of its own
-Check = Callable[[ConfigDict, int], None]
-CHECKS: dict[str, Check] = {}  # by group
-GUIDANCE: dict[str, Rule] = {}  # by family: which guidance weights it understands
-DRAWS: dict[str, tuple[str, ...]] = {}  # by family: pixels, a tokenizer's latents, or its codes
-SQUARE: set[str] = set()  # the families that draw pictures as wide as high
+Check = Callable[[Any, int, str], None]
+"""(options, the height of what they work on, the group in the config) -> raises InputError."""
 
 
-class Latents(NamedTuple):
-    """What a family's runs offer to others, as functions of its options.
-
-    Attributes:
-      side: pixels along each side of what one latent stands for.
-      kind: codes, or latents where they are continuous.
-    """
-
-    side: Callable[[ConfigDict], int]
-    kind: Callable[[ConfigDict], str]
+T = TypeVar("T")
 
 
-LATENTS: dict[str, Latents] = {}  # by family; what is not here serves no other
+def option(
+    default: T,
+    meaning: str,
+    rule: Rule = ANY,
+    relation: Relation | None = None,
+    element: type | None = None,
+) -> T:
+    """Declares a field of a frozen dataclass of options, which is a config key too; see `Key`."""
+    key = Key(default, meaning, rule, relation, element)
+    if key.refusal(default) is not None:
+        allowed = key.refusal(default)
+        raise InputError(f"{meaning!r} is declared with {shown(default)}; allowed: {allowed}")
+    return field(default=default, metadata={"key": key})
 
 
-def declare(prefix: str, keys: Mapping[str, Key], check: Check | None = None) -> None:
-    """Adds keys under a group, such as `modalities.depth`.
+def keys_of(options: type) -> dict[str, Key]:
+    """Returns the keys that a dataclass of options declares, by name."""
+    return {f.name: f.metadata["key"] for f in fields(options) if "key" in f.metadata}
+
+
+def read_options(kind: type[T], group: ConfigDict, **others: Any) -> T:
+    """Builds options from a group of a config.
 
     Args:
-      prefix: the group.
-      keys: by name.
-      check: (the group, the height of what is drawn) -> raises InputError for values that cannot
-        work together; called where the modality or the family is used.
-
-    Raises:
-      InputError: if one of them is declared already, or its default is not allowed.
+      kind: the dataclass, whose fields are made by `option`.
+      group: has a value for each of its keys; what else it has is left out.
+      others: fields that are no keys.
     """
-    GROUPS[prefix] = None
-    if check is not None:
-        CHECKS[prefix] = check
-    for name, key in keys.items():
-        path = f"{prefix}.{name}"
-        if path in KEYS:
-            raise InputError(f"config key {path} is declared already")
-        if key.refusal(key.default) is not None:
-            raise InputError(
-                f"config key {path} is declared with default {shown(key.default)}; allowed: "
-                + str(key.refusal(key.default))
-            )
-        KEYS[path] = key
+    values = {}
+    for name, key in keys_of(kind).items():
+        # A float's key takes whole numbers too.
+        values[name] = float(group[name]) if isinstance(key.default, float) else group[name]
+    return kind(**values, **others)
 
 
-def default() -> ConfigDict:
-    """A config of all declared keys at their defaults, locked against unknown ones."""
-    config = ConfigDict()
-    for group in GROUPS:
-        node = config
-        for part in group.split("."):
-            if part not in node:
-                node[part] = ConfigDict()
-            node = node[part]
-    for path, key in KEYS.items():
-        group, _, name = path.rpartition(".")
-        find(config, group)[name] = key.default
-    return config.lock()
+class Schema(NamedTuple):
+    """The keys that a config has.
+
+    Attributes:
+      keys: by dotted path.
+      groups: dotted paths; a group may have no keys of its own.
+    """
+
+    keys: dict[str, Key]
+    groups: tuple[str, ...]
+
+    @classmethod
+    def of(cls, groups: Mapping[str, Mapping[str, Key]]) -> "Schema":
+        """The schema of these keys, by group and name."""
+        keys = {f"{group}.{name}": key for group in groups for name, key in groups[group].items()}
+        return cls(keys, tuple(groups))
+
+    def default(self) -> ConfigDict:
+        """A config of all keys at their defaults, locked against unknown ones."""
+        config = ConfigDict()
+        for group in self.groups:
+            node = config
+            for part in group.split("."):
+                if part not in node:
+                    node[part] = ConfigDict()
+                node = node[part]
+        for path, key in self.keys.items():
+            group, _, name = path.rpartition(".")
+            find(config, group)[name] = key.default
+        return config.lock()
+
+    def check(self, config: ConfigDict) -> None:
+        """Refuses a config whose keys are others, or a value by its type or its rule.
+
+        Raises:
+          InputError: one line that names the key, the value and what is allowed.
+        """
+        found = self.values(config, "")
+        for path, key in self.keys.items():
+            if path not in found:
+                raise InputError(f"config.{path} is missing; allowed: {key.type_rule.describe()}")
+            self.check_value(path, found[path])
+
+    def check_value(self, path: str, value: Any, where: str = "") -> None:
+        """Raises InputError for a value that its key does not allow, naming `where`."""
+        allowed = self.keys[path].refusal(value)
+        if allowed is not None:
+            raise InputError(f"config.{path} = {shown(value)}{where}; allowed: {allowed}")
+
+    def values(
+        self, tree: ConfigDict | Mapping[str, Any], where: str, prefix: str = ""
+    ) -> dict[str, Any]:
+        """Values by dotted path; descends no further than the groups do.
+
+        Raises:
+          InputError: for what is neither a key nor a group, naming `where`.
+        """
+        found = {}
+        for name, value in tree.items():
+            path = f"{prefix}{name}"
+            is_group = any(group == path or group.startswith(f"{path}.") for group in self.groups)
+            if is_group and isinstance(value, (ConfigDict, Mapping)) and "." not in name:
+                found |= self.values(value, where, f"{path}.")
+            elif path in self.keys and "." not in name:
+                found[path] = value
+            else:
+                raise InputError(f"unknown config key {path[:200]}{where}")
+        return found
+
+    def from_dict(self, saved: Mapping[str, Any], where: str) -> ConfigDict:
+        """The inverse of `ConfigDict.to_dict`, through JSON; what it lacks has its default.
+
+        Raises:
+          InputError: for a key that is not declared, or a value that its declaration does not
+            allow, naming `where`.
+        """
+        config = self.default()
+        for path, value in self.values(saved, f" in {where}").items():
+            value = tuple(value) if isinstance(value, list) else value
+            self.check_value(path, value, f" in {where}")
+            group, _, name = path.rpartition(".")
+            find(config, group)[name] = value
+        return config
 
 
 def find(config: ConfigDict, group: str) -> ConfigDict:
@@ -249,54 +325,16 @@ def shown(value: Any) -> str:
     return " ".join(short.repr(value).split())
 
 
-def check_values(config: ConfigDict) -> None:
-    """Refuses a config whose keys are not those declared, or a value by its type or its rule.
-
-    Raises:
-      InputError: one line that names the key, the value and what is allowed.
-    """
-    found = _declared(config, "")
-    for path, key in KEYS.items():
-        if path not in found:
-            raise InputError(f"config.{path} is missing; allowed: {key.type_rule.describe()}")
-        _check_value(path, found[path])
-
-
-def _check_value(path: str, value: Any, where: str = "") -> None:
-    allowed = KEYS[path].refusal(value)
-    if allowed is not None:
-        raise InputError(f"config.{path} = {shown(value)}{where}; allowed: {allowed}")
-
-
-def _declared(tree: ConfigDict | Mapping[str, Any], where: str, prefix: str = "") -> dict[str, Any]:
-    """Values by dotted path; descends no further than declared groups do.
-
-    Raises:
-      InputError: for what is declared neither as a key nor as a group, naming `where`.
-    """
-    found = {}
-    for name, value in tree.items():
-        path = f"{prefix}{name}"
-        is_group = any(group == path or group.startswith(f"{path}.") for group in GROUPS)
-        if is_group and isinstance(value, (ConfigDict, Mapping)) and "." not in name:
-            found |= _declared(value, where, f"{path}.")
-        elif path in KEYS and "." not in name:
-            found[path] = value
-        else:
-            raise InputError(f"unknown config key {path[:200]}{where}")
-    return found
-
-
 def save(config: ConfigDict, path: Path) -> None:
     """Writes a config as JSON, atomically."""
     write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
 
 
-def load(path: Path) -> ConfigDict:
+def load_json(path: Path) -> dict[str, Any]:
     """Reads what `save` wrote.
 
     Raises:
-      InputError: if the file is missing, no JSON object, or as `from_dict` does.
+      InputError: if the file is missing, or holds no JSON object.
     """
     try:
         saved = read_json(path)
@@ -304,23 +342,7 @@ def load(path: Path) -> ConfigDict:
         raise InputError(f"cannot read config {path}: {error}") from error
     if not isinstance(saved, dict):
         raise InputError(f"cannot read config {path}: it holds no JSON object")
-    return from_dict(saved, str(path))
-
-
-def from_dict(saved: Mapping[str, Any], where: str) -> ConfigDict:
-    """The inverse of `ConfigDict.to_dict`, through JSON; keys that it lacks have their default.
-
-    Raises:
-      InputError: for a key that is not declared, or a value that its declaration does not allow,
-        naming `where`.
-    """
-    config = default()
-    for path, value in _declared(saved, f" in {where}").items():
-        value = tuple(value) if isinstance(value, list) else value
-        _check_value(path, value, f" in {where}")
-        group, _, name = path.rpartition(".")
-        find(config, group)[name] = value
-    return config
+    return saved
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

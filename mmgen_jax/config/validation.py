@@ -6,16 +6,19 @@ Nothing here imports jax.
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmgen_jax.config import footprint, schema
-from mmgen_jax.config.schema import CHECKS, DRAWS, GUIDANCE, LATENTS, SQUARE, check_values
+from mmgen_jax.config import declared, footprint
+from mmgen_jax.config.core import CORE, OptimizerOptions
+from mmgen_jax.config.declared import check_values
+from mmgen_jax.config.schema import Key, Relation, find, keys_of, read_options
 from mmgen_jax.data import SOURCES, image_shape
 from mmgen_jax.errors import InputError
+from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
 
 VALIDATION = ("validation", "valid", "val", "dev")  # usual names of a split to evaluate on
@@ -74,7 +77,7 @@ def check_model(config: ConfigDict) -> None:
     _check_modalities(config)
     _check_tokenizer(config)
     _check_sizes(config)
-    footprint.check_example(config)
+    footprint.check_example(config, grids(config))
 
 
 def load(path: Path) -> ConfigDict:
@@ -83,7 +86,7 @@ def load(path: Path) -> ConfigDict:
     Raises:
       InputError: if the file is missing, no JSON object, or as `from_dict` does.
     """
-    return _checked(schema.load(path), str(path))
+    return _checked(declared.load(path), str(path))
 
 
 def from_dict(saved: Mapping[str, Any], where: str) -> ConfigDict:
@@ -92,7 +95,7 @@ def from_dict(saved: Mapping[str, Any], where: str) -> ConfigDict:
     Raises:
       InputError: for what `validate` refuses but for the data set, naming `where`.
     """
-    return _checked(schema.from_dict(saved, where), where)
+    return _checked(declared.from_dict(saved, where), where)
 
 
 def _checked(config: ConfigDict, where: str) -> ConfigDict:
@@ -105,13 +108,14 @@ def _checked(config: ConfigDict, where: str) -> ConfigDict:
 
 def _check_modalities(config: ConfigDict) -> None:
     names = config.modalities.names
+    allowed = ", ".join(name for name in config.modalities if name != "names")
     if not names:
-        raise InputError(f"config.modalities.names is empty; allowed: {', '.join(MODALITIES)}")
+        raise InputError(f"config.modalities.names is empty; allowed: {allowed}")
     for name in names:
-        if name not in MODALITIES:
+        if name not in config.modalities or name == "names":
             raise InputError(
-                f"config.modalities.names: unknown modality {name!r}; allowed: "
-                f"{', '.join(MODALITIES)}{_joined(name)}"
+                f"config.modalities.names: unknown modality {name!r}; allowed: {allowed}"
+                f"{_joined(name)}"
             )
         check_guidance(
             f"config.modalities.{name}.guidance", config.modalities[name].guidance, config
@@ -203,60 +207,108 @@ def _split_flags(config: ConfigDict, splits: tuple[str, ...]) -> str:
 def check_guidance(where: str, weight: float, config: ConfigDict) -> None:
     """Raises InputError for a guidance weight that the config's family cannot follow."""
     family = config.generator.name
-    if not GUIDANCE[family].allows(weight):
-        allowed = GUIDANCE[family].describe()
+    rule = GENERATORS[family].guidance
+    if not rule.allows(weight):
+        allowed = rule.describe()
         raise InputError(f"{where} = {weight:g} with generator {family!r}; allowed: {allowed}")
 
 
 def _check_tokenizer(config: ConfigDict) -> None:
     family, tokenizer = config.generator.name, config.tokenizer.family
-    options = config.generator[tokenizer] if tokenizer else None
-    kind = LATENTS[tokenizer].kind(options) if tokenizer else "pixels"
+    kind = "pixels"
+    if tokenizer:
+        spec = GENERATORS[tokenizer]
+        kind = spec.tokenizer.kind(read_options(spec.options, config.generator[tokenizer]))
     if config.tokenizer.latents and not tokenizer:
         raise InputError(
             f"config.tokenizer.latents = {config.tokenizer.latents!r} without tokenizer.family;"
             " allowed: '', or that of the tokenizer which has made them"
         )
-    if kind not in DRAWS[family]:
+    targets = GENERATORS[family].targets
+    if kind not in targets:
         what = f"config.tokenizer.family = {tokenizer!r} ({kind})"
         raise InputError(
-            f"{what} with generator {family!r}; allowed: what has {' or '.join(DRAWS[family])}"
+            f"{what} with generator {family!r}; allowed: what has {' or '.join(targets)}"
         )
 
 
-def _check_sizes(config: ConfigDict) -> None:
-    shape = drawn = image_shape(config.data)
+class Group(NamedTuple):
+    """A group of a config that the model is made of.
+
+    Attributes:
+      path: dotted, in the config.
+      keys: by name.
+      shape: height and width of what it works on.
+      check: (path, height) -> raises InputError for values that do not go together.
+    """
+
+    path: str
+    keys: Mapping[str, Key]
+    shape: tuple[int, int]
+    check: Callable[[str, int], None] = lambda path, height: None
+
+
+def groups_in_use(config: ConfigDict) -> list[Group]:
+    """Returns the groups of which a config's model is made: family, tokenizer, inputs, heads."""
+    shape = target = image_shape(config.data)
     family, tokenizer = config.generator.name, config.tokenizer.family
-    groups = {}
+    groups = []
     if tokenizer:
-        groups[f"generator.{tokenizer}"] = config.generator[tokenizer], shape
-        side = LATENTS[tokenizer].side(config.generator[tokenizer])
-        drawn = shape[0] // side, shape[1] // side
-    groups[f"generator.{family}"] = config.generator[family], drawn
-    groups["objective"] = config.objective, drawn
-    for name in config.modalities.names:
-        groups[f"modalities.{name}"] = config.modalities[name], shape
-    if shape[0] != shape[1] and family in SQUARE:
-        oblong = ", ".join(name for name in DRAWS if name not in SQUARE)
+        groups.append(_group_of_family(config, tokenizer, shape))
+        spec = GENERATORS[tokenizer]
+        side = spec.tokenizer.side(read_options(spec.options, config.generator[tokenizer]))
+        target = shape[0] // side, shape[1] // side
+    groups.append(_group_of_family(config, family, target))
+    groups.append(Group("objective", CORE["objective"], target))
+    groups += [_group_of_input(config, name, shape) for name in config.modalities.names]
+    return groups
+
+
+def grids(config: ConfigDict) -> list[footprint.Grid]:
+    """Returns what a config's model cuts into patches for attention."""
+    return [
+        footprint.Grid(group.path, name.removesuffix("patch"), *group.shape)
+        for group in groups_in_use(config)
+        for name, key in group.keys.items()
+        if key.relation is Relation.PATCH and name.replace("patch", "heads") in group.keys
+    ]
+
+
+def _group_of_family(config: ConfigDict, family: str, shape: tuple[int, int]) -> Group:
+    spec = GENERATORS[family]
+
+    def check(path: str, height: int) -> None:
+        if spec.check is not None:
+            spec.check(read_options(spec.options, config.generator[family]), height, path)
+
+    return Group(f"generator.{family}", keys_of(spec.options), shape, check)
+
+
+def _group_of_input(config: ConfigDict, name: str, shape: tuple[int, int]) -> Group:
+    group = config.modalities[name]
+    spec = MODALITIES[group.kind]
+
+    def check(path: str, height: int) -> None:
+        if spec.check is not None:
+            spec.check(read_options(spec.options, group, name=name), height, path)
+
+    return Group(f"modalities.{name}", keys_of(spec.options), shape, check)
+
+
+def _check_sizes(config: ConfigDict) -> None:
+    shape = image_shape(config.data)
+    family = config.generator.name
+    if shape[0] != shape[1] and GENERATORS[family].square:
+        oblong = ", ".join(name for name in GENERATORS if not GENERATORS[name].square)
         raise InputError(
             f"config.data.image_width = {shape[1]} with image_size = {shape[0]} and generator"
             f" {family!r}, which draws squares; allowed: 0, or one of {oblong}"
         )
-    for group, (options, (height, width)) in groups.items():
-        if group in CHECKS:
-            CHECKS[group](options, height)
-        for name, value in options.items():
-            if name.endswith("patch"):
-                _check_patch(config, f"{group}.{name}", value, (height, width))
-            if name.endswith("_every"):
-                _check_period(config, f"{group}.{name}", value)
-            if name.endswith("heads"):
-                other = name.replace("heads", "width")
-                if options[other] % (2 * value):
-                    raise InputError(
-                        f"config.{group}.{name} = {value} does not divide config.{group}.{other} ="
-                        f" {options[other]} into even parts; allowed: divisors of half the width"
-                    )
+    for group in groups_in_use(config):
+        group.check(group.path, group.shape[0])
+        for name, key in group.keys.items():
+            if key.relation is not None:
+                _RELATIONS[key.relation](config, group, name)
     if config.train.strategy == "pmap" and (config.sharding.fsdp, config.sharding.tensor) != (1, 1):
         raise InputError(
             f"config.sharding.fsdp = {config.sharding.fsdp}, tensor = {config.sharding.tensor} with"
@@ -269,25 +321,47 @@ def _check_sizes(config: ConfigDict) -> None:
         )
 
 
-def _check_patch(config: ConfigDict, key: str, patch: int, shape: tuple[int, int]) -> None:
+def _check_patch(config: ConfigDict, group: Group, name: str) -> None:
     """Refuses patches that do not fill what they are of, height by width."""
-    for name, side in zip(("image_size", "image_width"), shape, strict=True):
+    patch = find(config, group.path)[name]
+    for key, side in zip(("image_size", "image_width"), group.shape, strict=True):
         if side % patch:
-            pixels = shape == image_shape(config.data)
-            what = f"config.data.{name} =" if pixels else "latents of"
+            pixels = group.shape == image_shape(config.data)
+            what = f"config.data.{key} =" if pixels else "latents of"
             raise InputError(
-                f"config.{key} = {patch} does not divide {what} {side}; allowed: its divisors"
+                f"config.{group.path}.{name} = {patch} does not divide {what} {side}; allowed: its"
+                " divisors"
             )
 
 
-def _check_period(config: ConfigDict, key: str, period: int) -> None:
+def _check_heads(config: ConfigDict, group: Group, name: str) -> None:
+    """Refuses a number of heads that does not divide the width into even parts."""
+    options, other = find(config, group.path), name.replace("heads", "width")
+    if options[other] % (2 * options[name]):
+        raise InputError(
+            f"config.{group.path}.{name} = {options[name]} does not divide"
+            f" config.{group.path}.{other} = {options[other]} into even parts; allowed: divisors of"
+            " half the width"
+        )
+
+
+def _check_period(config: ConfigDict, group: Group, name: str) -> None:
     """Refuses a lazy term that would come to a player's updates more often than it counts."""
-    for player, options in config.optimizer.items():
+    period = find(config, group.path)[name]
+    for player in config.optimizer:
+        options = read_options(OptimizerOptions, config.optimizer[player])
         if math.gcd(period, options.every) > 1:
             raise InputError(
-                f"config.{key} = {period} with config.optimizer.{player}.every = {options.every};"
-                " allowed: no common divisor"
+                f"config.{group.path}.{name} = {period} with config.optimizer.{player}.every ="
+                f" {options.every}; allowed: no common divisor"
             )
+
+
+_RELATIONS = {
+    Relation.PATCH: _check_patch,
+    Relation.HEADS: _check_heads,
+    Relation.PERIOD: _check_period,
+}
 
 
 def _check_devices(config: ConfigDict, devices: int, processes: int, slices: int) -> None:

@@ -1,8 +1,10 @@
 """Families of image generators: the protocol, and the registry of families."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mmgen_jax.config.schema import MOST_GUIDANCE, Check, Rule, between, option
 from mmgen_jax.registry import Registry
 
 
@@ -60,40 +62,72 @@ class Generator(NamedTuple):
     pretrained: Callable[[], dict[str, Any]] = dict
 
 
-class GeneratorSpec(NamedTuple):
-    """What the registry holds for one family.
-
-    Attributes:
-      build: (options, codec, dtype) -> Generator. `options` is config.generator.FAMILY, `codec`
-        says what the family is to draw.
-      tokenizer: how its runs serve others; None where they do not.
-    """
-
-    build: Callable[[Any, Any, str], Generator]
-    tokenizer: "Tokenizer | None" = None
+ONE_PLAYER = {"generator": ("encoders", "recovery", "generator")}
+TWO_PLAYERS = ONE_PLAYER | {"discriminator": ("discriminator",)}
 
 
-class Tokenizer(NamedTuple):
+@dataclass(frozen=True)
+class SamplingOptions:
+    """Options of sampling that every family has."""
+
+    candidates: int = option(
+        1,
+        "pictures drawn for each one kept: whose inputs are recovered best; 1: no choice",
+        between(1, 10_000),
+    )
+
+
+class TokenizerSpec(NamedTuple):
     """What a family offers to generators that are to draw in its latents.
 
     Attributes:
-      codec: (options, height, width, dtype) -> Codec. `options` is config.generator.FAMILY.
+      side: (options) -> pixels along each side of what one latent stands for.
+      kind: (options) -> "codes", or "latents" where they are continuous.
+      codec: (options, height, width, dtype) -> Codec.
       freeze: (params, state) of a trained run -> the codec's parameters, group by group.
     """
 
+    side: Callable[[Any], int]
+    kind: Callable[[Any], str]
     codec: Callable[[Any, int, int, str], Any]
     freeze: Callable[[Any, Any], dict[str, Any]]
 
 
-GENERATORS = Registry(
+class FamilySpec(NamedTuple):
+    """What the registry holds for one family. It is read before jax is imported.
+
+    Attributes:
+      options: a dataclass of `config.schema.option`s, the group generator.FAMILY of a config.
+      sampling: the same for generator.FAMILY.sample.
+      build: (options, codec, dtype) -> Generator. `codec` says what the family is to draw.
+      check: of options against one another.
+      guidance: the guidance weights that it understands.
+      targets: what it can draw: "pixels", a tokenizer's continuous "latents", its "codes".
+      square: whether all that it draws is as wide as high.
+      players: names of all that it may have; each one's optimizer is a group of a config.
+      tokenizer: how its runs serve others; None where they do not.
+    """
+
+    options: type
+    sampling: type[SamplingOptions]
+    build: Callable[[Any, Any, str], Generator]
+    check: Check | None = None
+    guidance: Rule = between(0, MOST_GUIDANCE)
+    targets: tuple[str, ...] = ("pixels",)
+    square: bool = False
+    players: tuple[str, ...] = ("generator",)
+    tokenizer: TokenizerSpec | None = None
+
+
+GENERATORS: Registry[FamilySpec] = Registry(
     "generator",
     {
-        "flow": "mmgen_jax.generators.flow.family:FLOW",
-        "autoencoder": "mmgen_jax.generators.autoencoder.family:AUTOENCODER",
-        "gan": "mmgen_jax.generators.gan.family:GAN",
-        "stylegan": "mmgen_jax.generators.stylegan.family:STYLEGAN",
-        "vae": "mmgen_jax.generators.vae.family:VAE",
-        "vqvae": "mmgen_jax.generators.vqvae.family:VQVAE",
-        "dalle": "mmgen_jax.generators.dalle.family:DALLE",
+        "flow": "mmgen_jax.generators.flow.keys:FLOW",
+        "autoencoder": "mmgen_jax.generators.autoencoder.keys:AUTOENCODER",
+        "gan": "mmgen_jax.generators.gan.keys:GAN",
+        "stylegan": "mmgen_jax.generators.stylegan.keys:STYLEGAN",
+        "vae": "mmgen_jax.generators.vae.keys:VAE",
+        "vqvae": "mmgen_jax.generators.vqvae.keys:VQVAE",
+        "dalle": "mmgen_jax.generators.dalle.keys:DALLE",
     },
 )

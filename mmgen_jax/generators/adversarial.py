@@ -13,12 +13,6 @@ from mmgen_jax.nn import global_batch
 Scores = Float[Array, "batch"]
 Wrong = list[tuple[Condition, Bool[Array, "batch"]]]
 
-PLAYERS = {
-    "generator": ("encoders", "recovery", "generator"),
-    "discriminator": ("discriminator",),
-}
-"""Who owns which groups of parameters (`generators.Generator.players`)."""
-
 LAZILY = "lazily"  # scope of terms that are not there at every step
 
 

@@ -4,12 +4,16 @@ A modality is six pure functions. Nothing here imports jax, so that a config's m
 checked before jax is loaded; the functions themselves live one file each beside this one.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
+from mmgen_jax.config.schema import FRACTION, MOST_GUIDANCE, WEIGHT, Check, Key, between, option
 from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
 
+Options = TypeVar("Options", bound="ModalityOptions")
 CHOSEN = "chosen"  # of assets: what `ModalitySpec.fit` chose for options that were left open
 
 
@@ -74,6 +78,7 @@ class Extent(NamedTuple):
       unit: such as "tokens".
       end: where it ends as it is fed, for people, such as "after 0.5 s".
       key: the config key that says how much room there is.
+      declared: which values it may have.
       blank: whether what is fed tells nothing, as of a sound that begins with silence.
     """
 
@@ -82,6 +87,7 @@ class Extent(NamedTuple):
     unit: str
     end: str
     key: str
+    declared: Key
     blank: bool = False
 
     @property
@@ -122,16 +128,37 @@ class Recovery(NamedTuple):
         return self.bound if self.score is None else self.score
 
 
+@dataclass(frozen=True)
+class ModalityOptions:
+    """Options of any input, the group modalities.NAME of a config.
+
+    Attributes:
+      name: what the input is called.
+    """
+
+    name: str
+    recovery_weight: float = option(0.1, "λ_m on real images", WEIGHT)
+    generated_weight: float = option(0.0, "λ_m on generated images", WEIGHT)
+    keep: float = option(0.5, "probability of being in a random subset", FRACTION)
+    guidance: float = option(
+        1.0, "guidance weight of samples drawn in training", between(0, MOST_GUIDANCE)
+    )
+
+
 class ModalitySpec(NamedTuple):
     """What the registry holds for one kind of modality.
 
+    It is read before jax is imported.
+
     Attributes:
+      options: a dataclass of `ModalityOptions`, the group modalities.NAME of a config.
       fit: (options, source) -> assets, a JSON-able dict: what must be learned from the data before
         training (vocabulary, class names, statistics). Saved in the run, so that it is
         self-contained.
-      build: (options, shared, assets) -> Modality. `options` is config.modalities.NAME, `shared`
-        a `Shared`. Raises `malformed` for assets that `fit` cannot have made: a run may be damaged,
+      build: (options, shared, assets) -> Modality. `shared` is a `Shared`. Raises `malformed` for
+        assets that `fit` cannot have made: a run may be damaged,
         or a stranger's.
+      check: of options against one another.
       serves: (options, assets of another run, source) -> whether they would do for this data as
         well as new ones; a run that starts from another one's parameters then keeps them.
       tied: names of the parameters, or groups of them, at the top of the trees of `init`, that
@@ -142,8 +169,10 @@ class ModalitySpec(NamedTuple):
         that are left open chosen for this data.
     """
 
+    options: type[ModalityOptions]
     fit: Callable[[Any, Any], dict[str, Any]]
     build: Callable[[Any, "Shared", dict[str, Any]], Modality]
+    check: Check | None = None
     serves: Callable[[Any, dict[str, Any], Any], bool] = lambda options, assets, source: False
     tied: tuple[str, ...] = ()
     left_open: tuple[str, ...] = ()
@@ -152,11 +181,11 @@ class ModalitySpec(NamedTuple):
     )
 
 
-def filled(options: Any, assets: dict[str, Any], name: str, most: float | int) -> Any:
+def filled(options: Options, assets: dict[str, Any], name: str, most: float | int) -> Options:
     """Returns the options with the number that `fit` chose for one that was left open (0).
 
     Args:
-      options: config.modalities.NAME.
+      options: of the input.
       assets: what `fit` made.
       name: of the option.
       most: the largest number that it chooses.
@@ -164,18 +193,17 @@ def filled(options: Any, assets: dict[str, Any], name: str, most: float | int) -
     Raises:
       InputError: if the assets have no such number: they are of a run that began with a fixed one.
     """
-    if options[name]:
+    if getattr(options, name):
         return options
     chosen = assets.get(CHOSEN)
     value = chosen.get(name) if isinstance(chosen, dict) else None
     if type(value) not in (int, float) or not 0 < value <= most:
         raise InputError(
-            f"modalities.*.{name} = 0 leaves it to the data, but the run's assets hold {value!r};"
-            f" allowed: the number that the run began with, or assets with one up to {most:g}"
+            f"modalities.{options.name}.{name} = 0 leaves it to the data, but the run's assets hold"
+            f" {value!r}; allowed: the number that the run began with, or assets with one up to"
+            f" {most:g}"
         )
-    options = options.copy_and_resolve_references()
-    options[name] = value
-    return options
+    return dataclasses.replace(options, **{name: value})
 
 
 def learned(assets: dict[str, Any] | None) -> dict[str, Any]:
@@ -220,12 +248,12 @@ class Shared(NamedTuple):
     reader: ReaderSizes
 
 
-MODALITIES = Registry(
+MODALITIES: Registry[ModalitySpec] = Registry(
     "modality",
     {
-        "text": "mmgen_jax.modalities.text.modality:TEXT",
-        "label": "mmgen_jax.modalities.label.modality:LABEL",
-        "audio": "mmgen_jax.modalities.audio.modality:AUDIO",
-        "image": "mmgen_jax.modalities.image.modality:IMAGE",
+        "text": "mmgen_jax.modalities.text.keys:TEXT",
+        "label": "mmgen_jax.modalities.label.keys:LABEL",
+        "audio": "mmgen_jax.modalities.audio.keys:AUDIO",
+        "image": "mmgen_jax.modalities.image.keys:IMAGE",
     },
 )

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgen_jax.config.schema import KEYS
 from mmgen_jax.data import OneOf, Record, Source, choose, values_of
 from mmgen_jax.data.pipeline import Prepare
 from mmgen_jax.errors import InputError
@@ -214,7 +213,11 @@ def extents(
             if extent is None:
                 break
             found.append(extent)
-        open_keys = [k for k in MODALITIES[name].left_open if not config.modalities[name][k]]
+        open_keys = [
+            k
+            for k in MODALITIES[config.modalities[name].kind].left_open
+            if not config.modalities[name][k]
+        ]
         if cut := _cut(found):
             lines.append(f"{name}: {cut}")
         elif found and open_keys:
@@ -240,8 +243,7 @@ def _remedy(cut: Sequence[Extent]) -> str:
     """What to type so that nothing of these is cut, or that nothing can be."""
     needed = math.ceil(10 * max(extent.whole for extent in cut)) / 10
     value = int(needed) if needed.is_integer() else needed  # a whole one is never typed as 5e+06
-    key = cut[0].key
-    allowed = KEYS[key].refusal(value) if key in KEYS else None
+    key, allowed = cut[0].key, cut[0].declared.refusal(value)
     if allowed is None:
         return f"--config.{key}={value} would hold all"
     return (

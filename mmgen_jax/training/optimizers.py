@@ -5,16 +5,16 @@ from typing import Any
 
 import jax
 import optax
-from ml_collections import ConfigDict
 from optax import contrib
 
+from mmgen_jax.config.core import OptimizerOptions
 from mmgen_jax.nn.layout import STACKED
 
 # Adaptive norms' modules are named so (`nn.modulation.Modulation`).
 MODULATION = "modulation"
 
 
-def learning_rate(options: ConfigDict, peak: float, steps: int) -> optax.Schedule:
+def learning_rate(options: OptimizerOptions, peak: float, steps: int) -> optax.Schedule:
     """Linear warm-up to `peak`, then a cosine down to `final_fraction` of it at `steps`.
 
     Of the player's own steps: of those that it does not rest at.
@@ -59,7 +59,7 @@ def matrix_mask(params: Any) -> Any:
     )
 
 
-def build(options: ConfigDict, steps: int) -> optax.GradientTransformation:
+def build(options: OptimizerOptions, steps: int) -> optax.GradientTransformation:
     """Clipping by global norm, then AdamW or Muon with their schedule.
 
     AdamW: Loshchilov & Hutter 2019, algorithm 2. Muon: Jordan 2024, orthogonalised momentum on
@@ -67,7 +67,7 @@ def build(options: ConfigDict, steps: int) -> optax.GradientTransformation:
     (Dozat 2016), as optax has it.
 
     Args:
-      options: config.optimizer.PLAYER.
+      options: the player's.
       steps: of the training, those at which the player rests included.
     """
     rate = learning_rate(options, options.learning_rate, steps)

@@ -13,6 +13,7 @@ A checkpoint holds its own config, and digests of the assets: whoever reads a ru
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -26,8 +27,11 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
+from mmgen_jax.config.core import OptimizerOptions
+from mmgen_jax.config.schema import keys_of, read_options
 from mmgen_jax.data import Source
 from mmgen_jax.errors import InputError, writing
+from mmgen_jax.generators import GENERATORS, SamplingOptions
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Assets, Model
 from mmgen_jax.storage import read_json, write_json
@@ -138,7 +142,9 @@ def _compare_config(workdir: Path, step: int, config: ConfigDict) -> None:
 def players(config: ConfigDict, model: Model) -> dict[str, optax.GradientTransformation]:
     """Every player's optimizer."""
     return {
-        player: optimizers.build(config.optimizer[player], config.train.steps)
+        player: optimizers.build(
+            read_options(OptimizerOptions, config.optimizer[player]), config.train.steps
+        )
         for player in model.generator.players
     }
 
@@ -231,7 +237,7 @@ def as_begun(workdir: Path, config: ConfigDict, step: int) -> ConfigDict:
     config = config.copy_and_resolve_references()
     for name in config.modalities.names:
         options = config.modalities[name]
-        for option in MODALITIES[name].left_open:
+        for option in MODALITIES[options.kind].left_open if name in saved.modalities else ():
             options[option] = options[option] or saved.modalities[name][option]
     return config
 
@@ -265,21 +271,22 @@ def differences(old: ConfigDict, new: ConfigDict, may_differ: tuple[str, ...] = 
     return [line for line in configs.differences(old, new) if not line.startswith(left_out)]
 
 
-def sample_options(config: ConfigDict, **chosen: int | float | None) -> ConfigDict:
+def sample_options(config: ConfigDict, **chosen: int | float | None) -> SamplingOptions:
     """The family's sampling options, with those that are not None instead of the config's.
 
     Raises:
-      InputError: for one that the family does not have.
+      InputError: for one that the family does not have, or that is not allowed.
     """
     family = config.generator.name
-    options = config.generator[family].sample.copy_and_resolve_references()
-    for name, value in chosen.items():
-        if value is None:
-            continue
-        if name not in options:
-            allowed = ", ".join(options) or "none"
+    declared = keys_of(GENERATORS[family].sampling)
+    options = read_options(GENERATORS[family].sampling, config.generator[family].sample)
+    asked = {name: value for name, value in chosen.items() if value is not None}
+    for name, value in asked.items():
+        if name not in declared:
+            allowed = ", ".join(declared) or "none"
             raise InputError(
                 f"--{name} with a run of generator {family!r}; its options are: {allowed}"
             )
-        options[name] = value
-    return options
+        if (allowed := declared[name].refusal(value)) is not None:
+            raise InputError(f"--{name}={value}; allowed: {allowed}")
+    return dataclasses.replace(options, **asked)

@@ -1,6 +1,6 @@
 """Parameters from elsewhere, laid over those of a fresh state: what fits is taken, and said."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +81,8 @@ def from_origin(start: Origin, mesh: Mesh, assets: Assets) -> dict[str, jax.Arra
     restored = checkpoints.restore(start.workdir, start.step, like).state
     found = by_path({"params": restored.averaged, "state": restored.state})
     others = [m for m in start.assets if learned(start.assets[m]) != learned(assets.get(m))]
-    return {path: leaf for path, leaf in found.items() if not _tied(path, others)}
+    tied = {m: MODALITIES[start.config.modalities[m].kind].tied for m in others}
+    return {path: leaf for path, leaf in found.items() if not _is_tied(path, tied)}
 
 
 def tokenizer(config: ConfigDict) -> dict[str, Any]:
@@ -120,13 +121,12 @@ def _what_is_tokenized(config: ConfigDict, family: str) -> dict[str, Any]:
     return own | {"generator.name": config.generator.name}
 
 
-def _tied(path: str, others: list[str]) -> bool:
+def _is_tied(path: str, tied: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a parameter means nothing with other assets; `tied` are the names of such ones."""
     _, group, *names = path.split("/")
     if group == "tokenizer":  # a fresh run has the one that its config names
         return True
-    if group not in GROUPS or names[0] not in others:
-        return False
-    return names[1] in MODALITIES[names[0]].tied
+    return group in GROUPS and names[0] in tied and names[1] in tied[names[0]]
 
 
 def by_path(tree: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mmgen_jax.conditioning.fusion import Condition
-from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.generators import ONE_PLAYER, Generator, Losses
+from mmgen_jax.generators.autoencoder.keys import AutoencoderOptions, AutoencoderSampling
 from mmgen_jax.generators.autoencoder.networks import AutoEncoder
 from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.generators.latents import Latents, linear, sampler
@@ -24,7 +25,7 @@ Images = Float[Array, "batch height width channel"]
 SMALLEST_ERROR = 1e-10  # so that a perfect reconstruction's decibels are finite
 
 
-def build(options: Any, codec: Codec, dtype: str) -> Generator:
+def build(options: AutoencoderOptions, codec: Codec, dtype: str) -> Generator:
     """A convolutional autoencoder of RGB images, whose layers `nn.autoencoder` lists.
 
     State: "count", the batches so far, and "moments", running ones of the code and of what each
@@ -70,7 +71,11 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         )
 
     def draw(
-        params: Any, state: Any, condition: Condition, keys: Key[Array, "batch"], options: Any
+        params: Any,
+        state: Any,
+        condition: Condition,
+        keys: Key[Array, "batch"],
+        options: AutoencoderSampling,
     ) -> Float[Array, "batch 1 code"]:
         code = state["moments"]["code"]
         noise = jax.vmap(lambda key: jax.random.normal(key, code.mean.shape))(keys)
@@ -93,7 +98,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return network.apply(variables(params), images, condition.vector, state["moments"])[0]
 
     return Generator(
-        players={"generator": ("encoders", "recovery", "generator")},
+        players=ONE_PLAYER,
         init=init,
         losses=losses,
         sample=sampler(latents),
@@ -105,6 +110,3 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 def decibels(error: Float[Array, "..."]) -> Float[Array, "..."]:
     """Peak signal-to-noise ratio, in dB, of a mean squared error of images in [-1, 1]."""
     return 10 * jnp.log10(2.0**2 / jnp.maximum(error, SMALLEST_ERROR))
-
-
-AUTOENCODER = GeneratorSpec(build)

@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmgen_jax.conditioning.fusion import Condition
 from mmgen_jax.conditioning.guidance import Guidance
-from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.generators import ONE_PLAYER, Generator, Losses
 from mmgen_jax.generators.codecs import Codec
+from mmgen_jax.generators.dalle.keys import DALLEOptions, DALLESampling
 from mmgen_jax.generators.dalle.networks import PrefixTransformer
 from mmgen_jax.nn import global_batch
 
@@ -22,7 +23,7 @@ Codes = Int[Array, "batch places"]
 Known = tuple[Codes, Bool[Array, "batch places"]]
 
 
-def build(options: Any, codec: Codec, dtype: str) -> Generator:
+def build(options: DALLEOptions, codec: Codec, dtype: str) -> Generator:
     """A transformer over the condition's tokens and those of the image, row by row.
 
     The likelihood term is exact: -log p(codes | condition), in nats per code. There is no
@@ -67,7 +68,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         state: Any,
         guidance: Guidance,
         keys: Key[Array, "batch"],
-        options: Any,
+        options: DALLESampling,
         known: Known | None = None,
     ) -> Latents:
         weights, condition = variables(params), guidance.condition
@@ -92,7 +93,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         state: Any,
         guidance: Guidance,
         keys: Key[Array, "batch"],
-        options: Any,
+        options: DALLESampling,
         images: Latents,
         keep: Bool[Array, "batch rows columns"],
     ) -> Latents:
@@ -100,7 +101,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return sample(params, state, guidance, keys, options, known)
 
     return Generator(
-        players={"generator": ("encoders", "recovery", "generator")},
+        players=ONE_PLAYER,
         init=init,
         losses=losses,
         sample=sample,
@@ -109,7 +110,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 
 
 def draw(
-    logits: Float[Array, "batch codes"], keys: Key[Array, "batch"], options: Any
+    logits: Float[Array, "batch codes"], keys: Key[Array, "batch"], options: DALLESampling
 ) -> Int[Array, "batch"]:
     """One code per row, from the likeliest of them.
 
@@ -133,6 +134,3 @@ def draw(
         least = jnp.where(eligible, ordered, jnp.inf).min(-1, keepdims=True)
         logits = jnp.where(logits < least, -jnp.inf, logits)
     return jax.vmap(jax.random.categorical)(keys, logits)
-
-
-DALLE = GeneratorSpec(build)

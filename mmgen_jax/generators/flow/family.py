@@ -15,8 +15,9 @@ from jaxtyping import Array, Bool, Float, Key
 from mmgen_jax.conditioning.fusion import Condition
 from mmgen_jax.conditioning.guidance import Guidance
 from mmgen_jax.errors import expanded
-from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.generators import ONE_PLAYER, Generator, Losses
 from mmgen_jax.generators.codecs import Codec
+from mmgen_jax.generators.flow.keys import FlowOptions, FlowSampling
 from mmgen_jax.generators.flow.networks import MMDiT
 from mmgen_jax.nn import global_batch
 from mmgen_jax.pretrained import dit_weights
@@ -31,7 +32,7 @@ Step = Callable[[Images, Float[Array, ""]], Images]
 SMALLEST_TIMESTEP = 0.05
 
 
-def build(options: Any, codec: Codec, dtype: str) -> Generator:
+def build(options: FlowOptions, codec: Codec, dtype: str) -> Generator:
     """A flow-matching generator of images, or of a tokenizer's latents.
 
     The network is a multimodal diffusion transformer, whose attention sees every condition token;
@@ -92,7 +93,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         state: Any,
         guidance: Guidance,
         keys: Key[Array, "batch"],
-        options: Any,
+        options: FlowSampling,
         images: Images | None = None,
         keep: Bool[Array, "batch height width"] | None = None,
     ) -> Images:
@@ -123,7 +124,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return {"generator": {"dit": params}}
 
     return Generator(
-        players={"generator": ("encoders", "recovery", "generator")},
+        players=ONE_PLAYER,
         init=init,
         losses=losses,
         sample=sample,
@@ -164,12 +165,12 @@ def heun(field: Step, settle: Step, x: Images, times: Float[Array, "steps"]) -> 
     return euler(field, settle, jax.lax.scan(advance, x, pairs)[0], times[-2:])
 
 
-def _mmdit(options: Any, dtype: Any) -> MMDiT:
+def _mmdit(options: FlowOptions, dtype: Any) -> MMDiT:
     sizes = (options.patch, options.width, options.depth, options.heads)
     return MMDiT(*sizes, dtype=dtype, remat=options.remat)
 
 
-def _dit(options: Any, dtype: Any) -> PooledDiT:
+def _dit(options: FlowOptions, dtype: Any) -> PooledDiT:
     sizes = (options.patch, options.width, options.depth, options.heads)
     return PooledDiT(DiT(*sizes, dtype, options.learn_sigma, options.remat))
 
@@ -179,7 +180,7 @@ SOLVERS = {"euler": euler, "heun": heun}
 
 
 def _draw(
-    key: Key[Array, ""], shape: tuple[int, ...], options: Any
+    key: Key[Array, ""], shape: tuple[int, ...], options: FlowOptions
 ) -> tuple[Float[Array, "height width channel"], Float[Array, ""]]:
     """Noise and a timestep for one example."""
     noise_key, time_key = jax.random.split(key)
@@ -195,6 +196,3 @@ def _unguided(guidance: Guidance) -> Guidance:
 
 def _rows(x: Timesteps) -> Float[Array, "batch 1 1 1"]:
     return x[:, None, None, None]
-
-
-FLOW = GeneratorSpec(build)

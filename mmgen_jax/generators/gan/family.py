@@ -17,9 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mmgen_jax.conditioning.fusion import Condition, with_experts
-from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.generators import TWO_PLAYERS, Generator, Losses
 from mmgen_jax.generators.adversarial import (
-    PLAYERS,
     gradient_penalty,
     lazily,
     logistic,
@@ -28,6 +27,7 @@ from mmgen_jax.generators.adversarial import (
     wrong_conditions,
 )
 from mmgen_jax.generators.codecs import Codec
+from mmgen_jax.generators.gan.keys import GANOptions, GANSampling
 from mmgen_jax.generators.gan.networks import FusionGenerator, ProjectionDiscriminator
 from mmgen_jax.generators.latents import Latents, sampler, spherical
 from mmgen_jax.nn import global_batch
@@ -52,7 +52,7 @@ class Critic(NamedTuple):
         return self.network.apply({"params": self.params}, *args, method="score")
 
 
-def build(options: Any, codec: Codec, dtype: str) -> Generator:
+def build(options: GANOptions, codec: Codec, dtype: str) -> Generator:
     """A DF-GAN generator against a projection discriminator."""
     network = FusionGenerator(
         image_size=codec.shape[0],
@@ -105,7 +105,11 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return Losses(players, state, metrics | {"adversarial": pleasing}, fake)
 
     def draw_latents(
-        params: Any, state: Any, condition: Condition, keys: Key[Array, "batch"], options: Any
+        params: Any,
+        state: Any,
+        condition: Condition,
+        keys: Key[Array, "batch"],
+        options: GANSampling,
     ) -> Float[Array, "batch 1 noise"]:
         return options.truncation * draw(keys)[:, None]
 
@@ -121,7 +125,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
     latents = Latents(draw_latents, render, spherical)
 
     return Generator(
-        players=PLAYERS,
+        players=TWO_PLAYERS,
         init=init,
         losses=losses,
         sample=sampler(latents),
@@ -130,7 +134,12 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 
 
 def r3gan_discriminator(
-    options: Any, critic: Critic, images: Images, fake: Images, condition: Condition, step: Any
+    options: GANOptions,
+    critic: Critic,
+    images: Images,
+    fake: Images,
+    condition: Condition,
+    step: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """(loss, metrics): pairs of images with one condition, of conditions of one image; R1, R2."""
     features = critic.read(images)
@@ -150,7 +159,7 @@ def r3gan_discriminator(
     return loss + options.mismatch_weight * wrong + penalty, metrics
 
 
-def gamma(options: Any, step: Any) -> Any:
+def gamma(options: GANOptions, step: Any) -> Any:
     """The weight of the penalties, along half a cosine (Huang et al. 2024, R3GAN)."""
     left = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / options.gamma_steps, 1.0)))
     return options.gamma_final + (options.gamma - options.gamma_final) * left
@@ -163,7 +172,12 @@ def r3gan_generator(critic: Critic, images: Images, fake: Images, condition: Con
 
 
 def gan_cls_discriminator(
-    options: Any, critic: Critic, images: Images, fake: Images, condition: Condition, step: Any
+    options: GANOptions,
+    critic: Critic,
+    images: Images,
+    fake: Images,
+    condition: Condition,
+    step: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """(loss, metrics): real, generated, real with a wrong condition; matching-aware penalty."""
     features = critic.read(images)
@@ -233,6 +247,3 @@ def _metrics(real: Scores, generated: Scores, wrong: Any) -> dict[str, Any]:
         "score_generated": global_batch.mean(generated),
         "mismatched": wrong,
     }
-
-
-GAN = GeneratorSpec(build)

@@ -17,9 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from mmgen_jax.conditioning.fusion import Condition
-from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.generators import TWO_PLAYERS, Generator, Losses
 from mmgen_jax.generators.adversarial import (
-    PLAYERS,
     gradient_penalty,
     lazily,
     logistic,
@@ -30,6 +29,7 @@ from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.generators.latents import Latents, linear, sampler
 from mmgen_jax.generators.stylegan import augmentations
 from mmgen_jax.generators.stylegan.augment import adapt, augment
+from mmgen_jax.generators.stylegan.keys import StyleGANOptions, StyleGANSampling
 from mmgen_jax.generators.stylegan.networks import (
     Discriminator,
     Mapping,
@@ -68,7 +68,7 @@ class Draws(NamedTuple):
     fake: Key[Array, "..."]
 
 
-def build(options: Any, codec: Codec, dtype: str) -> Generator:
+def build(options: StyleGANOptions, codec: Codec, dtype: str) -> Generator:
     """StyleGAN2's generator and discriminator, and its two lazy regularisers."""
     nets = Networks(options, codec.shape[0], dtype)
     drawn = jax.vmap(partial(draw, options.mixing, nets))
@@ -124,7 +124,11 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return Losses(players, stop(moved), metrics, fake)
 
     def draw_latents(
-        params: Any, state: Any, condition: Condition, keys: Key[Array, "batch"], options: Any
+        params: Any,
+        state: Any,
+        condition: Condition,
+        keys: Key[Array, "batch"],
+        options: StyleGANSampling,
     ) -> Styles:
         style = nets.style(params, drawn(keys).z[0], condition)
         mean = state["style_mean"][None]
@@ -138,7 +142,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
     latents = Latents(draw_latents, render, linear)
 
     return Generator(
-        players=PLAYERS,
+        players=TWO_PLAYERS,
         init=init,
         losses=losses,
         sample=sampler(latents),
@@ -153,7 +157,7 @@ class Networks:
     the precision, much the same whatever is asked for, would drown it.
     """
 
-    def __init__(self, options: Any, image_size: int, dtype: str):
+    def __init__(self, options: StyleGANOptions, image_size: int, dtype: str):
         size = image_size // options.patch
         sizes = {
             "image_size": size,
@@ -232,7 +236,7 @@ def draw(mixing: float, nets: Networks, key: Key[Array, ""]) -> Draws:
 
 
 def discriminator_loss(
-    options: Any,
+    options: StyleGANOptions,
     score: Callable[..., Array],
     images: Images,
     fake: Images,
@@ -275,7 +279,7 @@ def discriminator_loss(
 
 
 def path_penalty(
-    options: Any,
+    options: StyleGANOptions,
     nets: Networks,
     params: Any,
     state: Any,
@@ -305,7 +309,7 @@ def path_penalty(
 
 
 def mode_seeking(
-    options: Any,
+    options: StyleGANOptions,
     nets: Networks,
     params: Any,
     condition: Condition,
@@ -328,6 +332,3 @@ def mode_seeking(
 
 def _towards(new: Any, mean: Any, decay: float) -> Any:
     return decay * mean + (1 - decay) * new
-
-
-STYLEGAN = GeneratorSpec(build)

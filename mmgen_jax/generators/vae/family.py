@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mmgen_jax.conditioning.fusion import Condition
-from mmgen_jax.generators import Generator, GeneratorSpec, Losses
+from mmgen_jax.generators import ONE_PLAYER, Generator, Losses
 from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.generators.latents import Latents, sampler, spherical
+from mmgen_jax.generators.vae.keys import VAEOptions, VAESampling
 from mmgen_jax.generators.vae.networks import HierarchicalVAE, Likelihood, Noise, Posterior
 from mmgen_jax.nn import global_batch
 
@@ -28,7 +29,7 @@ Images = Float[Array, "batch height width channel"]
 FIRST_LOG_SCALE = -1.0  # of a pixel, when training begins: errors cost their squares
 
 
-def build(options: Any, codec: Codec, dtype: str) -> Generator:
+def build(options: VAEOptions, codec: Codec, dtype: str) -> Generator:
     """A hierarchical VAE of RGB images. It has no state."""
     network = HierarchicalVAE(
         image_size=codec.shape[0],
@@ -78,7 +79,11 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return Losses({"generator": loss}, state, metrics, drawn)
 
     def draw(
-        params: Any, state: Any, condition: Condition, keys: Key[Array, "batch"], options: Any
+        params: Any,
+        state: Any,
+        condition: Condition,
+        keys: Key[Array, "batch"],
+        options: VAESampling,
     ) -> Noise:
         return options.temperature * normal(keys)
 
@@ -99,7 +104,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 
     latents = Latents(draw, render, spherical)
     return Generator(
-        players={"generator": ("encoders", "recovery", "generator")},
+        players=ONE_PLAYER,
         init=init,
         losses=losses,
         sample=sampler(latents),
@@ -109,7 +114,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
     )
 
 
-def softened(options: Any, likelihood: Likelihood, step: Any) -> Likelihood:
+def softened(options: VAEOptions, likelihood: Likelihood, step: Any) -> Likelihood:
     """The likelihood with scales that are alike at first, and the network's own at last.
 
     A pixel that is certain has gradients as large as its scale is small. Where most of a picture is
@@ -124,7 +129,7 @@ def softened(options: Any, likelihood: Likelihood, step: Any) -> Likelihood:
     return likelihood._replace(log_scale=FIRST_LOG_SCALE + done * (own - FIRST_LOG_SCALE))
 
 
-def charged(options: Any, kl: Float[Array, "..."], step: Any) -> Float[Array, ""]:
+def charged(options: VAEOptions, kl: Float[Array, "..."], step: Any) -> Float[Array, ""]:
     """What the loss charges for the groups' KL divergences, in nats.
 
     Its weight grows from 0 to 1 over `kl_warmup_steps` (Sønderby et al. 2016, section 2.2), and no
@@ -172,6 +177,3 @@ def discretised_logistic(
     between = below + above + jnp.log(-jnp.expm1(-2 * half * inverse))
     first, last = x < -1 + half, x > 1 - half
     return jnp.where(first, below, jnp.where(last, above, between))
-
-
-VAE = GeneratorSpec(build)

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from mmgen_jax.conditioning.fusion import Condition
 from mmgen_jax.conditioning.guidance import Guidance
-from mmgen_jax.generators import Generator, GeneratorSpec, Losses, Tokenizer
-from mmgen_jax.generators.adversarial import PLAYERS
+from mmgen_jax.generators import ONE_PLAYER, TWO_PLAYERS, Generator, Losses
 from mmgen_jax.generators.autoencoder.family import decibels
 from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.generators.vqvae import quantizers
+from mmgen_jax.generators.vqvae.keys import VQVAEOptions, VQVAESampling
 from mmgen_jax.generators.vqvae.networks import (
     FactorisedPrior,
     PatchDiscriminator,
@@ -45,7 +45,7 @@ class Networks:
       grid: rows and columns of the latents.
     """
 
-    def __init__(self, options: Any, height: int, width: int, dtype: str):
+    def __init__(self, options: VQVAEOptions, height: int, width: int, dtype: str):
         self._height, self._width, self._patch = height, width, options.patch
         self.quantizer = QUANTIZERS[options.quantizer](options)
         self.grid = (height // options.patch, width // options.patch)
@@ -106,7 +106,7 @@ class Networks:
         return jnp.broadcast_to(jnp.arange(places), (len(condition.mean), places))
 
 
-def build(options: Any, codec: Codec, dtype: str) -> Generator:
+def build(options: VQVAEOptions, codec: Codec, dtype: str) -> Generator:
     """A transformer autoencoder around a quantizer, and a factorised prior of its latents.
 
     The likelihood term is that of a Gaussian of fixed deviation around the reconstruction, the mean
@@ -171,7 +171,11 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return Losses(players, state, metrics | made.metrics, again)
 
     def sample(
-        params: Any, state: Any, guidance: Guidance, keys: Key[Array, "batch"], options: Any
+        params: Any,
+        state: Any,
+        guidance: Guidance,
+        keys: Key[Array, "batch"],
+        options: VQVAESampling,
     ) -> Images:
         outputs = guidance.combine(nets.prior(params["generator"], guidance.condition))
         draw = functools.partial(_draw, quantizer, temperature=options.temperature)
@@ -185,7 +189,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
         return nets.decode(own, quantizer.settle(state["quantizer"], nets.encode(own, images)))
 
     return Generator(
-        players=PLAYERS if opponent else {"generator": PLAYERS["generator"]},
+        players=TWO_PLAYERS if opponent else ONE_PLAYER,
         init=init,
         losses=losses,
         sample=sample,
@@ -196,7 +200,7 @@ def build(options: Any, codec: Codec, dtype: str) -> Generator:
 class Opponent:
     """A discriminator of parts of an image, against the decoder (Esser et al. 2021, VQGAN)."""
 
-    def __init__(self, options: Any, nets: Networks, dtype: str):
+    def __init__(self, options: VQVAEOptions, nets: Networks, dtype: str):
         self._options, self._nets = options, nets
         self._network = PatchDiscriminator(options.discriminator_widths, jnp.dtype(dtype))
 
@@ -245,7 +249,7 @@ class Opponent:
         return weight * pleasing, on * global_batch.mean(hinge), metrics
 
 
-def _ema(options: Any) -> Quantizer:
+def _ema(options: VQVAEOptions) -> Quantizer:
     return quantizers.ema(
         options.codes,
         options.latent,
@@ -302,7 +306,7 @@ def _moments(latents: Latents) -> Moments:
     )
 
 
-def codec(options: Any, height: int, width: int, dtype: str) -> Codec:
+def codec(options: VQVAEOptions, height: int, width: int, dtype: str) -> Codec:
     """Latents of a trained `vqvae`: each channel has mean 0 and deviation 1 over its data."""
     nets = Networks(options, height, width, dtype)
     quantizer, (rows, columns) = nets.quantizer, nets.grid
@@ -359,6 +363,3 @@ def freeze(params: Any, state: Any) -> dict[str, Any]:
 def _standard(moments: Moments) -> tuple[Any, Any]:
     """(mean, deviation) of each channel, to broadcast over places."""
     return moments.mean[None, None], jnp.sqrt(moments.variance + 1e-6)[None, None]
-
-
-VQVAE = GeneratorSpec(build, Tokenizer(codec, freeze))

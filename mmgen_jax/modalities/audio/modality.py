@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mmgen_jax.config.schema import keys_of
 from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.audio import SAMPLE_RATE, read_sound
@@ -17,17 +18,18 @@ from mmgen_jax.modalities import (
     Encoding,
     Extent,
     Modality,
-    ModalitySpec,
     Shared,
     filled,
     learned,
     malformed,
 )
+from mmgen_jax.modalities.audio.keys import AudioOptions
 from mmgen_jax.modalities.audio.mel import log_mel
 from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ContrastiveReader, identity
 from mmgen_jax.nn.patches import sequence_positions
 
+SECONDS = keys_of(AudioOptions)["seconds"]
 LOUDEST = 1.5
 LARGEST = 1e6  # of a log-mel value's statistics; NaN is no number below it either
 SILENT = 1e-3  # the loudest sample of a sound, -60 dB, from which on it can be told from silence
@@ -66,12 +68,12 @@ class AudioEncoder(nn.Module):
         return SequenceEncoder(self.depth, self.heads, self.shared)(x, mask, positions)
 
 
-def fit(options: Any, source: Source) -> dict[str, Any]:
+def fit(options: AudioOptions, source: Source) -> dict[str, Any]:
     """Mean and deviation of the log-mel values of up to `options.fit_examples` records."""
     assets = refit(options, {"mean": 0.0, "deviation": 1.0}, source)
     seconds = filled(options, assets, "seconds", MOST_SECONDS).seconds
     total = round(seconds * SAMPLE_RATE)  # the model sees no more of a sound
-    sounds = [sound[:total] for sound in values_of(source, "audio", options.fit_examples)]
+    sounds = [sound[:total] for sound in values_of(source, options.name, options.fit_examples)]
     if not sounds:
         return assets
     # One after another: one array to compile for, and no padding among the statistics.
@@ -79,7 +81,7 @@ def fit(options: Any, source: Source) -> dict[str, Any]:
     return {**assets, "mean": float(frames.mean()), "deviation": float(max(frames.std(), 1e-3))}
 
 
-def refit(options: Any, assets: dict[str, Any], source: Source) -> dict[str, Any]:
+def refit(options: AudioOptions, assets: dict[str, Any], source: Source) -> dict[str, Any]:
     """The assets with `seconds` that hold usual sounds of the data, if they are left open.
 
     That is at least 99% of the sounds, and no more than `MOST_SECONDS`.
@@ -87,23 +89,25 @@ def refit(options: Any, assets: dict[str, Any], source: Source) -> dict[str, Any
     assets = learned(assets)
     if options.seconds:
         return assets
-    lengths = sorted(len(sound) / SAMPLE_RATE for sound in values_of(source, "audio", MEASURED))
+    lengths = sorted(
+        len(sound) / SAMPLE_RATE for sound in values_of(source, options.name, MEASURED)
+    )
     held = lengths[math.ceil(HELD * len(lengths)) - 1] if lengths else 0.0
-    one_token = (400 + 160 * (options.patch_frames - 1)) / SAMPLE_RATE  # see `nn.mel.log_mel`
+    one_token = (400 + 160 * (options.patch_frames - 1)) / SAMPLE_RATE  # see `mel.log_mel`
     seconds = math.ceil(10 * max(held, one_token, LEAST_SECONDS) - 1e-6) / 10
     return {**assets, CHOSEN: {"seconds": min(seconds, MOST_SECONDS)}}
 
 
-def _statistics(assets: dict[str, Any]) -> tuple[float, float]:
+def _statistics(name: str, assets: dict[str, Any]) -> tuple[float, float]:
     mean, deviation = found = assets.get("mean"), assets.get("deviation")
     if not all(type(value) in (int, float) and abs(value) < LARGEST for value in found):
-        raise malformed("audio", "'mean' and 'deviation' must be numbers")
+        raise malformed(name, "'mean' and 'deviation' must be numbers")
     if deviation <= 0:
-        raise malformed("audio", f"'deviation' is {deviation}; it must be more than 0")
+        raise malformed(name, f"'deviation' is {deviation}; it must be more than 0")
     return float(mean), float(deviation)
 
 
-def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
+def build(options: AudioOptions, shared: Shared, assets: dict[str, Any]) -> Modality:
     """A sound of at most `options.seconds`; a longer one is cut at the end, a shorter one padded.
 
     Where that is 0, it is what `fit` has chosen for the data.
@@ -115,7 +119,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     options = filled(options, assets, "seconds", MOST_SECONDS)
     total = round(options.seconds * SAMPLE_RATE)
     sizes = (options.bins, options.patch_frames, options.width, options.depth, options.heads)
-    encoder = AudioEncoder(*sizes, *_statistics(assets), shared)
+    encoder = AudioEncoder(*sizes, *_statistics(options.name, assets), shared)
     reader = ContrastiveReader(shared)
 
     def prepare(raw: np.ndarray) -> dict[str, Any]:
@@ -133,7 +137,8 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
         whole, room = len(raw) / SAMPLE_RATE, total / SAMPLE_RATE
         blank = bool(np.abs(prepare(raw)["samples"]).max() < SILENT)
         end = f"after {min(whole, room):.4g} s"
-        return Extent(whole, room, "seconds", end, "modalities.audio.seconds", blank)
+        key = f"modalities.{options.name}.seconds"
+        return Extent(whole, room, "seconds", end, key, SECONDS, blank)
 
     def init(key: jax.Array) -> dict[str, Any]:
         encoder_key, reader_key = jax.random.split(key)
@@ -159,11 +164,3 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
         show=lambda value: value["samples"][: value["length"]],
         extent=extent,
     )
-
-
-def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
-    """A normalisation that parameters were trained with is better than one that fits the data."""
-    return True
-
-
-AUDIO = ModalitySpec(fit, build, serves, left_open=("seconds",), refit=refit)

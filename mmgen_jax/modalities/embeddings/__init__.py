@@ -6,7 +6,7 @@ Modality `text` runs its own transformer over whatever these give. Nothing here 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmgen_jax.registry import Registry
+from mmgen_jax.registry import Registry, deferred
 
 
 class Embedding(NamedTuple):
@@ -34,24 +34,30 @@ class EmbeddingSpec(NamedTuple):
     Attributes:
       fit: (options, captions) -> assets, a JSON-able dict; see `ModalitySpec.fit`. `captions` are
         those of the data set, read when iterated. Raises InputError for files that are not there.
-      build: (options, dtype, assets) -> Embedding. `options` is config.modalities.text. Raises
+      build: (options, dtype, assets) -> Embedding. `options` are `TextOptions`. Raises
         InputError for malformed assets, see `ModalitySpec.build`.
       serves: (options, assets of another run) -> see `ModalitySpec.serves`.
+      reads_files: whether it needs the option `encoder_path`.
     """
 
     fit: Callable[[Any, Any], dict[str, Any]]
     build: Callable[[Any, str, dict[str, Any]], Embedding]
     serves: Callable[[Any, dict[str, Any]], bool]
+    reads_files: bool
 
 
-EMBEDDINGS = Registry(
+def _spec(module: str, kind: str = "", reads_files: bool = True) -> EmbeddingSpec:
+    place = f"mmgen_jax.modalities.embeddings.{module}"
+    fit, build, serves = (deferred(f"{place}:{kind}{name}") for name in ("fit", "build", "serves"))
+    return EmbeddingSpec(fit, build, serves, reads_files)
+
+
+EMBEDDINGS: Registry[EmbeddingSpec] = Registry(
     "text encoder",
     {
-        "learned": "mmgen_jax.modalities.embeddings.subwords:LEARNED",
-        "word2vec": "mmgen_jax.modalities.embeddings.word_vectors:WORD2VEC",
-        "glove": "mmgen_jax.modalities.embeddings.word_vectors:GLOVE",
-        "frozen_transformer": "mmgen_jax.modalities.embeddings.pretrained:FROZEN_TRANSFORMER",
+        "learned": _spec("subwords", reads_files=False),
+        "word2vec": _spec("word_vectors", "word2vec_"),
+        "glove": _spec("word_vectors", "glove_"),
+        "frozen_transformer": _spec("pretrained"),
     },
 )
-READ_FROM_FILES = ("word2vec", "glove", "frozen_transformer")
-"""Those that need `modalities.text.encoder_path`."""

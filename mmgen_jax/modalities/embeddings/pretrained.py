@@ -15,8 +15,9 @@ import tokenizers
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import malformed
-from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
+from mmgen_jax.modalities.embeddings import Embedding
 from mmgen_jax.modalities.embeddings.subwords import read_tokenizer
+from mmgen_jax.modalities.text.keys import TextOptions
 from mmgen_jax.pretrained.t5 import T5Encoder, T5Sizes
 from mmgen_jax.pretrained.t5_weights import digest, load, read_sizes
 from mmgen_jax.storage import check_file
@@ -25,17 +26,19 @@ TOKENIZER = "tokenizer.json"
 MOST = 1 << 20  # of any size
 
 
-def _folder(options: Any) -> Path:
+def _folder(options: TextOptions) -> Path:
     folder = Path(options.encoder_path)
     if not options.encoder_path or not folder.is_dir():
         raise InputError(
-            f"config.modalities.text.encoder_path = {options.encoder_path!r} is no folder; allowed:"
+            f"config.modalities.{options.name}.encoder_path = {options.encoder_path!r} is no"
+            " folder; allowed:"
             f" a T5 checkpoint with config.json, model.safetensors and {TOKENIZER}"
         )
     return folder
 
 
-def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
+def fit(options: TextOptions, captions: Iterable[str]) -> dict[str, Any]:
+    """What is learned from the captions of the data."""
     folder = _folder(options)
     sizes = read_sizes(folder / "config.json")
     try:
@@ -72,7 +75,8 @@ def _sizes(assets: dict[str, Any]) -> T5Sizes:
     return sizes
 
 
-def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
+def build(options: TextOptions, dtype: str, assets: dict[str, Any]) -> Embedding:
+    """The embedding, with what `fit` learned."""
     tokenizer, sizes = read_tokenizer(assets), _sizes(assets)
     return Embedding(
         tokenize=lambda text: tokenizer.encode(text).ids,
@@ -83,9 +87,6 @@ def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
     )
 
 
-def _serves(options: Any, assets: dict[str, Any]) -> bool:
+def serves(options: TextOptions, assets: dict[str, Any]) -> bool:
     """Another folder may hold another tokenizer."""
     return False
-
-
-FROZEN_TRANSFORMER = EmbeddingSpec(_fit, _build, _serves)

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import malformed
-from mmgen_jax.modalities.embeddings import READ_FROM_FILES, Embedding, EmbeddingSpec
+from mmgen_jax.modalities.embeddings import EMBEDDINGS, Embedding
+from mmgen_jax.modalities.text.keys import TextOptions
 
 PAD = "<pad>"
 # Words, numbers and punctuation, each with the space before it. As in GPT-2 (Radford et al. 2019),
@@ -57,12 +58,14 @@ def train_tokenizer(captions: Iterable[str], vocabulary_size: int) -> tokenizers
     return tokenizer
 
 
-def _fit(options: Any, captions: Iterable[str]) -> dict[str, Any]:
+def fit(options: TextOptions, captions: Iterable[str]) -> dict[str, Any]:
+    """What is learned from the captions of the data."""
     if options.encoder_path:
+        others = [name for name, spec in EMBEDDINGS.items() if spec.reads_files]
         raise InputError(
-            f"config.modalities.text.encoder_path = {options.encoder_path!r} with encoder ="
-            f" 'learned', which reads no file; allowed: '', or --config.modalities.text.encoder="
-            f"{'|'.join(READ_FROM_FILES)}"
+            f"config.modalities.{options.name}.encoder_path = {options.encoder_path!r} with encoder"
+            " = 'learned', which reads no file; allowed: '', or"
+            f" --config.modalities.{options.name}.encoder={'|'.join(others)}"
         )
     return {"tokenizer": train_tokenizer(captions, options.vocabulary_size).to_str()}
 
@@ -83,7 +86,8 @@ def read_tokenizer(assets: dict[str, Any]) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
+def build(options: TextOptions, dtype: str, assets: dict[str, Any]) -> Embedding:
+    """The embedding, with what `fit` learned."""
     tokenizer = read_tokenizer(assets)
     return Embedding(
         tokenize=lambda text: tokenizer.encode(text).ids,
@@ -93,9 +97,7 @@ def _build(options: Any, dtype: str, assets: dict[str, Any]) -> Embedding:
     )
 
 
-def _serves(options: Any, assets: dict[str, Any]) -> bool:
+def serves(options: TextOptions, assets: dict[str, Any]) -> bool:
+    """Whether the assets of another run do as well."""
     tokenizer = tokenizers.Tokenizer.from_str(assets["tokenizer"])
     return tokenizer.get_vocab_size() <= options.vocabulary_size
-
-
-LEARNED = EmbeddingSpec(_fit, _build, _serves)

@@ -19,9 +19,10 @@ import numpy as np
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import malformed
-from mmgen_jax.modalities.embeddings import Embedding, EmbeddingSpec
+from mmgen_jax.modalities.embeddings import Embedding
 from mmgen_jax.modalities.embeddings.subwords import TokenEmbedding
 from mmgen_jax.modalities.embeddings.vector_files import read_vectors
+from mmgen_jax.modalities.text.keys import TextOptions
 
 UNKNOWN = "<unk>"
 MOST_DIMENSIONS = 1 << 16  # of a word's vector
@@ -49,7 +50,7 @@ def look_up(word: str, rows: Any) -> str | None:
     return lower if lower in rows else None
 
 
-def _fit(options: Any, captions: Iterable[str], *, header: bool) -> dict[str, Any]:
+def _fit(options: TextOptions, captions: Iterable[str], *, header: bool) -> dict[str, Any]:
     spoken = dict.fromkeys(word for caption in captions for word in words_of(caption))
     spellings = {spelling for word in spoken for spelling in (word, word.lower())}
     found = read_vectors(options.encoder_path, header, spellings, options.vocabulary_size)
@@ -78,7 +79,7 @@ def _vocabulary(assets: dict[str, Any]) -> tuple[list[str], int]:
     return words, dimensions
 
 
-def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) -> Embedding:
+def _build(options: TextOptions, dtype: str, assets: dict[str, Any], *, header: bool) -> Embedding:
     words, dimensions = _vocabulary(assets)
     number = {word: k for k, word in enumerate(words)}
 
@@ -102,10 +103,11 @@ def _build(options: Any, dtype: str, assets: dict[str, Any], *, header: bool) ->
     )
 
 
-def _serves(options: Any, assets: dict[str, Any]) -> bool:
+def _serves(options: TextOptions, assets: dict[str, Any]) -> bool:
     """New captions have new words, of which the file may know more."""
     return False
 
 
-WORD2VEC = EmbeddingSpec(partial(_fit, header=True), partial(_build, header=True), _serves)
-GLOVE = EmbeddingSpec(partial(_fit, header=False), partial(_build, header=False), _serves)
+word2vec_fit, word2vec_build = partial(_fit, header=True), partial(_build, header=True)
+glove_fit, glove_build = partial(_fit, header=False), partial(_build, header=False)
+word2vec_serves = glove_serves = _serves

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mmgen_jax.data import Source
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.images import normalise, quantise, read_image, resize
-from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Recovery, Shared
+from mmgen_jax.modalities import Encoding, Modality, Recovery, Shared
 from mmgen_jax.modalities.encoder import SequenceEncoder
+from mmgen_jax.modalities.image.keys import ImageOptions
 from mmgen_jax.modalities.reader import ImageReader
 from mmgen_jax.nn.patches import patch_positions, patchify
 
@@ -58,12 +58,7 @@ class PictureReader(nn.Module):
         return Recovery(bound, (error < DEVIATION**2).astype(jnp.float32))
 
 
-def fit(options: Any, source: Source) -> dict[str, Any]:
-    """Nothing is learned from the data."""
-    return {}
-
-
-def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
+def build(options: ImageOptions, shared: Shared, assets: dict[str, Any]) -> Modality:
     """A picture, resized to the size of the generated images.
 
     Recovery is the log-density, in nats per value, of a Gaussian with deviation 0.1 around a
@@ -102,6 +97,3 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
         parse=read_image,
         show=lambda value: quantise(value["picture"]),
     )
-
-
-IMAGE = ModalitySpec(fit, build, serves=lambda options, assets, source: True)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from mmgen_jax.data import Source
 from mmgen_jax.data.names import listing, meant, normalized, suggestion
 from mmgen_jax.errors import InputError
-from mmgen_jax.modalities import Encoding, Modality, ModalitySpec, Recovery, Shared, malformed
+from mmgen_jax.modalities import Encoding, Modality, ModalityOptions, Recovery, Shared, malformed
 from mmgen_jax.modalities.encoder import ExpertHead
 from mmgen_jax.modalities.reader import ImageReader
 
@@ -49,27 +49,27 @@ class LabelReader(nn.Module):
         return Recovery(log_likelihood[:, 0], correct)
 
 
-def fit(options: Any, source: Source) -> dict[str, Any]:
+def fit(options: ModalityOptions, source: Source) -> dict[str, Any]:
     """The class names, in the data set's order."""
     return {"names": list(dict.fromkeys(map(normalized, source.info.label_names)))}
 
 
-def _names(assets: dict[str, Any]) -> list[str]:
+def _names(name: str, assets: dict[str, Any]) -> list[str]:
     names = assets.get("names")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise malformed("label", "'names' must be a list of class names")
+        raise malformed(name, "'names' must be a list of class names")
     if len(set(names)) < len(names):
-        raise malformed("label", "'names' has a class name twice")
+        raise malformed(name, "'names' has a class name twice")
     return names
 
 
-def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
+def build(options: ModalityOptions, shared: Shared, assets: dict[str, Any]) -> Modality:
     """A label out of `assets["names"]`.
 
     Recovery is the log-likelihood of a classifier q(label | image): E[log q] <= E[log p], the
     variational bound on log p(x | y) itself (Barber & Agakov 2003, eq. 3), without a constant.
     """
-    names = _names(assets)
+    names = _names(options.name, assets)
     encoder = LabelEncoder(len(names), shared)
     reader = LabelReader(len(names), shared)
     # Runs that are older than `normalized` have names as they came, of which two may now be one.
@@ -105,9 +105,6 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     )
 
 
-def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
+def serves(options: ModalityOptions, assets: dict[str, Any], source: Source) -> bool:
     """Whether other classes hold all of these."""
     return {*map(normalized, source.info.label_names)} <= {*map(normalized, assets["names"])}
-
-
-LABEL = ModalitySpec(fit, build, serves, tied=("embed", "logits"))

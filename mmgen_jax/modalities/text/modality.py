@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from mmgen_jax.config.schema import keys_of
 from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import (
@@ -17,7 +18,6 @@ from mmgen_jax.modalities import (
     Encoding,
     Extent,
     Modality,
-    ModalitySpec,
     Shared,
     filled,
     learned,
@@ -26,9 +26,9 @@ from mmgen_jax.modalities import (
 from mmgen_jax.modalities.embeddings import EMBEDDINGS
 from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ContrastiveReader, identity
+from mmgen_jax.modalities.text.keys import EMBEDDING, TextOptions
 from mmgen_jax.nn.patches import sequence_positions
 
-EMBEDDING = "embedding"  # the name of its parameters within the encoder's
 MOST_TOKENS = 256  # that are chosen for a data set
 # Of the captions that are looked at, this share is held whole: of all captions at least 99% then.
 HELD = 0.995
@@ -37,6 +37,7 @@ SENTENCE = (
     "Two children in yellow raincoats jump over a puddle beside an old stone bridge while their"
     " dog watches."
 )
+MAX_TOKENS = keys_of(TextOptions)["max_tokens"]
 TAIL = 24  # characters that say where a caption is cut
 
 
@@ -60,17 +61,17 @@ class TextEncoder(nn.Module):
         return SequenceEncoder(self.depth, self.heads, self.shared)(x, mask, positions)
 
 
-def fit(options: Any, source: Source) -> dict[str, Any]:
+def fit(options: TextOptions, source: Source) -> dict[str, Any]:
     """What the embedding needs of the captions of up to `options.fit_examples` records."""
 
     def captions() -> Iterator[str]:
-        return values_of(source, "text", options.fit_examples)
+        return values_of(source, options.name, options.fit_examples)
 
     assets = EMBEDDINGS[options.encoder].fit(options, captions())
     return refit(options, {"encoder": options.encoder, **assets}, source)
 
 
-def refit(options: Any, assets: dict[str, Any], source: Source) -> dict[str, Any]:
+def refit(options: TextOptions, assets: dict[str, Any], source: Source) -> dict[str, Any]:
     """The assets with a `max_tokens` that holds usual captions of the data, if it is left open.
 
     That is at least 99% of the captions, and `SENTENCE`, but no more than `MOST_TOKENS` tokens.
@@ -80,7 +81,7 @@ def refit(options: Any, assets: dict[str, Any], source: Source) -> dict[str, Any
         return assets
     embedding = EMBEDDINGS[options.encoder].build(options, "float32", assets)
     lengths = [len(embedding.tokenize(SENTENCE))]
-    for caption in values_of(source, "text", options.fit_examples):
+    for caption in values_of(source, options.name, options.fit_examples):
         try:
             lengths.append(len(embedding.tokenize(checked(caption))))
         except InputError:  # training names it, or skips it
@@ -105,7 +106,7 @@ def checked(raw: Any) -> str:
     return raw.strip()
 
 
-def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
+def build(options: TextOptions, shared: Shared, assets: dict[str, Any]) -> Modality:
     """A caption of at most `options.max_tokens` tokens; longer ones are cut at the end.
 
     Where that is 0, it is what `fit` has chosen for the data.
@@ -117,7 +118,7 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     parameter can change. It cannot exceed log of the number of captions compared.
     """
     if assets.get("encoder") != options.encoder:
-        raise malformed("text", f"they are not those of encoder {options.encoder!r}")
+        raise malformed(options.name, f"they are not those of encoder {options.encoder!r}")
     options = filled(options, assets, "max_tokens", MOST_TOKENS)
     embedding = EMBEDDINGS[options.encoder].build(options, shared.dtype, assets)
     encoder = TextEncoder(embedding.module, options.width, options.depth, options.heads, shared)
@@ -132,7 +133,8 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     def extent(raw: str) -> Extent:
         ids = embedding.tokenize(checked(raw))
         end = f'after "...{embedding.detokenize(kept(ids))[-TAIL:]}"'
-        return Extent(len(ids), length, "tokens", end, "modalities.text.max_tokens")
+        key = f"modalities.{options.name}.max_tokens"
+        return Extent(len(ids), length, "tokens", end, key, MAX_TOKENS)
 
     def prepare(raw: str) -> dict[str, Any]:
         ids = kept(embedding.tokenize(checked(raw)))
@@ -173,11 +175,8 @@ def build(options: Any, shared: Shared, assets: dict[str, Any]) -> Modality:
     )
 
 
-def serves(options: Any, assets: dict[str, Any], source: Source) -> bool:
+def serves(options: TextOptions, assets: dict[str, Any], source: Source) -> bool:
     """Any caption can be written in any vocabulary of the same kind and size."""
     return assets["encoder"] == options.encoder and EMBEDDINGS[options.encoder].serves(
         options, assets
     )
-
-
-TEXT = ModalitySpec(fit, build, serves, (EMBEDDING,), left_open=("max_tokens",), refit=refit)
