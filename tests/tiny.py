@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import fixed_batch
+from mmgen_jax.generators import GENERATORS
+from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Batch, Model
 from mmgen_jax.nn import layout
 
@@ -60,6 +63,24 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
     config.checkpoint.every = 5
     config.eval.count = 4
     return config
+
+
+def family_options(family: str, group: ConfigDict | None = None, **changes: Any) -> Any:
+    """Options of a family, as a group of a config has them or as they are declared, changed."""
+    group = configs.default().generator[family] if group is None else group
+    return replace(configs.read_options(GENERATORS[family].options, group), **changes)
+
+
+def sampling_options(family: str, **changes: Any) -> Any:
+    """Options of a family's sampling as they are declared, with changes."""
+    return GENERATORS[family].sampling(**changes)
+
+
+def input_options(name: str, group: ConfigDict | None = None, **changes: Any) -> Any:
+    """Options of an input of a kind, as a group of a config has them or as `tiny_config`'s."""
+    group = tiny_config().modalities[name] if group is None else group
+    options = configs.read_options(MODALITIES[group.kind].options, group, name=name)
+    return replace(options, **changes)
 
 
 @functools.lru_cache

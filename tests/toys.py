@@ -16,7 +16,14 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS, FamilySpec, Generator, Losses, SamplingOptions
 from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.media.images import quantise
-from mmgen_jax.modalities import (MODALITIES, Encoding, Modality, ModalityOptions, ModalitySpec, Recovery)
+from mmgen_jax.modalities import (
+    MODALITIES,
+    Encoding,
+    Modality,
+    ModalityOptions,
+    ModalitySpec,
+    Recovery,
+)
 from mmgen_jax.nn import global_batch
 
 

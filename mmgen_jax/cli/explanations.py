@@ -27,7 +27,7 @@ def explain(error: Exception, argv: Sequence[str]) -> str:
             return str(cause)
     for argument in argv:
         key = re.match(r"--?config\.([\w.]+)", argument)
-        known = {*(keys := configs.keys()), *(path.rpartition(".")[0] for path in keys)}
+        known = {*(keys := configs.all_keys()), *(path.rpartition(".")[0] for path in keys)}
         if key and isinstance(error, (AttributeError, KeyError)) and key[1] not in known:
             nearest = difflib.get_close_matches(key[1], keys, n=3, cutoff=0)
             return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
@@ -50,7 +50,7 @@ def _meant_key(line: str) -> str:
     unknown = re.match(r"Unknown command line flag '([\w.]+)'", line)
     if not unknown or "config" not in flags.FLAGS:
         return ""
-    declared = configs.keys()
+    declared = configs.all_keys()
     keys = [key for key in declared if key == unknown[1] or key.endswith(f".{unknown[1]}")]
     return f"; did you mean --config.{keys[0]}?" if len(keys) == 1 else ""
 

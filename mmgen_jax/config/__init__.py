@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmgen_jax.config.declared import default, keys, kinds_of, schema_for
+from mmgen_jax.config.declared import all_keys, default, kinds_of, schema_for
 from mmgen_jax.config.schema import (
     ANY,
     FRACTION,
@@ -37,13 +37,13 @@ __all__ = [
     "Key",
     "Rule",
     "above",
+    "all_keys",
     "at_least",
     "between",
     "choose",
     "default",
     "differences",
     "from_dict",
-    "keys",
     "kinds_of",
     "load",
     "mesh_shape",

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
+from mmgen_jax.config.core import OptimizerOptions
+from mmgen_jax.config.schema import read_options
 from mmgen_jax.training import optimizers
 from mmgen_jax.training import state as states
 from mmgen_jax.training import step as steps
@@ -37,7 +39,7 @@ def trainer(family):
     config = config_of(family)
     model = models.build(config, models.fit(config, open_source(config)))
     players = {
-        player: optimizers.build(config.optimizer[player], STEPS)
+        player: optimizers.build(read_options(OptimizerOptions, config.optimizer[player]), STEPS)
         for player in model.generator.players
     }
     fresh = jax.jit(lambda: states.create(model, players, seed=0))()

@@ -5,6 +5,7 @@ import json
 import shutil
 import struct
 import tracemalloc
+from dataclasses import replace
 from hashlib import blake2b
 
 import jax
@@ -18,10 +19,10 @@ from mmgen_jax.modalities.embeddings import vector_files
 from mmgen_jax.modalities.embeddings.subwords import train_tokenizer
 from mmgen_jax.modalities.embeddings.vector_files import read_vectors
 from mmgen_jax.modalities.embeddings.word_vectors import UNKNOWN, words_of
-from mmgen_jax.modalities.text.modality import TEXT
+from mmgen_jax.modalities.text.keys import TEXT
 from mmgen_jax.training import loop, run
 from tests import t5_files, toys
-from tests.tiny import open_source, tiny_config
+from tests.tiny import input_options, open_source, tiny_config
 
 SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 
@@ -63,9 +64,7 @@ FILES = {
 
 
 def options_of(encoder, path, finetune=False):
-    options = tiny_config().modalities.text
-    options.encoder, options.encoder_path, options.finetune = encoder, str(path), finetune
-    return options
+    return input_options("text", encoder=encoder, encoder_path=str(path), finetune=finetune)
 
 
 @pytest.mark.parametrize("name", ["word2vec.txt", "word2vec.bin", "glove.txt"])
@@ -157,7 +156,7 @@ def test_words_are_looked_up_as_they_stand_then_in_lower_case_then_not_at_all(tm
     assets = TEXT.fit(options, source)
     # All are kept: the vocabulary has room. Those of the captions would be in any case.
     assert assets["words"] == [UNKNOWN, *WORDS]
-    options.vocabulary_size = 3
+    options = replace(options, vocabulary_size=3)
     assert {"a", "red", "circle", "square", "blue"} <= set(TEXT.fit(options, source)["words"])
     assert "dog" not in TEXT.fit(options, source)["words"]
 
@@ -193,7 +192,7 @@ def test_a_run_trains_with_it_and_needs_the_file_no_more(tmp_path, name, finetun
     make(path)
     with toys.registered():
         config = toy_config(encoder, path, finetune)
-        options = config.modalities.text
+        options = input_options("text", config.modalities.text)
         text = TEXT.build(options, SHARED, TEXT.fit(options, open_source(config)))
         ((group, tree),) = text.pretrained().items()
         assert group == ("encoders" if finetune else "frozen")

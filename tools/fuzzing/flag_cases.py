@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from mmgen_jax.config.schema import KEYS
+from mmgen_jax.config import all_keys
 from tools.fuzzing import trained, values
 from tools.fuzzing.cases import ROOT, Case, Kind, judge_exit, launcher_case
 
@@ -135,8 +135,10 @@ def changed(draw: random.Random, script: str) -> list[str]:
     with_paths = ["data.path", "modalities.text.encoder_path", "train.init_from", "tokenizer.run"]
     for _ in range(draw.choice((1, 1, 2))):
         if any(a.startswith("--config=") for a in arguments) and draw.random() < 0.4:
-            key = draw.choice(with_paths) if draw.random() < 0.6 else draw.choice(sorted(KEYS))
-            value = values.for_default(draw, KEYS[key].default)
+            key = (
+                draw.choice(with_paths) if draw.random() < 0.6 else draw.choice(sorted(all_keys()))
+            )
+            value = values.for_default(draw, all_keys()[key].default)
             value = draw.choice(PATHS) if key in with_paths else value
             name, new = f"--config.{key}", f"--config.{key}={value}"
         else:

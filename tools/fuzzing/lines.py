@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from mmgen_jax.config.schema import KEYS
+from mmgen_jax.config import all_keys
 from tools.fuzzing import values
 from tools.fuzzing.cases import ROOT, Case, Kind, launcher_case
 
@@ -58,10 +58,10 @@ def overrides(draw: random.Random, most: int = 3) -> list[str]:
     """Flags that override config keys."""
     found = []
     for _ in range(draw.randint(0, most)):
-        key = draw.choice(sorted(KEYS))
+        key = draw.choice(sorted(all_keys()))
         if draw.random() < 0.05:
             key = draw.choice((key + "s", key.rpartition(".")[0], key.upper(), "", "a.b.c", "é"))
-        default = KEYS[key].default if key in KEYS else 1
+        default = all_keys()[key].default if key in all_keys() else 1
         value = values.for_default(draw, default)
         found.append(f"--config.{key}={value}" if draw.random() < 0.97 else f"--config.{key}")
     return found

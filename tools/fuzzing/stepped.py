@@ -12,7 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
-from mmgen_jax.config.schema import KEYS, find
+from mmgen_jax.config import all_keys
+from mmgen_jax.config.schema import find
 from mmgen_jax.errors import InputError
 from tools.fuzzing import values
 from tools.fuzzing.cases import ROOT, Case, Kind
@@ -30,11 +31,11 @@ def passing(draw: random.Random) -> tuple[ConfigDict, str]:
         family = draw.choice(FAMILIES)
         names = draw.choice(("text", "label", "audio", "image", "text+label", "label+audio+image"))
         config = recipe(family).get_config(f"modalities={names},size=tiny")
-        keys = [key for key in sorted(KEYS) if relevant(key, family, names)]
+        keys = [key for key in sorted(all_keys()) if relevant(key, family, names)]
         said = [f"configs/{family}.py:modalities={names},size=tiny"]
         for key in draw.sample(keys, draw.randint(1, 4)):
             group, _, name = key.rpartition(".")
-            value = values.near(draw, KEYS[key].default)
+            value = values.near(draw, all_keys()[key].default)
             try:
                 find(config, group)[name] = value
             except (TypeError, ValueError):

@@ -21,7 +21,7 @@ from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.modalities import Encoding
 from mmgen_jax.nn.batch_norm import Moments
 from tests.launching import python
-from tests.tiny import random_parameters
+from tests.tiny import family_options, random_parameters, sampling_options
 
 SIZE = 16
 WIDTHS = dict(encoder_widths=(8, 16), dense_widths=(32, 24), base_width=16, decoder_widths=(16, 8))
@@ -48,15 +48,12 @@ def keys(rows, seed=0):
 
 
 def build(**changes):
-    options = configs.default().generator.autoencoder
-    options.update(WIDTHS | changes)
-    return family.AUTOENCODER.build(options, pixels(SIZE, SIZE), "float32")
+    options = family_options("autoencoder", **(WIDTHS | changes))
+    return family.build(options, pixels(SIZE, SIZE), "float32")
 
 
 def sampling(temperature=1.0):
-    options = configs.default().generator.autoencoder.sample
-    options.temperature = temperature
-    return options
+    return sampling_options("autoencoder", temperature=temperature)
 
 
 IMAGES, CONDITION = jnp.tanh(normal(8, SIZE, SIZE, 3)), condition(8)

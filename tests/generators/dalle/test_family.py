@@ -16,16 +16,14 @@ from mmgen_jax.generators.dalle import family
 from mmgen_jax.generators.dalle.networks import PrefixTransformer
 from mmgen_jax.generators.vqvae import family as vqvae
 from mmgen_jax.nn.patches import sequence_positions
-from tests.tiny import random_parameters, tiny_config
+from tests.tiny import family_options, random_parameters, sampling_options, tiny_config
 
 SHAPE, GRID, ROWS = (16, 24), (4, 6), 3
 PLACES, UPPER = 24, 12  # codes of a picture, and of its upper half
 
 
 def options(**changes):
-    chosen = configs.default().generator.dalle.sample
-    chosen.update(changes)
-    return chosen
+    return sampling_options("dalle", **changes)
 
 
 def keys(rows=ROWS, seed=0):
@@ -49,7 +47,7 @@ def built():
     """(codec, generator, parameters without a zero)."""
     config = tiny_config()
     codec = vqvae.codec(config.generator.vqvae, *SHAPE, "float32")
-    generator = family.build(config.generator.dalle, codec, "float32")
+    generator = family.build(family_options("dalle", config.generator.dalle), codec, "float32")
 
     def init(key):
         params = codec.init()

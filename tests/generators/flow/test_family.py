@@ -9,29 +9,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmgen_jax import config as configs
 from mmgen_jax.conditioning.fusion import Condition
 from mmgen_jax.conditioning.guidance import Guidance
 from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.generators.flow import family
 from mmgen_jax.nn.patches import sequence_positions
-from tests.tiny import random_parameters
+from tests.tiny import family_options, random_parameters, sampling_options
 
 SIZE = 8
 PREDICTIONS = ("velocity", "x")
 
 
 def _options(**changes):
-    options = configs.default().generator.flow
-    options.update(dict(patch=4, width=16, depth=1, heads=2, base_size=SIZE))
-    options.update(changes)
-    return options
+    tiny = dict(patch=4, width=16, depth=1, heads=2, base_size=SIZE)
+    return family_options("flow", **(tiny | changes))
 
 
 def _sampling(**changes):
-    options = configs.default().generator.flow.sample
-    options.update(changes)
-    return options
+    return sampling_options("flow", **changes)
 
 
 def _build(monkeypatch, network, size=SIZE, **changes):
@@ -39,7 +34,7 @@ def _build(monkeypatch, network, size=SIZE, **changes):
     apply = lambda _, noisy, timestep, *inputs: network(noisy, timestep, inputs[-1])  # noqa: E731
     fake = SimpleNamespace(apply=apply)
     monkeypatch.setitem(family.ARCHITECTURES, "mmdit", lambda options, dtype: fake)
-    return family.FLOW.build(_options(**changes), pixels(size, size), "float32")
+    return family.build(_options(**changes), pixels(size, size), "float32")
 
 
 def _keys(rows, seed=0):
@@ -310,7 +305,7 @@ def test_guidance_acts_everywhere_by_default(monkeypatch):
 
 @functools.cache
 def _real():
-    generator = family.FLOW.build(_options(prediction="x"), pixels(SIZE, SIZE), "float32")
+    generator = family.build(_options(prediction="x"), pixels(SIZE, SIZE), "float32")
     images = jnp.tanh(_normal(4, SIZE, SIZE, 3))
     params = random_parameters(lambda key: generator.init(key, images, _condition(4))[0])
     options = _sampling(steps=2)
@@ -366,7 +361,7 @@ def test_no_key_is_used_twice():
 
 
 def test_it_owns_one_group_and_learns_the_encoders_too():
-    generator = family.FLOW.build(_options(), pixels(SIZE, SIZE), "float32")
+    generator = family.build(_options(), pixels(SIZE, SIZE), "float32")
     images = jnp.zeros((2, SIZE, SIZE, 3))
     params, state = jax.eval_shape(generator.init, jax.random.key(0), images, _condition(2))
     assert set(params) == {"generator"} and state == {}

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mmgen_jax import config as configs
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.conditioning.fusion import Condition, Expert
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.generators.gan import family as gans
 from mmgen_jax.generators.gan.networks import ProjectionDiscriminator
-from tests.tiny import random_parameters, tiny_config
+from tests.tiny import family_options, random_parameters, tiny_config
 
 ROWS = 6
 GIVEN = {
@@ -67,9 +66,7 @@ def images(seed):
 
 
 def options(**changed):
-    group = configs.default().generator.gan.copy_and_resolve_references()
-    group.update(changed)
-    return group
+    return family_options("gan", **changed)
 
 
 def softplus(x):
@@ -176,7 +173,9 @@ def test_an_absent_modality_drops_out_of_the_discriminator(condition):
 
 def test_encoders_learn_from_the_game_only_through_the_picture(condition):
     """Of each expert by itself, which the discriminator alone looks at, they learn nothing."""
-    generator = GENERATORS["gan"].build(tiny_config().generator.gan, pixels(16, 16), "float32")
+    generator = GENERATORS["gan"].build(
+        family_options("gan", tiny_config().generator.gan), pixels(16, 16), "float32"
+    )
     pictures, keys = normal(ROWS, 16, 16, 3), jax.random.split(jax.random.key(1), ROWS)
     params = random_parameters(lambda key: generator.init(key, pictures, condition)[0])
 
@@ -195,7 +194,9 @@ def test_encoders_learn_from_the_game_only_through_the_picture(condition):
 
 
 def test_without_noise_a_condition_has_one_picture(condition):
-    generator = GENERATORS["gan"].build(tiny_config().generator.gan, pixels(16, 16), "float32")
+    generator = GENERATORS["gan"].build(
+        family_options("gan", tiny_config().generator.gan), pixels(16, 16), "float32"
+    )
     pictures, state = jnp.zeros((ROWS, 16, 16, 3)), {}
     params = random_parameters(lambda key: generator.init(key, pictures, condition)[0])
     same = jax.tree.map(

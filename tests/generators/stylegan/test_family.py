@@ -12,15 +12,13 @@ from scipy import stats
 from mmgen_jax.conditioning.fusion import Condition, Expert, with_experts
 from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.generators.stylegan import family as stylegan
-from tests.tiny import random_parameters, tiny_config
+from tests.tiny import family_options, random_parameters, tiny_config
 
 SIZE, ROWS, WIDTH = 16, 6, 16
 
 
 def options(**changed):
-    chosen = tiny_config().generator.stylegan
-    chosen.update(changed)
-    return chosen
+    return family_options("stylegan", tiny_config().generator.stylegan, **changed)
 
 
 def normal(*shape, seed=0):

@@ -26,7 +26,7 @@ from mmgen_jax.generators.vae.networks import (
 )
 from mmgen_jax.modalities import Encoding
 from tests.launching import python
-from tests.tiny import random_parameters, tiny_config
+from tests.tiny import family_options, random_parameters, sampling_options
 
 SIZE, ROWS, D = 16, 8, 16 * 16 * 3
 SIZES = dict(patch=4, width=24, depth=1, heads=2, latent=16, latent_sides=(1, 4))
@@ -57,9 +57,8 @@ IMAGES, CONDITION = levels(jnp.tanh(normal(ROWS, SIZE, SIZE, 3))), condition(ROW
 
 
 def build(**changes):
-    options = configs.default().generator.vae
-    options.update(SIZES | changes)
-    return family.VAE.build(options, pixels(SIZE, SIZE), "float32")
+    options = family_options("vae", **(SIZES | changes))
+    return family.build(options, pixels(SIZE, SIZE), "float32")
 
 
 @functools.cache
@@ -171,14 +170,14 @@ def test_what_the_divergence_costs():
     """Nothing at step 0, half of it half-way, and no group less than its free bits."""
     kl, bit = jnp.array([3.0, 0.5]), np.log(2)
     for free_bits, charged in ((0.0, 3.5), (1.0, 3 + bit), (6.0, 12 * bit)):
-        options = SimpleNamespace(free_bits=free_bits, kl_warmup_steps=10)
+        options = family_options("vae", free_bits=free_bits, kl_warmup_steps=10)
         for step, weight in ((0, 0.0), (5, 0.5), (10, 1.0), (1_000, 1.0)):
             found = family.charged(options, kl, step)
             np.testing.assert_allclose(found, weight * charged, rtol=1e-6)
 
 
 def test_a_group_within_its_free_bits_is_not_pushed():
-    options = SimpleNamespace(free_bits=1.0, kl_warmup_steps=1)
+    options = family_options("vae", free_bits=1.0, kl_warmup_steps=1)
     slopes = jax.grad(lambda kl: family.charged(options, kl, 1))(jnp.array([3.0, 0.5]))
     np.testing.assert_array_equal(slopes, [1, 0])
 
@@ -256,7 +255,7 @@ def one_pass(condition):
 @functools.cache
 def sampled(temperature, seed=0):
     generator, params, _ = made()
-    options = SimpleNamespace(temperature=temperature)
+    options = sampling_options("vae", temperature=temperature)
     return np.asarray(
         jax.jit(lambda k: generator.sample(params, {}, one_pass(CONDITION), k, options))(
             keys(seed=seed)
@@ -387,9 +386,8 @@ def test_eight_devices_are_one():
 def test_scales_are_alike_at_first_and_the_networks_own_at_last():
     mean = jnp.zeros((1, 2, 2, 3))
     likelihood = Likelihood(mean, jnp.full(mean.shape, SMALLEST_LOG_SCALE).at[0, 0].set(1.0))
-    options = tiny_config().generator.vae
-    assert family.softened(options, likelihood, 0) is likelihood
-    options.scale_warmup_steps = 100
+    assert family.softened(family_options("vae"), likelihood, 0) is likelihood
+    options = family_options("vae", scale_warmup_steps=100)
     for step, (wide, narrow) in {0: (-1, -1), 50: (0, -4), 100: (1, -7), 1_000: (1, -7)}.items():
         found = family.softened(options, likelihood, jnp.int32(step))
         np.testing.assert_allclose(found.log_scale[0, 0], wide, atol=1e-6)

@@ -12,17 +12,15 @@ from mmgen_jax.conditioning.guidance import Guidance
 from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.generators.vqvae import family, quantizers
 from mmgen_jax.nn.patches import sequence_positions
-from tests.tiny import tiny_config
+from tests.tiny import family_options, tiny_config
 
 SIZE, ROWS, PLACES = 16, 4, 16
 QUANTIZERS = ("ema", "fsq", "kl")
 
 
 def options(**changes):
-    chosen = tiny_config().generator.vqvae
-    chosen.levels = (4, 3)
-    chosen.update(changes)
-    return chosen
+    group = tiny_config().generator.vqvae
+    return family_options("vqvae", group, **({"levels": (4, 3)} | changes))
 
 
 def noise(*shape, seed=0):

@@ -9,9 +9,9 @@ import soundfile
 from mmgen_jax.data import Record
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
-from mmgen_jax.modalities.audio.modality import AUDIO
+from mmgen_jax.modalities.audio.keys import AUDIO
 from mmgen_jax.modalities.reader import identity
-from tests.tiny import open_source, random_parameters, tiny_config
+from tests.tiny import input_options, open_source, random_parameters, tiny_config
 
 SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 SECONDS, TOTAL = 0.25, 4000
@@ -19,8 +19,7 @@ SECONDS, TOTAL = 0.25, 4000
 
 @pytest.fixture(scope="module")
 def audio():
-    options = tiny_config().modalities.audio
-    options.seconds, options.patch_frames = SECONDS, 6
+    options = input_options("audio", seconds=SECONDS, patch_frames=6)
     return AUDIO.build(options, SHARED, {"mean": -8.0, "deviation": 3.0})
 
 
@@ -79,7 +78,7 @@ def test_unreadable_files_are_refused_in_one_line(audio, tmp_path):
 
 
 def test_fit_measures_the_log_mel_values():
-    options = tiny_config().modalities.audio
+    options = input_options("audio")
     assets = AUDIO.fit(options, open_source(tiny_config()))
     assert -14 < assets["mean"] < 5 and 0.1 < assets["deviation"] < 8
 
@@ -164,8 +163,7 @@ class Heard:
 
 
 def fitted(*sounds, **keys):
-    options = tiny_config().modalities.audio
-    options.update({"seconds": 0.0, **keys})
+    options = input_options("audio", **{"seconds": 0.0, **keys})
     assets = AUDIO.fit(options, Heard(*sounds))
     return assets, AUDIO.build(options, SHARED, assets)
 

@@ -9,8 +9,8 @@ from scipy import stats
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
-from mmgen_jax.modalities.image.modality import IMAGE
-from tests.tiny import open_source, random_parameters, tiny_config
+from mmgen_jax.modalities.image.keys import IMAGE
+from tests.tiny import input_options, open_source, random_parameters, tiny_config
 
 SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 
@@ -18,7 +18,7 @@ SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 1
 @pytest.fixture(scope="module")
 def image():
     config = tiny_config()
-    options = config.modalities.image
+    options = input_options("image")
     return IMAGE.build(options, SHARED, IMAGE.fit(options, open_source(config)))
 
 

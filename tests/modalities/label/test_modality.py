@@ -10,9 +10,9 @@ import pytest
 from mmgen_jax.data import SourceInfo
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
-from mmgen_jax.modalities.label.modality import LABEL
+from mmgen_jax.modalities.label.keys import LABEL
 from mmgen_jax.modalities.reader import ImageReader
-from tests.tiny import open_source, random_parameters, tiny_config
+from tests.tiny import input_options, open_source, random_parameters, tiny_config
 
 SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 NAMES = ["cat", "dog", "fish", "bird", "cow"]
@@ -20,7 +20,7 @@ NAMES = ["cat", "dog", "fish", "bird", "cow"]
 
 @pytest.fixture(scope="module")
 def label():
-    return LABEL.build(tiny_config().modalities.label, SHARED, {"names": NAMES})
+    return LABEL.build(input_options("label"), SHARED, {"names": NAMES})
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def source_of(*names):
 
 def test_fit_keeps_the_data_sets_order():
     source = open_source(tiny_config())
-    assert LABEL.fit(None, source) == {"names": list(source.info.label_names)}
+    assert LABEL.fit(input_options("label"), source) == {"names": list(source.info.label_names)}
 
 
 def test_prepare_and_show_are_inverse(label):
@@ -51,7 +51,7 @@ def test_prepare_and_show_are_inverse(label):
 def test_an_unknown_label_is_refused_with_what_is_allowed(label):
     with pytest.raises(InputError, match=r"^unknown label 'Cat'; allowed: cat, dog, fish, bird"):
         label.prepare("Cat")
-    many = LABEL.build(None, SHARED, {"names": [str(k) for k in range(1000)]})
+    many = LABEL.build(input_options("label"), SHARED, {"names": [str(k) for k in range(1000)]})
     with pytest.raises(InputError) as error:
         many.prepare("x")
     assert str(error.value).endswith("18, 19, ...")
@@ -64,14 +64,14 @@ def test_a_near_name_is_suggested(label):
 
 def test_a_command_line_may_write_another_case(label):
     assert label.prepare(label.parse(" FISH ")) == label.prepare("fish")
-    two = LABEL.build(None, SHARED, {"names": ["us", "US"]})
+    two = LABEL.build(input_options("label"), SHARED, {"names": ["us", "US"]})
     assert [two.prepare(two.parse(name))["label"] for name in ("us", "US")] == [0, 1]
     with pytest.raises(InputError, match="unknown label 'Us'; .* did you mean"):
         two.prepare(two.parse("Us"))
 
 
 def test_a_number_is_the_class_of_that_name():
-    months = LABEL.build(None, SHARED, {"names": [str(k) for k in range(1, 13)]})
+    months = LABEL.build(input_options("label"), SHARED, {"names": [str(k) for k in range(1, 13)]})
     assert [int(months.prepare(raw)["label"]) for raw in ("1", 1, np.int64(12))] == [0, 0, 11]
     with pytest.raises(InputError, match="unknown label 0; allowed: 1, 2"):
         months.prepare(0)
@@ -80,16 +80,16 @@ def test_a_number_is_the_class_of_that_name():
 def test_names_of_an_older_run_keep_their_numbers():
     """It was fitted before names were normalized; today's data say `Café` and `cat`."""
     names = ["cat ", "Cafe\u0301", "cat", "dog  house"]
-    label = LABEL.build(None, SHARED, {"names": names})
+    label = LABEL.build(input_options("label"), SHARED, {"names": names})
     assert [int(label.prepare(name)["label"]) for name in ("cat", "Café", "dog house")] == [2, 1, 3]
     assert label.show({"label": 1}) == names[1]
-    assert LABEL.serves(None, {"names": names}, source_of("Café", "dog house"))
-    assert not LABEL.serves(None, {"names": names}, source_of("Café", "dog"))
+    assert LABEL.serves(input_options("label"), {"names": names}, source_of("Café", "dog house"))
+    assert not LABEL.serves(input_options("label"), {"names": names}, source_of("Café", "dog"))
 
 
 def test_fit_makes_one_class_of_names_that_are_one():
     source = source_of("dog", "Cafe\u0301", "cat", "Café", "cat ")
-    assert LABEL.fit(None, source) == {"names": ["dog", "Café", "cat"]}
+    assert LABEL.fit(input_options("label"), source) == {"names": ["dog", "Café", "cat"]}
 
 
 def test_an_encoding_is_one_token_of_its_class(label, params):

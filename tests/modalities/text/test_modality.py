@@ -12,16 +12,16 @@ from mmgen_jax.data import OneOf, Record, choose
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import ReaderSizes, Shared
 from mmgen_jax.modalities.embeddings.subwords import PAD, train_tokenizer
-from mmgen_jax.modalities.text.modality import MOST_TOKENS, SENTENCE, TEXT
-from tests.tiny import open_source, random_parameters, tiny_config
+from mmgen_jax.modalities.text.keys import TEXT
+from mmgen_jax.modalities.text.modality import MOST_TOKENS, SENTENCE
+from tests.tiny import input_options, open_source, random_parameters, tiny_config
 
 CAPTIONS = ["a red circle", "ein grüner Kreis", "the square is blue", "hier ist ein rotes Quadrat"]
 SHARED = Shared(16, 8, False, (16, 16), (16, 16, 3), "float32", ReaderSizes(8, 16, 1, 2))
 
 
 def text(max_tokens=12, shared=SHARED):
-    options = tiny_config().modalities.text
-    options.max_tokens = max_tokens
+    options = input_options("text", max_tokens=max_tokens)
     tokenizer = train_tokenizer(CAPTIONS, 300).to_str()
     return TEXT.build(options, shared, {"encoder": "learned", "tokenizer": tokenizer})
 
@@ -117,8 +117,7 @@ def test_fit_reads_no_more_than_it_may():
             self.read.append(index)
             return open_source(tiny_config())[index]
 
-    source, options = Counted(), tiny_config().modalities.text
-    options.fit_examples = 10
+    source, options = Counted(), input_options("text", fit_examples=10)
     assets = TEXT.fit(options, source)
     assert source.read == sorted(choose(10, 100))
     assert text().prepare("a")["mask"].sum() >= 1
@@ -194,9 +193,7 @@ class Said:
 
 
 def open_options():
-    options = tiny_config().modalities.text
-    options.max_tokens = 0
-    return options
+    return input_options("text", max_tokens=0)
 
 
 def fitted(*captions):
@@ -249,7 +246,7 @@ def test_assets_that_are_kept_are_given_a_length_for_the_new_data():
     kept = TEXT.refit(open_options(), assets, long)
     assert kept["chosen"]["max_tokens"] > assets["chosen"]["max_tokens"]
     assert kept["tokenizer"] == assets["tokenizer"]
-    fixed = TEXT.refit(tiny_config().modalities.text, assets, long)
+    fixed = TEXT.refit(input_options("text"), assets, long)
     assert "chosen" not in fixed and fixed["tokenizer"] == assets["tokenizer"]
 
 
