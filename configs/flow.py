@@ -41,9 +41,9 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax.config import recipes
-from mmgen_jax.config.schema import read_options
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.pretrained import dit_sizes
+from mmgen_jax.schema import read_options
 
 
 class Size(NamedTuple):

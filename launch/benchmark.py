@@ -26,7 +26,7 @@ from mmgen_jax import cli
 from mmgen_jax import config as configs
 from mmgen_jax.cli.bounds import define_names, whole_numbers
 from mmgen_jax.errors import InputError
-from mmgen_jax.outputs import Output, check_folder
+from mmgen_jax.media.outputs import Output, check_folder
 from mmgen_jax.performance import tables
 
 MOST_EXAMPLES = 1_000_000  # of a batch

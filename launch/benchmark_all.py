@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from mmgen_jax import cli
-from mmgen_jax.outputs import check_folder
+from mmgen_jax.media.outputs import check_folder
 from mmgen_jax.performance import tables
 
 STEPS = flags.DEFINE_integer(

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmgen_jax import cli
 from mmgen_jax.cli.bounds import define_names
 from mmgen_jax.errors import InputError
-from mmgen_jax.outputs import check_folder
+from mmgen_jax.media.outputs import check_folder
 
 WORKDIRS = define_names("workdirs", None, "Folders of the runs.", required=True)
 METRICS = cli.define_metrics()

@@ -16,7 +16,7 @@ from absl import flags
 
 from mmgen_jax import cli
 from mmgen_jax.errors import InputError
-from mmgen_jax.outputs import check_folder
+from mmgen_jax.media.outputs import check_folder
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 IMAGES = flags.DEFINE_string("images", None, "Folder of pictures to score, instead of a run's.")

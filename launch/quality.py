@@ -22,7 +22,7 @@ from mmgen_jax import cli
 from mmgen_jax.cli.bounds import define_names, define_number
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
-from mmgen_jax.outputs import Output, check_folder
+from mmgen_jax.media.outputs import Output, check_folder
 from mmgen_jax.performance import tables
 from mmgen_jax.storage import read_json, read_text
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import cli, config
-from mmgen_jax.outputs import Output, check, check_workdir
+from mmgen_jax.media.outputs import Output, check, check_workdir
 from mmgen_jax.storage import write_json
 
 CONFIG = cli.define_config("configs/flow.py:data=shapes,modalities=text+label+audio,size=tiny")

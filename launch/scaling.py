@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from mmgen_jax import cli
-from mmgen_jax.outputs import check_folder
+from mmgen_jax.media.outputs import check_folder
 from mmgen_jax.performance import tables
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/scaling", "Folder of what is found.")

@@ -9,7 +9,7 @@ from absl import flags
 
 from mmgen_jax import cli, config
 from mmgen_jax.cli.bounds import define_seed
-from mmgen_jax.outputs import KEY
+from mmgen_jax.media.outputs import KEY
 
 CONFIG = cli.define_config()
 STEPS = flags.DEFINE_integer(

@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.conditioning.fusion import Presence, Values
-from mmgen_jax.config.schema import read_options
 from mmgen_jax.data import Source, image_shape
 from mmgen_jax.data.pipeline import Prepare
 from mmgen_jax.generators import GENERATORS, Generator, codecs
@@ -25,6 +24,7 @@ from mmgen_jax.modalities import (
     Shared,
 )
 from mmgen_jax.modalities.examples import prepare_example
+from mmgen_jax.schema import read_options
 
 Assets = dict[str, dict[str, Any]]
 

@@ -25,6 +25,7 @@ from mmgen_jax.model import Model
 from mmgen_jax.nn.layout import path_name
 from mmgen_jax.objective import objective
 from mmgen_jax.sampling.sample import sample
+from mmgen_jax.training.run import sample_options
 from tests.tiny import ALL, open_source, random_parameters, tiny_batch, tiny_config
 
 FAMILIES = ("flow", "autoencoder", "gan", "stylegan", "vae", "vqvae", "dalle")
@@ -161,7 +162,7 @@ def gradients(model):
 
 def drawing(setup):
     """Samples of a row for every subset, all with the same key: only conditions tell them apart."""
-    model, options = build(setup), config_of(setup).generator[setup.family].sample
+    model, options = build(setup), sample_options(config_of(setup))
 
     def draw(params, state, values, has, weights):
         keys = jnp.repeat(jax.random.key(9)[None], setup.rows)
@@ -347,7 +348,7 @@ def guided(setup):
         conditions += [part, condition._replace(positions=None)]
     joined = jax.tree.map(lambda *x: jnp.concatenate(x), *conditions)._replace(positions=positions)
     both = Guidance(joined, jnp.concatenate([guidance.coefficients, coefficients], axis=1))
-    options = config_of(setup).generator[setup.family].sample
+    options = sample_options(config_of(setup))
     keys = jnp.repeat(jax.random.key(2)[None], rows + len(WRITTEN))
     draw = jax.jit(lambda *inputs: it.model.generator.sample(*inputs, options))
     images = np.asarray(draw(it.params, it.state, both, keys))

@@ -10,7 +10,6 @@ import pytest
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.config.core import OptimizerOptions
-from mmgen_jax.config.schema import read_options
 from mmgen_jax.data import SOURCES
 from mmgen_jax.data.pipeline import collate
 from mmgen_jax.errors import InputError
@@ -20,6 +19,7 @@ from mmgen_jax.model import Batch
 from mmgen_jax.registry import Registry
 from mmgen_jax.sampling.inputs import conditions, describe
 from mmgen_jax.sampling.sampler import Sampler, seed_bits
+from mmgen_jax.schema import read_options
 from mmgen_jax.training import optimizers
 from mmgen_jax.training import state as states
 from mmgen_jax.training import step as steps

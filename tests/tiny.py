@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -67,20 +66,27 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
 
 def family_options(family: str, group: ConfigDict | None = None, **changes: Any) -> Any:
     """Options of a family, as a group of a config has them or as they are declared, changed."""
-    group = configs.default().generator[family] if group is None else group
-    return replace(configs.read_options(GENERATORS[family].options, group), **changes)
+    group = (
+        configs.default().generator[family] if group is None else group
+    ).copy_and_resolve_references()
+    group.update(changes)
+    return configs.read_options(GENERATORS[family].options, group)
 
 
 def sampling_options(family: str, **changes: Any) -> Any:
     """Options of a family's sampling as they are declared, with changes."""
-    return GENERATORS[family].sampling(**changes)
+    group = configs.default().generator[family].sample
+    group.update(changes)
+    return configs.read_options(GENERATORS[family].sampling, group)
 
 
 def input_options(name: str, group: ConfigDict | None = None, **changes: Any) -> Any:
     """Options of an input of a kind, as a group of a config has them or as `tiny_config`'s."""
-    group = tiny_config().modalities[name] if group is None else group
-    options = configs.read_options(MODALITIES[group.kind].options, group, name=name)
-    return replace(options, **changes)
+    group = (
+        tiny_config().modalities[name] if group is None else group
+    ).copy_and_resolve_references()
+    group.update(changes)
+    return configs.read_options(MODALITIES[group.kind].options, group, name=name)
 
 
 @functools.lru_cache

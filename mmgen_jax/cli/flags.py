@@ -11,7 +11,7 @@ from ml_collections import config_flags
 from mmgen_jax.cli.bounds import define_names, define_number, define_seed
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
-from mmgen_jax.outputs import Output, check
+from mmgen_jax.media.outputs import Output, check
 
 # Of a row of a table: their features (2,048 numbers each) are held together.
 MOST_PICTURES = 100_000

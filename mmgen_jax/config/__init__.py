@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmgen_jax.config.declared import all_keys, default, kinds_of, schema_for
-from mmgen_jax.config.schema import (
+from mmgen_jax.config.validation import from_dict, load, mesh_shape, validate
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.schema import (
     ANY,
     FRACTION,
     WIDTHS,
@@ -26,9 +29,6 @@ from mmgen_jax.config.schema import (
     read_options,
     save,
 )
-from mmgen_jax.config.validation import from_dict, load, mesh_shape, validate
-from mmgen_jax.errors import InputError
-from mmgen_jax.modalities import MODALITIES
 
 __all__ = [
     "ANY",

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import (
+from mmgen_jax.data import SOURCES
+from mmgen_jax.generators import GENERATORS
+from mmgen_jax.schema import (
     ANY,
     CHANNELS,
     COUNT,
@@ -30,8 +32,6 @@ from mmgen_jax.config.schema import (
     one_of,
     option,
 )
-from mmgen_jax.data import SOURCES
-from mmgen_jax.generators import GENERATORS
 
 EXAMPLES = between(1, 2**20)  # of a step; the largest batches that are published are of 2^16
 PROCESSES = between(0, 1_024)

@@ -6,12 +6,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmgen_jax.config import schema
+from mmgen_jax import schema
 from mmgen_jax.config.core import CORE, OptimizerOptions
-from mmgen_jax.config.schema import PATH, Key, Schema, keys_of, one_of
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.schema import PATH, Key, Schema, keys_of, one_of
 
 KIND = "kind"
 NO_KINDS: Mapping[str, str] = {}

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmgen_jax.config.schema import find, shown
 from mmgen_jax.data import image_shape
 from mmgen_jax.errors import InputError
+from mmgen_jax.schema import find, shown
 
 # More than any one device has. An example lies on one device, however many there are.
 MOST_BYTES = 2**39

@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 
 from mmgen_jax.config import declared, footprint
 from mmgen_jax.config.core import CORE, OptimizerOptions
-from mmgen_jax.config.declared import check_values
-from mmgen_jax.config.schema import Key, Relation, find, keys_of, read_options
+from mmgen_jax.config.declared import check_values, kinds_of
 from mmgen_jax.data import SOURCES, image_shape
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.schema import Key, Relation, find, keys_of, read_options
 
 VALIDATION = ("validation", "valid", "val", "dev")  # usual names of a split to evaluate on
 MOST_SHARES = 16  # of the parameters, where a config leaves their number open; a power of two
@@ -108,11 +108,12 @@ def _checked(config: ConfigDict, where: str) -> ConfigDict:
 
 def _check_modalities(config: ConfigDict) -> None:
     names = config.modalities.names
-    allowed = ", ".join(name for name in config.modalities if name != "names")
+    there = [*MODALITIES, *kinds_of(config)]
+    allowed = ", ".join(there)
     if not names:
         raise InputError(f"config.modalities.names is empty; allowed: {allowed}")
     for name in names:
-        if name not in config.modalities or name == "names":
+        if name not in there:
             raise InputError(
                 f"config.modalities.names: unknown modality {name!r}; allowed: {allowed}"
                 f"{_joined(name)}"

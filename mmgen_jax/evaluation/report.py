@@ -6,7 +6,7 @@ from typing import Any
 from mmgen_jax.errors import writing
 from mmgen_jax.evaluation.metrics import COLUMNS, EVALUATIONS, Asked, Section, table
 from mmgen_jax.media import gallery, plots
-from mmgen_jax.outputs import Output
+from mmgen_jax.media.outputs import Output
 from mmgen_jax.storage import write_json
 
 Numbers = dict[str, dict[str, dict[str, Any]]]  # metric -> row -> number -> value

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mmgen_jax.config.schema import MOST_GUIDANCE, Check, Rule, between, option
 from mmgen_jax.registry import Registry
+from mmgen_jax.schema import MOST_GUIDANCE, Check, Rule, between, option
 
 
 class Losses(NamedTuple):
@@ -97,7 +97,7 @@ class FamilySpec(NamedTuple):
     """What the registry holds for one family. It is read before jax is imported.
 
     Attributes:
-      options: a dataclass of `config.schema.option`s, the group generator.FAMILY of a config.
+      options: a dataclass of `schema.option`s, the group generator.FAMILY of a config.
       sampling: the same for generator.FAMILY.sample.
       build: (options, codec, dtype) -> Generator. `codec` says what the family is to draw.
       check: of options against one another.

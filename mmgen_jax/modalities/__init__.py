@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from mmgen_jax.config.schema import FRACTION, MOST_GUIDANCE, WEIGHT, Check, Key, between, option
 from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
+from mmgen_jax.schema import FRACTION, MOST_GUIDANCE, WEIGHT, Check, Key, between, option
 
 Options = TypeVar("Options", bound="ModalityOptions")
 CHOSEN = "chosen"  # of assets: what `ModalitySpec.fit` chose for options that were left open

@@ -16,9 +16,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 import mmgen_jax
-from mmgen_jax.config.schema import leaves
 from mmgen_jax.data import Source
 from mmgen_jax.errors import InputError
+from mmgen_jax.schema import leaves
 from mmgen_jax.training import checkpoints, fingerprint, processes
 
 # What has a say in numbers, batches or checkpoints.

@@ -12,9 +12,9 @@ import jax
 from ml_collections import ConfigDict
 
 from mmgen_jax.config.footprint import Part, refusal
-from mmgen_jax.config.schema import find
 from mmgen_jax.errors import InputError
 from mmgen_jax.nn.layout import path_name
+from mmgen_jax.schema import find
 from mmgen_jax.training import devices
 from mmgen_jax.training.program import Program
 from mmgen_jax.training.state import TrainState

@@ -19,9 +19,9 @@ from mmgen_jax.data import SOURCES, Source
 from mmgen_jax.data.pipeline import TrainingBatches, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.media import gallery
+from mmgen_jax.media.outputs import check_workdir
 from mmgen_jax.modalities import statistics
 from mmgen_jax.model import Model
-from mmgen_jax.outputs import check_workdir
 from mmgen_jax.training import (
     agreement,
     arrays,

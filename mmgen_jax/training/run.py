@@ -28,12 +28,12 @@ from ml_collections import ConfigDict
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.config.core import OptimizerOptions
-from mmgen_jax.config.schema import keys_of, read_options
 from mmgen_jax.data import Source
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.generators import GENERATORS, SamplingOptions
 from mmgen_jax.modalities import MODALITIES
 from mmgen_jax.model import Assets, Model
+from mmgen_jax.schema import keys_of, read_options
 from mmgen_jax.storage import read_json, write_json
 from mmgen_jax.training import checkpoints, optimizers, processes, sharding, whole
 from mmgen_jax.training.state import TrainState, create

@@ -11,13 +11,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmgen_jax import model as models
-from mmgen_jax.config.schema import leaves
 from mmgen_jax.data import image_shape
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES, learned
 from mmgen_jax.model import Assets, Model
 from mmgen_jax.nn.layout import path_name
+from mmgen_jax.schema import leaves
 from mmgen_jax.training import checkpoints, processes, run, sharding, whole
 from mmgen_jax.training.state import TrainState, trained
 

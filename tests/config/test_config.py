@@ -7,8 +7,9 @@ import re
 import pytest
 
 from mmgen_jax import config as configs
-from mmgen_jax.config.schema import at_least, leaves
+from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
+from mmgen_jax.schema import at_least, leaves
 from tests.folders import paint, write
 from tests.launching import ROOT
 
@@ -221,12 +222,10 @@ def test_splits_of_other_names_are_named_with_the_flags(tmp_path, splits, words)
 
 def test_a_modality_that_the_data_lacks(monkeypatch):
     lacking = (
-        configs.SOURCES["shapes"]
-        .describe(configs.default().data)
-        ._replace(modalities=("text", "image"))
+        SOURCES["shapes"].describe(configs.default().data)._replace(modalities=("text", "image"))
     )
-    spec = configs.SOURCES["shapes"]._replace(describe=lambda options: lacking)
-    monkeypatch.setitem(configs.SOURCES._targets, "shapes", spec)
+    spec = SOURCES["shapes"]._replace(describe=lambda options: lacking)
+    monkeypatch.setitem(SOURCES._targets, "shapes", spec)
     config = changed(modalities__names=("text", "audio"))
     assert_refused(config, "'shapes'", "no modality 'audio'", "text, image")
 
@@ -393,10 +392,10 @@ def test_a_recipe_argument_that_is_unknown(argument):
 
 
 def test_modality_names():
-    assert configs.modality_names("text+label") == ("text", "label")
+    assert configs.parse_inputs("text+label") == {"text": "text", "label": "label"}
     for joined, unknown in (("text+smell", "smell"), ("text+", ""), ("", "")):
         with pytest.raises(InputError, match=f"unknown modality '{unknown}'; allowed: text, label"):
-            configs.modality_names(joined)
+            configs.parse_inputs(joined)
 
 
 def test_choose():

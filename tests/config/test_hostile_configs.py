@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.config.schema import find
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import CHOSEN, MODALITIES
 from mmgen_jax.sampling.sample import sample
+from mmgen_jax.schema import find
 from mmgen_jax.training import run
 from tests.test_properties import FAMILIES, Setup, assets_of, config_of
 from tests.tiny import ALL

@@ -9,7 +9,7 @@ import pytest
 
 from mmgen_jax import model as models
 from mmgen_jax.config.core import OptimizerOptions
-from mmgen_jax.config.schema import read_options
+from mmgen_jax.schema import read_options
 from mmgen_jax.training import optimizers
 from mmgen_jax.training import state as states
 from mmgen_jax.training import step as steps

@@ -172,7 +172,8 @@ def toy_config(encoder, path, finetune):
     config = toys.toy_config()
     config.data.name, config.data.image_size = "shapes", 16
     config.modalities.names = ("text",)
-    config.modalities.text.update(options_of(encoder, path, finetune).to_dict())
+    changes = dict(encoder=encoder, encoder_path=str(path), finetune=finetune)
+    config.modalities.text.update(changes)
     config.train.steps = config.checkpoint.every = 3
     config.train.sample_every = 0
     return config

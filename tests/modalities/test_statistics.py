@@ -9,6 +9,8 @@ from mmgen_jax.data.pipeline import training_batches
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import Extent, Modality, statistics
 
+MOST = configs.Key(1, "of all", configs.at_least(1))
+
 
 class Zoo:
     """Every second record has a label, every third two captions, every fifth cannot be read."""
@@ -39,7 +41,7 @@ def modality(cut, show=lambda value: value["raw"], extent=lambda raw: None):
 
 
 def words(raw):
-    return Extent(len(raw.split()), 3, "words", "", "modalities.text.max_words")
+    return Extent(len(raw.split()), 3, "words", "", "modalities.text.max_words", MOST)
 
 
 NAMES = {
@@ -85,7 +87,9 @@ def test_what_is_fed_is_counted_and_what_is_cut_is_said():
         "text": modality(lambda raw: " ".join(raw.split()[:3]), extent=words),
         "audio": modality(
             lambda raw: raw[:8_000],
-            extent=lambda raw: Extent(len(raw) / 16_000, 0.5, "seconds", "", "a.b", blank=True),
+            extent=lambda raw: Extent(
+                len(raw) / 16_000, 0.5, "seconds", "", "a.b", MOST, blank=True
+            ),
         ),
     }
     found = statistics.inspect(Zoo(), fed, nothing, 1000)
@@ -143,7 +147,9 @@ def test_a_record_in_place_of_a_bad_one_is_shown_twice_and_counted_once():
     ],
 )
 def test_only_a_value_that_may_be_typed_is_advised(key, longest, advice):
-    extent = Extent(longest, 3, "words", "", f"modalities.{key}")
+    extent = Extent(
+        longest, 3, "words", "", f"modalities.{key}", configs.all_keys()[f"modalities.{key}"]
+    )
     found = statistics.inspect(Zoo(), {"text": modality(str, extent=lambda _: extent)}, nothing, 9)
     assert statistics.describe(found)[0].endswith(f"are cut to 3 words; {advice}")
 

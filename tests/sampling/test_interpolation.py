@@ -9,7 +9,7 @@ import pytest
 from mmgen_jax import model as models
 from mmgen_jax.errors import InputError
 from mmgen_jax.sampling.interpolation import Mixer
-from mmgen_jax.training.run import Trained
+from mmgen_jax.training.run import Trained, sample_options
 from tests.tiny import open_source, random_parameters, tiny_config
 
 
@@ -27,7 +27,7 @@ def trained(family):
 
 def mixer(family, raws=None):
     it = trained(family)
-    options = it.config.generator[family].sample
+    options = sample_options(it.config)
     return Mixer(it, {"label": "top"} if raws is None else raws, options)
 
 

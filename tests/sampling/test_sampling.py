@@ -1,6 +1,7 @@
 """Which of several draws is kept."""
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.objective import recover
 from mmgen_jax.sampling.inputs import given_part
 from mmgen_jax.sampling.sample import Known, best_of, kept_whole, sample
+from mmgen_jax.training.run import sample_options
 from tests.tiny import open_source, random_parameters, tiny_batch, tiny_config, tiny_model
 
 ROWS, COUNT = 4, 6
@@ -47,7 +49,7 @@ def test_what_lies_under_the_mask_does_not_matter_and_the_rest_stays():
     params, state = random_parameters(functools.partial(models.init, model))
     batch, rows = tiny_batch(("label",)), 8
     keep = jnp.zeros((rows, 16, 16), bool).at[:, :, :8].set(True)
-    weights, options = {"label": jnp.ones(rows)}, config.generator.flow.sample
+    weights, options = {"label": jnp.ones(rows)}, sample_options(config)
     own = jax.random.split(jax.random.key(0), rows)
 
     @jax.jit
@@ -110,16 +112,16 @@ def test_the_label_that_is_given_and_weighed_ranks(weight):
     model, batch = tiny_model(("label",)), tiny_batch(("label",))
     # What is ranked is not cut off at [-1, 1] yet.
     model = model._replace(codec=model.codec._replace(decode=lambda params, latents: latents))
-    options = tiny_config(("label",)).generator.flow.sample
+    options = sample_options(tiny_config(("label",)))
     params, state = random_parameters(functools.partial(models.init, model))
     weights, there = {"label": jnp.full(8, weight)}, {"label": jnp.ones(8, bool)}
     own = jax.random.split(jax.random.key(0), 8)
 
     @functools.partial(jax.jit, static_argnums=1)
     def draw(keys, candidates):
-        options.candidates = candidates
+        chosen = replace(options, candidates=candidates)
         given = (batch.values, there, weights)
-        images = sample(model, params, state, *given, keys, options)
+        images = sample(model, params, state, *given, keys, chosen)
         h = models.encode(model, params, batch.values, there)
         found = recover(model.modalities, params["recovery"], images, batch.values, h)
         return images, found["label"].ranking

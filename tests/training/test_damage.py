@@ -15,9 +15,9 @@ import tensorstore as ts
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.config.schema import leaves
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities.embeddings.word_vectors import UNKNOWN
+from mmgen_jax.schema import leaves
 from mmgen_jax.training import arrays, checkpoints, loop, manifest, run, transfer, whole
 from mmgen_jax.training.checkpoints import Checkpoints
 from tests import toys

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax.config import all_keys
-from mmgen_jax.config.schema import find
 from mmgen_jax.errors import InputError
+from mmgen_jax.schema import find
 from tools.fuzzing import values
 from tools.fuzzing.cases import ROOT, Case, Kind
 

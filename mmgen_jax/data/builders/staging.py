@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.outputs import check_folder, check_outside_run
+from mmgen_jax.media.outputs import check_folder, check_outside_run
 from mmgen_jax.storage import read_json, write_json
 
 SUMMARY = "summary.json"  # what a builder says of its work

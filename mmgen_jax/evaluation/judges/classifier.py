@@ -30,7 +30,7 @@ from mmgen_jax.data.pipeline import fixed_batch, training_batches
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.evaluation.judges import JUDGES, Judge
 from mmgen_jax.media.images import normalise, quantise, resize
-from mmgen_jax.outputs import KEY
+from mmgen_jax.media.outputs import KEY
 from mmgen_jax.sampling.sampler import in_batches
 from mmgen_jax.storage import write_whole
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import CHANNELS, FRACTION, TEMPERATURE, WIDTHS, one_of, option
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import FamilySpec, SamplingOptions
 from mmgen_jax.registry import deferred
+from mmgen_jax.schema import CHANNELS, FRACTION, TEMPERATURE, WIDTHS, one_of, option
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import (
+from mmgen_jax.generators import FamilySpec, SamplingOptions
+from mmgen_jax.registry import deferred
+from mmgen_jax.schema import (
     ANY,
     HEADS,
     LAYERS,
@@ -14,8 +16,6 @@ from mmgen_jax.config.schema import (
     between,
     option,
 )
-from mmgen_jax.generators import FamilySpec, SamplingOptions
-from mmgen_jax.registry import deferred
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import (
+from mmgen_jax.errors import InputError
+from mmgen_jax.generators import FamilySpec, SamplingOptions
+from mmgen_jax.generators.stylegan import augmentations
+from mmgen_jax.registry import deferred
+from mmgen_jax.schema import (
     CHANNELS,
     COUNT,
     FRACTION,
@@ -18,10 +22,6 @@ from mmgen_jax.config.schema import (
     one_of,
     option,
 )
-from mmgen_jax.errors import InputError
-from mmgen_jax.generators import FamilySpec, SamplingOptions
-from mmgen_jax.generators.stylegan import augmentations
-from mmgen_jax.registry import deferred
 
 
 @dataclass(frozen=True)

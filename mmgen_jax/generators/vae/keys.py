@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import (
+from mmgen_jax.errors import InputError
+from mmgen_jax.generators import FamilySpec, SamplingOptions
+from mmgen_jax.registry import deferred
+from mmgen_jax.schema import (
     CHANNELS,
     COUNT,
     COUNT_OR_NONE,
@@ -17,9 +20,6 @@ from mmgen_jax.config.schema import (
     one_of,
     option,
 )
-from mmgen_jax.errors import InputError
-from mmgen_jax.generators import FamilySpec, SamplingOptions
-from mmgen_jax.registry import deferred
 
 
 @dataclass(frozen=True)

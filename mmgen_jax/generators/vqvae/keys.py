@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import (
+from mmgen_jax.generators import FamilySpec, SamplingOptions, TokenizerSpec
+from mmgen_jax.registry import deferred
+from mmgen_jax.schema import (
     ANY,
     CHANNELS,
     COUNT_OR_NONE,
@@ -23,8 +25,6 @@ from mmgen_jax.config.schema import (
     one_of,
     option,
 )
-from mmgen_jax.generators import FamilySpec, SamplingOptions, TokenizerSpec
-from mmgen_jax.registry import deferred
 
 LEVELS = Rule(
     lambda value: (

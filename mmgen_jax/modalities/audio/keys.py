@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import COUNT, HEADS, LAYERS, WIDTH, Relation, Rule, between, option
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.audio import SAMPLE_RATE
 from mmgen_jax.modalities import ModalityOptions, ModalitySpec
 from mmgen_jax.registry import deferred
+from mmgen_jax.schema import COUNT, HEADS, LAYERS, WIDTH, Relation, Rule, between, option
 
 MOST_SECONDS = 36_000  # of sound at once: 2.3 GB of samples
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mmgen_jax.config.schema import keys_of
 from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.audio import SAMPLE_RATE, read_sound
@@ -28,6 +27,7 @@ from mmgen_jax.modalities.audio.mel import log_mel
 from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ContrastiveReader, identity
 from mmgen_jax.nn.patches import sequence_positions
+from mmgen_jax.schema import keys_of
 
 SECONDS = keys_of(AudioOptions)["seconds"]
 LOUDEST = 1.5

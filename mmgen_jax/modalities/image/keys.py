@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import HEADS, LAYERS, SIDE, WIDTH, Relation, option
 from mmgen_jax.modalities import ModalityOptions, ModalitySpec
 from mmgen_jax.registry import deferred
+from mmgen_jax.schema import HEADS, LAYERS, SIDE, WIDTH, Relation, option
 
 
 @dataclass(frozen=True)

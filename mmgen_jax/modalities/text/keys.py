@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.config.schema import (
+from mmgen_jax.errors import InputError
+from mmgen_jax.modalities import ModalityOptions, ModalitySpec
+from mmgen_jax.modalities.embeddings import EMBEDDINGS
+from mmgen_jax.registry import deferred
+from mmgen_jax.schema import (
     ANY,
     COUNT,
     HEADS,
@@ -14,10 +18,6 @@ from mmgen_jax.config.schema import (
     name_in,
     option,
 )
-from mmgen_jax.errors import InputError
-from mmgen_jax.modalities import ModalityOptions, ModalitySpec
-from mmgen_jax.modalities.embeddings import EMBEDDINGS
-from mmgen_jax.registry import deferred
 
 
 @dataclass(frozen=True)

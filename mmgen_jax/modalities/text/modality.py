@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from mmgen_jax.config.schema import keys_of
 from mmgen_jax.data import Source, values_of
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import (
@@ -28,6 +27,7 @@ from mmgen_jax.modalities.encoder import SequenceEncoder
 from mmgen_jax.modalities.reader import ContrastiveReader, identity
 from mmgen_jax.modalities.text.keys import EMBEDDING, TextOptions
 from mmgen_jax.nn.patches import sequence_positions
+from mmgen_jax.schema import keys_of
 
 MOST_TOKENS = 256  # that are chosen for a data set
 # Of the captions that are looked at, this share is held whole: of all captions at least 99% then.

@@ -46,7 +46,7 @@ def guidance():
 def built():
     """(codec, generator, parameters without a zero)."""
     config = tiny_config()
-    codec = vqvae.codec(config.generator.vqvae, *SHAPE, "float32")
+    codec = vqvae.codec(family_options("vqvae", config.generator.vqvae), *SHAPE, "float32")
     generator = family.build(family_options("dalle", config.generator.dalle), codec, "float32")
 
     def init(key):

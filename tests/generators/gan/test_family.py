@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.conditioning.fusion import Condition, Expert
@@ -12,7 +11,7 @@ from mmgen_jax.generators import GENERATORS
 from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.generators.gan import family as gans
 from mmgen_jax.generators.gan.networks import ProjectionDiscriminator
-from tests.tiny import family_options, random_parameters, tiny_config
+from tests.tiny import family_options, random_parameters, sampling_options, tiny_config
 
 ROWS = 6
 GIVEN = {
@@ -206,7 +205,7 @@ def test_without_noise_a_condition_has_one_picture(condition):
     keys = jax.random.split(jax.random.key(1), ROWS)
     pictures = {}
     for truncation in (0.0, 1.0):
-        sampling = ConfigDict({"truncation": truncation})
+        sampling = sampling_options("gan", truncation=truncation)
         latents = generator.latents.draw(params, state, same, keys, sampling)
         pictures[truncation] = generator.latents.render(params, state, same, latents, keys)
     assert jnp.ptp(pictures[0.0], axis=0).max() < 1e-6 < jnp.ptp(pictures[1.0], axis=0).max()

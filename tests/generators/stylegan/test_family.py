@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from scipy import stats
 
 from mmgen_jax.conditioning.fusion import Condition, Expert, with_experts
 from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.generators.stylegan import family as stylegan
-from tests.tiny import family_options, random_parameters, tiny_config
+from tests.tiny import family_options, random_parameters, sampling_options, tiny_config
 
 SIZE, ROWS, WIDTH = 16, 6, 16
 
@@ -283,7 +282,7 @@ def test_truncation_is_a_way_from_the_mean_style(family):
     keys = jax.random.split(jax.random.key(4), ROWS)
     draw = jax.jit(
         lambda psi: generator.latents.draw(
-            params, state, condition(), keys, ConfigDict({"truncation": psi})
+            params, state, condition(), keys, sampling_options("stylegan", truncation=psi)
         )
     )
     none, half, whole = map(draw, (0.0, 0.5, 1.0))

@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -273,7 +272,7 @@ def test_without_temperature_a_condition_has_one_picture():
 def test_samples_are_the_likelihoods_mean_of_their_own_key():
     generator, params, _ = made()
     draw = generator.latents.draw
-    latents = draw(params, {}, CONDITION, keys(), SimpleNamespace(temperature=1.0))
+    latents = draw(params, {}, CONDITION, keys(), sampling_options("vae", temperature=1.0))
     assert latents.shape == (ROWS, 2, 16)
     network = HierarchicalVAE(SIZE, 4, 24, 1, 2, 16, (1, 4), jnp.dtype("float32"))
     likelihood, _ = jax.jit(network.apply)(
@@ -282,7 +281,7 @@ def test_samples_are_the_likelihoods_mean_of_their_own_key():
     np.testing.assert_allclose(sampled(1.0), np.clip(likelihood.mean, -1, 1), atol=1e-5)
     # Other keys for all but the third: its latents stay.
     mixed = jnp.where(jnp.arange(ROWS) == 2, keys(), keys(seed=1))
-    others = draw(params, {}, CONDITION, mixed, SimpleNamespace(temperature=1.0))
+    others = draw(params, {}, CONDITION, mixed, sampling_options("vae", temperature=1.0))
     same = [np.array_equal(a, b) for a, b in zip(latents, others, strict=True)]
     assert same == (np.arange(ROWS) == 2).tolist()
 

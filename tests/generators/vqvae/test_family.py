@@ -12,7 +12,7 @@ from mmgen_jax.conditioning.guidance import Guidance
 from mmgen_jax.generators.codecs import pixels
 from mmgen_jax.generators.vqvae import family, quantizers
 from mmgen_jax.nn.patches import sequence_positions
-from tests.tiny import family_options, tiny_config
+from tests.tiny import family_options, sampling_options, tiny_config
 
 SIZE, ROWS, PLACES = 16, 4, 16
 QUANTIZERS = ("ema", "fsq", "kl")
@@ -126,8 +126,7 @@ def test_codes_are_drawn_as_often_as_the_prior_says():
 def test_samples_are_drawn_from_the_prior_of_their_condition(quantizer):
     chosen, generator, params, state = built(quantizer)
     nets = family.Networks(chosen, SIZE, SIZE, "float32")
-    sampling = tiny_config().generator.vqvae.sample
-    sampling.temperature = 0.0
+    sampling = sampling_options("vqvae", temperature=0.0)
     given = Guidance(condition(), jnp.ones((1, ROWS)))
     found = generator.sample(params, state, given, keys(), sampling)
     out = nets.prior(params["generator"], condition())
@@ -136,7 +135,7 @@ def test_samples_are_drawn_from_the_prior_of_their_condition(quantizer):
     else:
         likeliest = nets.quantizer.embed(state["quantizer"], out.argmax(-1))
     np.testing.assert_allclose(found, nets.decode(params["generator"], likeliest), atol=1e-5)
-    sampling.temperature = 1.0
+    sampling = sampling_options("vqvae", temperature=1.0)
     assert np.abs(generator.sample(params, state, given, keys(), sampling) - found).max() > 1e-3
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mmgen_jax import outputs
 from mmgen_jax.errors import InputError
-from mmgen_jax.media import gallery
-from mmgen_jax.outputs import KEY, Output
+from mmgen_jax.media import gallery, outputs
+from mmgen_jax.media.outputs import KEY, Output
 from mmgen_jax.storage import read_text, write_json
 from tests.launching import ROOT, assert_bad_input, launch
 
