@@ -23,7 +23,7 @@ import jax, numpy as np
 from jax.sharding import AxisType
 
 from mmgen_jax.nn import layout
-from mmgen_jax.nn.mmdit import MMDiT
+from mmgen_jax.generators.flow.networks import MMDiT
 from mmgen_jax.training import sharding
 from tests.tiny import random_parameters
 

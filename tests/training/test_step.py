@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
+from mmgen_jax.config.core import OptimizerOptions
 from mmgen_jax.data.pipeline import fixed_batch
 from mmgen_jax.modalities.examples import prepare_example
 from mmgen_jax.model import Batch
 from mmgen_jax.objective import objective
+from mmgen_jax.schema import read_options
 from mmgen_jax.training import optimizers, state
 from mmgen_jax.training import step as steps
 from tests import toys
@@ -50,7 +52,9 @@ def toy_batch(model, start=0, rows=8):
 def run(config, model, count):
     """The states before and after each of `count` steps."""
     players = {
-        player: optimizers.build(config.optimizer[player], config.train.steps)
+        player: optimizers.build(
+            read_options(OptimizerOptions, config.optimizer[player]), config.train.steps
+        )
         for player in model.generator.players
     }
     step = jax.jit(steps.build(config, model, players))

@@ -283,7 +283,8 @@ def test_truncation_is_a_way_from_the_mean_style(family):
     draw = jax.jit(
         lambda psi: generator.latents.draw(
             params, state, condition(), keys, sampling_options("stylegan", truncation=psi)
-        )
+        ),
+        static_argnums=0,
     )
     none, half, whole = map(draw, (0.0, 0.5, 1.0))
     z = jax.vmap(partial(stylegan.draw, 0.9, networks))(keys).z[0]

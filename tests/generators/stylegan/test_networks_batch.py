@@ -71,7 +71,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType
 
 from mmgen_jax.nn import layout
-from mmgen_jax.nn.stylegan2 import Discriminator, Mapping, Synthesis
+from mmgen_jax.generators.stylegan.networks import Discriminator, Mapping, Synthesis
 from mmgen_jax.training import crossbatch, sharding
 from tests.nn import stylegan2_recipe as recipe
 
