@@ -41,9 +41,8 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax.config import recipes
-from mmgen_jax.generators import GENERATORS
+from mmgen_jax.generators import family_of
 from mmgen_jax.pretrained import dit_sizes
-from mmgen_jax.schema import read_options
 
 
 class Size(NamedTuple):
@@ -109,8 +108,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
 def _on_latents(config: ConfigDict, size: Size) -> None:
     """A patch covers at least as many pixels as it would without; a velocity is predicted."""
     flow, family = config.generator.flow, config.tokenizer.family
-    spec = GENERATORS[family]
-    side = spec.tokenizer.side(read_options(spec.options, config.generator[family]))
+    spec, options = family_of(config, family)
+    side = spec.tokenizer.side(options)
     flow.patch = size.patch if flow.architecture == "dit" else max(1, size.patch // side)
     flow.base_size = config.data.image_size // side
     config.objective.reader_patch = max(1, config.objective.reader_patch // side)

@@ -14,7 +14,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.media.outputs import check_folder
 
 WORKDIRS = define_names("workdirs", None, "Folders of the runs.", required=True)
-METRICS = cli.define_metrics()
+NAMES = cli.define_metrics()
 chosen = cli.define_evaluation()
 located = cli.define_data_path()
 output = cli.define_out(
@@ -30,12 +30,13 @@ def main() -> None:
     from mmgen_jax.evaluation import report
     from mmgen_jax.evaluation.cache import Memo
     from mmgen_jax.evaluation.features import Extraction
-    from mmgen_jax.evaluation.metrics import EVALUATIONS, Asked, usual
+    from mmgen_jax.evaluation.metrics import METRICS
+    from mmgen_jax.evaluation.request import Asked
     from mmgen_jax.evaluation.run_sampler import SHOWN
     from mmgen_jax.training import run
 
-    for name in METRICS.value or ():
-        EVALUATIONS.check(name)
+    for name in NAMES.value or ():
+        METRICS.check(name)
     runs = {Path(workdir).name: run.load(Path(workdir)) for workdir in WORKDIRS.value}
     if len(runs) < len(WORKDIRS.value):
         raise InputError("--workdirs: two folders have one name; allowed: names that differ")
@@ -49,21 +50,22 @@ def main() -> None:
     options = chosen()
     check_folder(f"--references={options['references']}", options["references"])
     extraction = Extraction(*options.pop("extraction"))
-    memo, numbers, shown = Memo(parts), {}, []
+    memo, reports, shown = Memo(parts), {}, []
     ask = partial(Asked, **options, extraction=extraction, memo=memo)
-    metrics = METRICS.value or usual(list(map(ask, runs.values())))
+    metrics = NAMES.value or report.usual(list(map(ask, runs.values())))
     for name, trained in runs.items():
         print(f"{name}: {trained.config.generator.name}, step {trained.step}", flush=True)
         asked = ask(trained)
-        numbers[name], _ = report.evaluate(asked, metrics)
+        reports[name] = report.evaluate(asked, metrics)
         draw = asked.drawing
         part = draw.spread(draw.open(trained.config.eval.split), SHOWN)
         shown.append((name, draw.grid(draw(part), part)))
     facts = {
-        name: {"family": trained.config.generator.name, "step": trained.step} | numbers[name]
+        name: {"family": trained.config.generator.name, "step": trained.step}
+        | report.numbers(reports[name])
         for name, trained in runs.items()
     }
-    sections = report.side_by_side(numbers) + shown
+    sections = report.side_by_side(reports) + shown
     report.write(out, {"seed": options["seed"], "runs": facts}, sections)
     memo.clear()
 

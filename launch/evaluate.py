@@ -23,7 +23,7 @@ IMAGES = flags.DEFINE_string("images", None, "Folder of pictures to score, inste
 REFERENCE = flags.DEFINE_string(
     "reference", None, "With --images: folder of real pictures, or a file in --references."
 )
-METRICS = cli.define_metrics()
+NAMES = cli.define_metrics()
 STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to use; default: the newest whole one.", lower_bound=0
 )
@@ -46,11 +46,12 @@ def main() -> None:
     from mmgen_jax.evaluation import report
     from mmgen_jax.evaluation.cache import Memo
     from mmgen_jax.evaluation.features import EXTRACTORS, Extraction, build, references
-    from mmgen_jax.evaluation.metrics import EVALUATIONS, Asked, scores, table, tell, usual
+    from mmgen_jax.evaluation.metrics import METRICS, scores
+    from mmgen_jax.evaluation.request import Asked
     from mmgen_jax.training import checkpoints, run
 
-    for name in METRICS.value or ():
-        EVALUATIONS.check(name)
+    for name in NAMES.value or ():
+        METRICS.check(name)
     options = chosen()
     check_folder(f"--references={options['references']}", options["references"])
     extraction = Extraction(*options.pop("extraction"))
@@ -58,38 +59,40 @@ def main() -> None:
         EXTRACTORS.check(extraction.name)
     memo = Memo(parts)
 
-    def of_run(step: int | None) -> tuple[int, report.Numbers, list[report.Section]]:
+    def of_run(step: int | None) -> tuple[int, report.Report]:
         trained = run.load(Path(WORKDIR.value), step)
         located(trained.config)
         asked = Asked(trained, **options, extraction=extraction, memo=memo)
-        return trained.step, *report.evaluate(asked, METRICS.value or usual([asked]))
+        return trained.step, report.evaluate(asked, NAMES.value or report.usual([asked]))
 
     if IMAGES.value:
         extractor = build(extraction, None)
         reference = Path(REFERENCE.value) if REFERENCE.value else None
         numbers, sections = {"images": IMAGES.value}, []
-        names = METRICS.value
+        names = NAMES.value
         if not names:
             count = len(references.picture_files(Path(IMAGES.value)))
             names = scores.usual(count, reference is not None, extractor)
-            tell(names)
+            report.tell(names)
         for name in names:
             inputs = Path(IMAGES.value), reference, extractor, options["references"], memo
             found = scores.of_folder(name, *inputs)
             numbers[found.title.lower()] = found.numbers
             sections += found.sections
-            print(table(found.numbers, found.title))
+            print(report.table(METRICS[name], found.numbers, found.title))
     elif ALL_CHECKPOINTS.value:
-        found, sections = {}, []
+        reports, last = {}, 0
         for step in checkpoints.whole_steps(WORKDIR.value) or [None]:
             print(f"checkpoint {step}", flush=True)
-            _, found[step], sections = of_run(step)
-        numbers = {"step": max(found), "seed": options["seed"]} | found[max(found)]
+            last, reports[step] = of_run(step)
+        found = {step: report.numbers(each) for step, each in reports.items()}
+        numbers = {"step": last, "seed": options["seed"]} | found[last]
         numbers["checkpoints"] = found
-        sections = report.curves(found) + sections
+        sections = report.curves(reports) + report.sections(reports[last])
     else:
-        step, found, sections = of_run(STEP.value)
-        numbers = {"step": step, "seed": options["seed"]} | found
+        step, found = of_run(STEP.value)
+        numbers = {"step": step, "seed": options["seed"]} | report.numbers(found)
+        sections = report.sections(found)
     report.write(out, numbers, sections)
     memo.clear()
 

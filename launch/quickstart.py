@@ -37,19 +37,21 @@ def main() -> None:
     if workdir.is_dir():
         check(f"--workdir={workdir}", (report, picture), OVERWRITE.value)
 
-    from mmgen_jax.evaluation.metrics import Asked, table
-    from mmgen_jax.evaluation.metrics.satisfaction import satisfaction
+    from mmgen_jax.evaluation.metrics import METRICS
+    from mmgen_jax.evaluation.report import table
+    from mmgen_jax.evaluation.request import Asked
     from mmgen_jax.media import gallery  # imports jax: after the config is known to be good
     from mmgen_jax.training import loop, run
 
     begin = time.monotonic()
     loop.train(CONFIG.value, workdir)
     seconds = time.monotonic() - begin
-    found = satisfaction(Asked(run.load(workdir), COUNT.value, seed=0))
+    metric = METRICS["satisfaction"]
+    found = metric.evaluate(Asked(run.load(workdir), COUNT.value, seed=0))
     numbers = {"satisfaction": found.numbers, "train_seconds": seconds}
     write_json(report.path, report.marked(numbers))
     gallery.save_png(picture.path, gallery.stack(found.sections), software)
-    print(table(found.numbers, "all satisfied"))
+    print(table(metric, found.numbers, "all satisfied"))
     print(f"trained in {seconds:.0f} s; see {picture} and {report}")
 
 

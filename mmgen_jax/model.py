@@ -12,19 +12,16 @@ from mmgen_jax.conditioning import fusion
 from mmgen_jax.conditioning.fusion import Presence, Values
 from mmgen_jax.data import Source, image_shape
 from mmgen_jax.data.pipeline import Prepare
-from mmgen_jax.generators import GENERATORS, Generator, codecs
+from mmgen_jax.generators import Generator, codecs, family_of
 from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.modalities import (
-    MODALITIES,
     Encoding,
     Modality,
-    ModalityOptions,
-    ModalitySpec,
     ReaderSizes,
     Shared,
+    input_of,
 )
 from mmgen_jax.modalities.examples import prepare_example
-from mmgen_jax.schema import read_options
 
 Assets = dict[str, dict[str, Any]]
 
@@ -92,7 +89,7 @@ def fit(config: ConfigDict, source: Source, before: Assets | None = None) -> Ass
     """
     assets = {}
     for name in config.modalities.names:
-        spec, options = _input(config, name)
+        spec, options = input_of(config, name)
         old = (before or {}).get(name)
         kept = old is not None and spec.serves(options, old, source)
         assets[name] = spec.refit(options, old, source) if kept else spec.fit(options, source)
@@ -117,14 +114,11 @@ def build(config: ConfigDict, assets: Assets) -> Model:
             heads=objective.reader_heads,
         ),
     )
-    inputs = {name: _input(config, name) for name in names}
+    inputs = {name: input_of(config, name) for name in names}
     options = {name: chosen for name, (_, chosen) in inputs.items()}
-    family = config.generator.name
-    spec = GENERATORS[family]
+    spec, of_family = family_of(config, config.generator.name)
     return Model(
-        generator=spec.build(
-            read_options(spec.options, config.generator[family]), codec, shared.dtype
-        ),
+        generator=spec.build(of_family, codec, shared.dtype),
         codec=codec,
         modalities={m: kind.build(o, shared, assets[m]) for m, (kind, o) in inputs.items()},
         weights=Weights(
@@ -139,20 +133,12 @@ def build(config: ConfigDict, assets: Assets) -> Model:
     )
 
 
-def _input(config: ConfigDict, name: str) -> tuple[ModalitySpec, ModalityOptions]:
-    """What kind of modality an input is of, and its options."""
-    group = config.modalities[name]
-    spec = MODALITIES[group.kind]
-    return spec, read_options(spec.options, group, name=name)
-
-
 def build_codec(config: ConfigDict) -> Codec:
     """What the config's generator draws."""
     shape, family = image_shape(config.data), config.tokenizer.family
     if not family:
         return codecs.pixels(*shape)
-    spec = GENERATORS[family]
-    options = read_options(spec.options, config.generator[family])
+    spec, options = family_of(config, family)
     return spec.tokenizer.codec(options, *shape, config.train.dtype)
 
 

@@ -11,6 +11,8 @@ from ml_collections import config_flags
 from mmgen_jax.cli.bounds import define_names, define_number, define_seed
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
+from mmgen_jax.evaluation.judges import JUDGES
+from mmgen_jax.evaluation.metrics import METRICS
 from mmgen_jax.media.outputs import Output, check
 
 # Of a row of a table: their features (2,048 numbers each) are held together.
@@ -174,24 +176,13 @@ def define_variety() -> Callable[[], dict[str, float | None]]:
 
 def define_metrics() -> flags.FlagHolder:
     """The flag --metrics, of what evaluates runs; None stands for what fits the run."""
+    known = "; ".join(f"{name}: {METRICS[name].help}" for name in METRICS)
     return define_names(
         "metrics",
         None,
         "Default: satisfaction, or what fits the run where its pictures cannot be judged."
-        " satisfaction: do pictures say all they were asked for, for every subset of inputs;"
-        " contradictions: which of two inputs wins where they ask for different things;"
-        " diversity: do pictures vary as real ones do (precision, recall, classes shown);"
-        " fid, kid, is, prdc: how far are they from real ones, as a whole, by an extractor's"
-        " features (with --weights of Inception-v3 the FID, Inception score and so on);"
-        " memorisation: are they copies of training pictures;"
-        " fitting: is the nearest training picture the record's own, or for others of its label;"
-        " languages: does a caption give the same picture in every one of data.languages;"
-        " reconstruction: how well does the family's own code give pictures back;"
-        " likelihood: how probable are unseen pictures (ELBO and IWAE, bits per dimension);"
-        " codes: how much of its vocabulary does a tokenizer use."
-        " satisfaction judges shapes, emoji and digits, diversity digits (after"
-        " launch/train_judge.py); fitting needs labels, reconstruction an"
-        " autoencoder, VAE or VQ-VAE, likelihood a VAE.",
+        f" {known}. satisfaction judges {', '.join(JUDGES)}, diversity digits (after"
+        " launch/train_judge.py).",
     )
 
 
@@ -200,7 +191,7 @@ def define_evaluation() -> Callable[[], dict[str, Any]]:
 
     Returns:
       () -> count, seed, given (subsets, or None), extraction (name, weights, resize) and references
-      (a folder), as `metrics.evaluation.Asked` has them.
+      (a folder), as `evaluation.request.Asked` has them.
     """
     count = flags.DEFINE_integer(
         "count",
@@ -214,7 +205,7 @@ def define_evaluation() -> Callable[[], dict[str, Any]]:
         "given",
         None,
         "Subsets of inputs to draw from, as text+label,audio, for satisfaction, diversity, fitting,"
-        " memorisation and fid, kid, is, prdc; default: the metric's.",
+        " memorization and fid, kid, is, prdc; default: the metric's.",
     )
     name = flags.DEFINE_string(
         "extractor", None, "inception (default where --weights is given) or classifier."

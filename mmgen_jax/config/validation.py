@@ -17,8 +17,8 @@ from mmgen_jax.config.core import CORE, OptimizerOptions
 from mmgen_jax.config.declared import check_values, kinds_of
 from mmgen_jax.data import SOURCES, image_shape
 from mmgen_jax.errors import InputError
-from mmgen_jax.generators import GENERATORS
-from mmgen_jax.modalities import MODALITIES
+from mmgen_jax.generators import GENERATORS, family_of
+from mmgen_jax.modalities import MODALITIES, input_of
 from mmgen_jax.schema import Key, Relation, find, keys_of, read_options
 
 VALIDATION = ("validation", "valid", "val", "dev")  # usual names of a split to evaluate on
@@ -218,8 +218,8 @@ def _check_tokenizer(config: ConfigDict) -> None:
     family, tokenizer = config.generator.name, config.tokenizer.family
     kind = "pixels"
     if tokenizer:
-        spec = GENERATORS[tokenizer]
-        kind = spec.tokenizer.kind(read_options(spec.options, config.generator[tokenizer]))
+        spec, options = family_of(config, tokenizer)
+        kind = spec.tokenizer.kind(options)
     if config.tokenizer.latents and not tokenizer:
         raise InputError(
             f"config.tokenizer.latents = {config.tokenizer.latents!r} without tokenizer.family;"
@@ -256,8 +256,8 @@ def groups_in_use(config: ConfigDict) -> list[Group]:
     groups = []
     if tokenizer:
         groups.append(_group_of_family(config, tokenizer, shape))
-        spec = GENERATORS[tokenizer]
-        side = spec.tokenizer.side(read_options(spec.options, config.generator[tokenizer]))
+        spec, options = family_of(config, tokenizer)
+        side = spec.tokenizer.side(options)
         target = shape[0] // side, shape[1] // side
     groups.append(_group_of_family(config, family, target))
     groups.append(Group("objective", CORE["objective"], target))
@@ -276,22 +276,21 @@ def grids(config: ConfigDict) -> list[footprint.Grid]:
 
 
 def _group_of_family(config: ConfigDict, family: str, shape: tuple[int, int]) -> Group:
-    spec = GENERATORS[family]
+    spec, options = family_of(config, family)
 
     def check(path: str, height: int) -> None:
         if spec.check is not None:
-            spec.check(read_options(spec.options, config.generator[family]), height, path)
+            spec.check(options, height, path)
 
     return Group(f"generator.{family}", keys_of(spec.options), shape, check)
 
 
 def _group_of_input(config: ConfigDict, name: str, shape: tuple[int, int]) -> Group:
-    group = config.modalities[name]
-    spec = MODALITIES[group.kind]
+    spec, options = input_of(config, name)
 
     def check(path: str, height: int) -> None:
         if spec.check is not None:
-            spec.check(read_options(spec.options, group, name=name), height, path)
+            spec.check(options, height, path)
 
     return Group(f"modalities.{name}", keys_of(spec.options), shape, check)
 

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from mmgen_jax.registry import Registry
-from mmgen_jax.schema import MOST_GUIDANCE, Check, Rule, between, option
+from mmgen_jax.schema import MOST_GUIDANCE, Check, Rule, between, option, read_options
 
 
 class Losses(NamedTuple):
@@ -131,3 +133,9 @@ GENERATORS: Registry[FamilySpec] = Registry(
         "dalle": "mmgen_jax.generators.dalle.keys:DALLE",
     },
 )
+
+
+def family_of(config: ConfigDict, family: str) -> tuple[FamilySpec, Any]:
+    """Returns what the registry holds of a family, and its options in a config."""
+    spec = GENERATORS[family]
+    return spec, read_options(spec.options, config.generator[family])

@@ -9,9 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from ml_collections import ConfigDict
+
 from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
-from mmgen_jax.schema import FRACTION, MOST_GUIDANCE, WEIGHT, Check, Key, between, option
+from mmgen_jax.schema import (
+    FRACTION,
+    MOST_GUIDANCE,
+    WEIGHT,
+    Check,
+    Key,
+    between,
+    option,
+    read_options,
+)
 
 Options = TypeVar("Options", bound="ModalityOptions")
 CHOSEN = "chosen"  # of assets: what `ModalitySpec.fit` chose for options that were left open
@@ -257,3 +268,10 @@ MODALITIES: Registry[ModalitySpec] = Registry(
         "image": "mmgen_jax.modalities.image.keys:IMAGE",
     },
 )
+
+
+def input_of(config: ConfigDict, name: str) -> tuple[ModalitySpec, ModalityOptions]:
+    """Returns what the registry holds of an input's kind, and its options in a config."""
+    group = config.modalities[name]
+    spec = MODALITIES[group.kind]
+    return spec, read_options(spec.options, group, name=name)

@@ -80,7 +80,7 @@ def pixels(asked, data):
 def evaluate(out, *runs):
     from mmgen_jax.evaluation import report
     from mmgen_jax.evaluation.features import EXTRACTORS, Extraction
-    from mmgen_jax.evaluation.metrics import Asked
+    from mmgen_jax.evaluation.request import Asked
     from mmgen_jax.training import run
 
     EXTRACTORS.register("pixels", pixels)

@@ -9,12 +9,12 @@ import pytest
 from mmgen_jax.data import SOURCES, Lazy, Record, SourceInfo
 from mmgen_jax.evaluation import run_sampler
 from mmgen_jax.evaluation.judges import classifier
-from mmgen_jax.evaluation.metrics import Asked
 from mmgen_jax.evaluation.metrics.contradictions import contradictions
 from mmgen_jax.evaluation.metrics.diversity import diversity
 from mmgen_jax.evaluation.metrics.fitting import fitting
 from mmgen_jax.evaluation.metrics.languages import languages
-from mmgen_jax.evaluation.metrics.memorization import memorisation
+from mmgen_jax.evaluation.metrics.memorization import memorization
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests.tiny import tiny_config, tiny_model
@@ -88,7 +88,7 @@ def asked():
 
 @pytest.mark.parametrize(
     "metric",
-    [contradictions, diversity, fitting, languages, memorisation],
+    [contradictions, diversity, fitting, languages, memorization],
     ids=lambda m: m.__name__,
 )
 def test_few_pictures_are_held_before_they_are_resized(metric, source, asked):

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import BATCH, over_devices
-from mmgen_jax.generators import GENERATORS
+from mmgen_jax.generators import family_of
 from mmgen_jax.media.images import quantise
 
 
@@ -21,7 +22,7 @@ def codes(asked: Asked) -> Evaluation:
     Raises:
       InputError: if the run's family makes no codes.
     """
-    CODES.check(asked)
+    METRICS["codes"].check(asked)
     trained, config = asked.trained, asked.trained.config
     tokenizer, codec = _codec(asked)
 
@@ -58,17 +59,15 @@ def _codec(asked: Asked) -> tuple[Any, Any]:
     """(the run's family as a tokenizer, its codec), each None where there is none."""
     config = asked.trained.config
     family = config.generator.name
-    tokenizer = GENERATORS[family].tokenizer
-    options, shape = config.generator[family], asked.trained.model.shared.image_shape
+    (spec, options), shape = family_of(config, family), asked.trained.model.shared.image_shape
+    tokenizer = spec.tokenizer
     return tokenizer, tokenizer and tokenizer.codec(options, *shape, config.train.dtype)
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     codec = _codec(asked)[1]
     if codec is not None and codec.codes:
         return None
     family = asked.trained.config.generator.name
     return f"metric 'codes' needs a run of a tokenizer with codes, not of {family!r}"
-
-
-CODES = Metric(codes, _lacks, choice=2)

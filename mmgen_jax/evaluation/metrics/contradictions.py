@@ -10,7 +10,8 @@ from mmgen_jax.data import Source
 from mmgen_jax.data.pipeline import drawn, spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import READINGS, Reading
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.evaluation.statistics.nearest import nearest
 
@@ -38,7 +39,7 @@ def contradictions(asked: Asked) -> Evaluation:
       InputError: if the run has one modality alone, no two that contradict each other, its data set
         no two classes, or no record two of the modalities.
     """
-    CONTRADICTIONS.check(asked)
+    METRICS["contradictions"].check(asked)
     names, config = tuple(asked.trained.model.modalities), asked.trained.config
     draw = asked.drawing
     source = draw.open(config.data.split)
@@ -175,11 +176,9 @@ def _classes(
     return reading, rows, classes
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     names = tuple(asked.trained.model.modalities)
     if len(names) > 1:
         return None
     return f"metric 'contradictions' needs two modalities, not {names[0]!r} alone"
-
-
-CONTRADICTIONS = Metric(contradictions, _lacks)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mmgen_jax.evaluation.judges import classifier
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import SHOWN, Drawing, Part, all_and_each
 from mmgen_jax.evaluation.statistics.manifold import precision_recall
 
@@ -109,6 +109,3 @@ def within(images: Pictures, again: Pictures) -> float:
 
     own, *others = [apart(shift) for shift in range(min(len(images), 1 + OTHERS))]
     return float(np.sqrt(own / np.mean(others))) if any(others) else 1.0
-
-
-DIVERSITY = Metric(diversity, choice=2)

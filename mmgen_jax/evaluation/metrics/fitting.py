@@ -10,7 +10,8 @@ from jaxtyping import Int
 from mmgen_jax.data import SOURCES, Source
 from mmgen_jax.data.pipeline import drawn, spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import SHOWN, Drawing, all_and_each
 from mmgen_jax.evaluation.statistics.nearest import distinct, nearest
 from mmgen_jax.evaluation.statistics.rates import rate
@@ -34,7 +35,7 @@ def fitting(asked: Asked) -> Evaluation:
     Raises:
       InputError: if no training record has a label.
     """
-    FITTING.check(asked)
+    METRICS["fitting"].check(asked)
     draw, trained, count = asked.drawing, asked.trained, asked.count
     config = trained.config
     training = draw.open(config.data.split)
@@ -143,11 +144,9 @@ def _tell(what: str, without: int) -> None:
         print(f"fitting: {without} {what} records without a label are passed over", flush=True)
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     data = asked.trained.config.data
     if "label" in SOURCES[data.name].describe(data).modalities:
         return None
     return f"{_NEEDS}, which {data.name!r} does not have"
-
-
-FITTING = Metric(fitting, _lacks, choice=2)

@@ -4,7 +4,8 @@ import numpy as np
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric, Section
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.request import Asked, Evaluation, Section
 from mmgen_jax.evaluation.statistics.nearest import distinct, nearest
 from mmgen_jax.evaluation.statistics.rates import rate
 
@@ -22,7 +23,7 @@ def languages(asked: Asked) -> Evaluation:
     Raises:
       InputError: if the run has no two languages, or no caption is right in the first one.
     """
-    LANGUAGES.check(asked)
+    METRICS["languages"].check(asked)
     config, count = asked.trained.config, asked.count
     first, *others = config.data.languages
     draw = asked.drawing
@@ -69,11 +70,9 @@ def languages(asked: Asked) -> Evaluation:
     return Evaluation(numbers, sections)
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     trained = asked.trained
     if len(trained.config.data.languages) > 1 and "text" in trained.model.modalities:
         return None
     return "metric 'languages' needs a run with text in several config.data.languages"
-
-
-LANGUAGES = Metric(languages, _lacks)

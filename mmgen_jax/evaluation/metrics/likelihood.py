@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, UInt32
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.conditioning.fusion import Presence, Values
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import BATCH, over_devices
 from mmgen_jax.media.images import quantise
 from mmgen_jax.model import Model, encode
@@ -35,7 +36,7 @@ def likelihood(asked: Asked) -> Evaluation:
       InputError: if the run's family has no importance weights.
     """
     trained, model = asked.trained, asked.trained.model
-    LIKELIHOOD.check(asked)
+    METRICS["likelihood"].check(asked)
     draw, numbers, sections = asked.drawing, {}, []
     source = draw.open(trained.config.eval.split)
     weigh = weigher(trained, asked.seed, most=min(BATCH, asked.count))
@@ -139,13 +140,11 @@ def bounds(log_weights: Float[np.ndarray, "rows samples"], dimensions: int) -> d
     return found | {"samples": samples, "count": len(logs)}
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     if asked.trained.model.generator.log_weight is not None:
         return None
     return (
         f"metric 'likelihood' needs a family with a posterior over latents;"
         f" {asked.trained.config.generator.name!r} has none"
     )
-
-
-LIKELIHOOD = Metric(likelihood, _lacks)

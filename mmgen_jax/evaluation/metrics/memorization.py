@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import SHOWN, Shelf
 from mmgen_jax.evaluation.statistics.nearest import distinct, neighbours
 from mmgen_jax.evaluation.statistics.rates import rate, wilson
@@ -21,7 +21,7 @@ MOST = 50_000  # training pictures that are looked at; of more, as many chosen b
 Pictures = UInt8[np.ndarray, "rows height width 3"]
 
 
-def memorisation(asked: Asked) -> Evaluation:
+def memorization(asked: Asked) -> Evaluation:
     """How many pictures are copies of training pictures, beside how many unseen ones would count.
 
     A picture's closeness is the L2 distance of its nearest training picture over the mean one of
@@ -109,6 +109,3 @@ class Bar:
             "closeness": float(np.median(closeness)),
             "training": len(self.training),
         }
-
-
-MEMORISATION = Metric(memorisation)

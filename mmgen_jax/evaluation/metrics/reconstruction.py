@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import SHOWN
 from mmgen_jax.evaluation.statistics.rates import level
 from mmgen_jax.media.images import quantise
@@ -18,7 +19,7 @@ def reconstruction(asked: Asked) -> Evaluation:
     Raises:
       InputError: if the run's family has no code.
     """
-    RECONSTRUCTION.check(asked)
+    METRICS["reconstruction"].check(asked)
     config, draw = asked.trained.config, asked.drawing
     numbers, sections = {}, []
     for split in dict.fromkeys((config.data.split, config.eval.split)):
@@ -48,13 +49,11 @@ def peak_signal_to_noise(
     return 10 * np.log10(255**2 / np.maximum(error, 1 / originals[0].size))
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     if asked.trained.model.generator.reconstruct is not None:
         return None
     return (
         "metric 'reconstruction' needs a family that reconstructs;"
         f" {asked.trained.config.generator.name!r} does not"
     )
-
-
-RECONSTRUCTION = Metric(reconstruction, _lacks, choice=2)

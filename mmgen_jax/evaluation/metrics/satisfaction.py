@@ -15,7 +15,8 @@ from jaxtyping import Bool
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import JUDGES, Judge
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.request import Asked, Evaluation
 from mmgen_jax.evaluation.run_sampler import SHOWN, Drawing, Part, Shelf, subsets
 from mmgen_jax.evaluation.statistics.rates import rate
 
@@ -33,7 +34,7 @@ def satisfaction(asked: Asked) -> Evaluation:
     Raises:
       InputError: if nobody judges this data set, or no record has the inputs.
     """
-    SATISFACTION.check(asked)
+    METRICS["satisfaction"].check(asked)
     data = asked.trained.config.data
     chosen = asked.subsets(subsets)
     judge, draw = JUDGES[data.name](data), asked.drawing
@@ -128,7 +129,8 @@ def joint(hits: Mapping[str, Bool[np.ndarray, "rows"]], chance: float) -> dict[s
     }
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     name = asked.trained.config.data.name
     if name in JUDGES:
         return None
@@ -136,6 +138,3 @@ def _lacks(asked: Asked) -> str | None:
         f"metric 'satisfaction': nobody judges pictures of data set {name!r}; allowed:"
         f" {', '.join(JUDGES)}, or another of --metrics"
     )
-
-
-SATISFACTION = Metric(satisfaction, _lacks, choice=1)

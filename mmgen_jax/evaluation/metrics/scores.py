@@ -18,7 +18,7 @@ from mmgen_jax.evaluation import features as extractors
 from mmgen_jax.evaluation.cache import Memo
 from mmgen_jax.evaluation.features import Extractor, references
 from mmgen_jax.evaluation.features.references import Reference
-from mmgen_jax.evaluation.metrics import Asked, Evaluation, Metric, Section
+from mmgen_jax.evaluation.request import Asked, Evaluation, Section
 from mmgen_jax.evaluation.run_sampler import SHOWN, Drawing
 from mmgen_jax.evaluation.statistics import frechet
 from mmgen_jax.evaluation.statistics.inception_score import inception_score
@@ -235,8 +235,6 @@ def usual(count: int, compares: bool, extractor: Extractor) -> tuple[str, ...]:
     return found
 
 
-def _lacks(asked: Asked) -> str | None:
+def lacks(asked: Asked) -> str | None:
+    """Why it does not fit the run."""
     return extractors.lacks(asked.extraction, asked.trained.config.data)
-
-
-FID, KID, IS, PRDC = (Metric(score, _lacks) for score in (fid, kid, inception, prdc))

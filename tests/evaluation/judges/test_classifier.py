@@ -8,7 +8,8 @@ from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES, Record
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import JUDGES, classifier
-from mmgen_jax.evaluation.metrics import Asked, satisfaction
+from mmgen_jax.evaluation.metrics import satisfaction
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained as Run
 from tests import folders, prepared

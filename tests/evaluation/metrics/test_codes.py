@@ -7,12 +7,12 @@ import pytest
 
 from mmgen_jax import model as models
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked
 from mmgen_jax.evaluation.metrics.codes import codes, use
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.generators.vqvae import family
 from mmgen_jax.training.run import Trained
-from tests.tiny import open_source, tiny_config
+from tests.tiny import family_options, open_source, tiny_config
 
 
 def trained(**changes):
@@ -38,7 +38,10 @@ def test_numbers_are_those_of_one_pass():
 def test_every_picture_is_read_once():
     run, count = trained(), 5
     found = codes(Asked(run, count, 0))
-    draw, codec = Drawing(run, 0), family.codec(run.config.generator.vqvae, 16, 16, "float32")
+    draw, codec = (
+        Drawing(run, 0),
+        family.codec(family_options("vqvae", run.config.generator.vqvae), 16, 16, "float32"),
+    )
     params = family.freeze(run.params, run.state)
     for split in ("train", "test"):
         images = jnp.asarray(draw.spread(draw.open(split), count).images)

@@ -7,8 +7,10 @@ from mmgen_jax import model as models
 from mmgen_jax.data import Record, shapes
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import READINGS
-from mmgen_jax.evaluation.metrics import Asked, table
+from mmgen_jax.evaluation.metrics import METRICS
 from mmgen_jax.evaluation.metrics.contradictions import contradictions
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests import folders
@@ -52,7 +54,7 @@ def test_the_one_that_is_obeyed_wins(trained, monkeypatch):
     assert row == {"first": 0.0, "second": 1.0, "neither": 0.0, "count": 11}
     (has,) = seen
     assert has["text"].sum() == has["label"].sum() == 11
-    assert "the second" in table(found.numbers, "contradictions")
+    assert "the second" in table(METRICS["contradictions"], found.numbers, "contradictions")
 
 
 class Listed:

@@ -8,8 +8,10 @@ import pytest
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import classifier
-from mmgen_jax.evaluation.metrics import Asked, table
+from mmgen_jax.evaluation.metrics import METRICS
 from mmgen_jax.evaluation.metrics.diversity import diversity, within
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests.tiny import open_source, tiny_config, tiny_model
@@ -43,7 +45,7 @@ def test_real_pictures_are_as_diverse_as_real_pictures(trained, monkeypatch):
         assert (row["precision"], row["recall"], row["count"]) == (1, 1, COUNT)
         assert row["classes"] == np.mean(shown > 0)
         assert row["rarest"] == pytest.approx(shown.min() * len(judge.names) / COUNT)
-    lines = table(found.numbers, "diversity").splitlines()
+    lines = table(METRICS["diversity"], found.numbers, "diversity").splitlines()
     assert "1.000" in lines[1] and "recall" in lines[0] and len(found.sections) == 3
 
 

@@ -11,8 +11,10 @@ from mmgen_jax.data import SOURCES, BadRecord
 from mmgen_jax.data.folder.source import FOLDER
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation import run_sampler
-from mmgen_jax.evaluation.metrics import Asked, table
+from mmgen_jax.evaluation.metrics import METRICS
 from mmgen_jax.evaluation.metrics.fitting import fitting
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests import folders, prepared
@@ -78,7 +80,7 @@ def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
     # What is judged differs between the splits, and is said in the table and in the picture.
     own, group = "is the record's own picture", "has the record's label"
     headings = [heading for heading, _ in found.sections]
-    lines = table(found.numbers, "fitting").splitlines()[1:]
+    lines = table(METRICS["fitting"], found.numbers, "fitting").splitlines()[1:]
     for title, heading, line in zip(found.numbers, headings, lines, strict=True):
         judged = own if title.startswith("train") else group
         assert found.numbers[title]["judged"] == judged

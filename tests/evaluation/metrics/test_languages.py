@@ -6,8 +6,8 @@ import pytest
 from mmgen_jax import model as models
 from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked
 from mmgen_jax.evaluation.metrics.languages import languages
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests import folders

@@ -12,7 +12,9 @@ from scipy import stats
 from mmgen_jax import model as models
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked, likelihood, table
+from mmgen_jax.evaluation.metrics import METRICS, likelihood
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests.tiny import open_source, random_parameters, tiny_config, tiny_model
@@ -106,7 +108,7 @@ def test_elbo_and_iwae_of_unseen_pictures_given_everything_and_nothing(monkeypat
         assert row["samples"] == 64 and row["count"] == ROWS
         assert row["iwae"] < row["elbo"] < 100 and 0 < row["iwae_error"] < row["iwae"]
     assert found.numbers["nothing"]["iwae"] != found.numbers["text+label"]["iwae"]
-    lines = table(found.numbers, "likelihood").splitlines()
+    lines = table(METRICS["likelihood"], found.numbers, "likelihood").splitlines()
     assert lines[0].split()[:4] == ["likelihood", "ELBO,", "bits/dim", "+-"]
     assert [heading[:13] for heading, _ in found.sections] == ["given text+la", "given nothing"]
 

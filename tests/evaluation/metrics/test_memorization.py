@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation.metrics import Asked, table
-from mmgen_jax.evaluation.metrics.memorization import Bar, memorisation, small
+from mmgen_jax.evaluation.metrics import METRICS
+from mmgen_jax.evaluation.metrics.memorization import Bar, memorization, small
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests.tiny import tiny_config, tiny_model
@@ -103,7 +105,10 @@ def test_a_run_that_draws_its_training_pictures(monkeypatch, copying):
     pictures = np.stack([drawn[i].image for i in range(60)])
     rows = lambda part: slice(part.first, part.first + len(part.records))  # noqa: E731
     monkeypatch.setattr(Drawing, "__call__", lambda self, part: pictures[rows(part)])
-    found = memorisation(Asked(trained, 60, 0))
+    found = memorization(Asked(trained, 60, 0))
     assert found.numbers["label"]["copied"] == copying
     assert found.numbers["label"]["rate"] == 1 if copying else found.numbers["label"]["rate"] < 0.1
-    assert "copied" in table(found.numbers, "copies").splitlines()[0] and len(found.sections) == 1
+    assert (
+        "copied" in table(METRICS["memorization"], found.numbers, "copies").splitlines()[0]
+        and len(found.sections) == 1
+    )

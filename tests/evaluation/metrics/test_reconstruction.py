@@ -10,8 +10,10 @@ from mmgen_jax.conditioning import fusion
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation import run_sampler
-from mmgen_jax.evaluation.metrics import Asked, table
+from mmgen_jax.evaluation.metrics import METRICS
 from mmgen_jax.evaluation.metrics.reconstruction import reconstruction
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.media.images import quantise
 from mmgen_jax.training.run import Trained
@@ -60,7 +62,7 @@ def test_reconstruction_is_measured_in_decibels(monkeypatch):
     half = 1.96 * np.std(levels) / 2
     expected = [np.mean(levels) - half, np.mean(levels) + half]
     assert test["psnr_interval"] == pytest.approx(expected)
-    lines = table(found.numbers, "reconstruction").splitlines()
+    lines = table(METRICS["reconstruction"], found.numbers, "reconstruction").splitlines()
     assert lines[0].split() == ["reconstruction", "PSNR", "95%", "interval", "count"]
     assert lines[1].split() == ["train", "52.90", "dB", "52.90", "-", "52.90", "4"]
     assert [heading[:5] for heading, _ in found.sections] == ["train", "test:"]

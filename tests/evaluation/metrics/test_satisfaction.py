@@ -5,8 +5,10 @@ import pytest
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation import run_sampler
-from mmgen_jax.evaluation.metrics import Asked, table
+from mmgen_jax.evaluation.metrics import METRICS
 from mmgen_jax.evaluation.metrics.satisfaction import joint, satisfaction
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing, subsets
 from mmgen_jax.evaluation.statistics.rates import wilson
 from mmgen_jax.training.run import Trained
@@ -40,7 +42,7 @@ def test_true_pictures_satisfy_every_subset(trained, monkeypatch):
     assert found.numbers["heldout:text+label"]["rate"] == 1
     assert found.numbers["text+label+audio"]["binding_errors"] == 0
     assert len(found.sections) == len(found.numbers) == 14
-    assert "text+label+audio" in table(found.numbers, "right")
+    assert "text+label+audio" in table(METRICS["satisfaction"], found.numbers, "right")
 
 
 def test_parts_add_up_and_failures_come_first(trained, monkeypatch):

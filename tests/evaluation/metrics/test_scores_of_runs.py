@@ -9,7 +9,9 @@ from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation import features as extractors
 from mmgen_jax.evaluation import run_sampler
-from mmgen_jax.evaluation.metrics import Asked, scores, table
+from mmgen_jax.evaluation.metrics import METRICS, scores
+from mmgen_jax.evaluation.report import table
+from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.evaluation.statistics import frechet, inception_score, kernel_distance
 from mmgen_jax.evaluation.statistics.manifold import density_coverage, precision_recall
@@ -72,7 +74,7 @@ def test_a_score_has_its_extractors_name_and_the_subset_that_is_asked_for(asked)
     found = scores.fid(replace(asked, given=(("text", "label"), ("label",))))
     assert found.title == "FD(means)" and list(found.numbers) == ["text+label", "label"]
     assert found.numbers["label"]["distance"] != found.numbers["text+label"]["distance"]
-    assert table(found.numbers, found.title).startswith("FD(means) ")
+    assert table(METRICS["fid"], found.numbers, found.title).startswith("FD(means) ")
     assert [heading for heading, _ in found.sections] == [
         "FD(means): given text+label",
         "FD(means): given label",
