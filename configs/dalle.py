@@ -66,8 +66,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.train.steps = 2_000
         for name in config.modalities.names:
             config.modalities[name].guidance = 2.0
-        if config.data.name == "emoji":
-            config.modalities.label.guidance = 1.0  # the name says more than its group
+        if recipes.preset(config).content == "icons":
+            # The name says more than its group.
+            recipes.set_inputs(config, {"label": {"guidance": 1.0}})
             family.sample.temperature = 0.7
             config.train.steps = 2_400
     else:

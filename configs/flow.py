@@ -130,18 +130,20 @@ def _tiny(config: ConfigDict) -> None:
     for name in config.modalities.names:
         # A short training blurs between what it was asked for and all else; guidance decides.
         config.modalities[name].guidance = 2.0
-    if config.data.name == "emoji":
-        _tiny_emoji(config)
-    if config.data.name == "digits":
-        config.modalities.label.guidance = 3.0  # a class has many handwritings, and they blur
+    content = recipes.preset(config).content
+    if content == "icons":
+        _tiny_icons(config)
+    if content == "handwriting":
+        # A class has many handwritings, and they blur.
+        recipes.set_inputs(config, {"label": {"guidance": 3.0}})
         config.train.steps = 2_000
 
 
-def _tiny_emoji(config: ConfigDict) -> None:
+def _tiny_icons(config: ConfigDict) -> None:
     """Thousands of names and pictures want more room, and eighty epochs."""
     flow = config.generator.flow
     flow.width, flow.heads = 192, 6
-    config.modalities.label.guidance = 1.0  # the name says more than its group
+    recipes.set_inputs(config, {"label": {"guidance": 1.0}})  # the name says more than its group
     config.train.steps = 4_200
     config.train.sample_every = 1_000
     if len(config.modalities.names) == 1:

@@ -49,7 +49,7 @@ SIZES = {
 }
 
 
-STEPS = {"digits": 1_000, "shapes": 1_200}  # of what takes few codes
+STEPS = {"handwriting": 1_000, "shapes": 1_200}  # of what takes few codes
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -64,8 +64,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
         optimizer.name, optimizer.learning_rate = "muon", 0.01
         optimizer.adamw_learning_rate = 0.003
         config.train.steps = 3_000
-        if config.data.name in STEPS:
-            family.patch, config.train.steps = 8, STEPS[config.data.name]
+        content = recipes.preset(config).content
+        if content in STEPS:
+            family.patch, config.train.steps = 8, STEPS[content]
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)
         optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000

@@ -44,9 +44,9 @@ def main() -> None:
     asked = whole_numbers("workers", WORKERS.value, MOST_WORKERS)
 
     from mmgen_jax import model as models  # imports jax: after the config is known to be good
-    from mmgen_jax.data import SOURCES
+    from mmgen_jax.data import DataOptions
 
-    source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
+    source = DataOptions.of(recipe).open(recipe.data.split)
     if TORCH.value and len(source) < recipe.train.batch_size:
         raise InputError(
             f"config.train.batch_size = {recipe.train.batch_size}; allowed with --torch: at most"

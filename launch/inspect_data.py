@@ -32,14 +32,14 @@ def main() -> None:
     config.validate(recipe)
 
     from mmgen_jax import model as models
-    from mmgen_jax.data import SOURCES, image_shape
+    from mmgen_jax.data import DataOptions, image_shape
     from mmgen_jax.data.pipeline import training_batches
     from mmgen_jax.media import gallery
     from mmgen_jax.media.images import quantise
     from mmgen_jax.modalities import statistics  # imports jax: after the config is known to be good
     from mmgen_jax.sampling.inputs import describe
 
-    source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
+    source = DataOptions.of(recipe).open(recipe.data.split)
     gallery.check_count("--count", COUNT.value, image_shape(recipe.data))
     model = models.build(recipe, models.fit(recipe, source))
     # The first batch of a training run with this config and this batch size.

@@ -87,14 +87,12 @@ def main() -> None:
 
 def check() -> None:
     """Raises InputError for a data set that is not there, or has no judge, before any training."""
-    from mmgen_jax import config
-    from mmgen_jax.data import SOURCES
+    from mmgen_jax.data import DataOptions
     from mmgen_jax.evaluation.judges import JUDGES
 
     for name in DATA.value:
-        options = config.default().data
-        options.name = name
-        SOURCES[name].describe(options)
+        options = DataOptions(name)
+        options.describe()
         JUDGES[name](options)
 
 

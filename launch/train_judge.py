@@ -9,6 +9,7 @@ from absl import flags
 
 from mmgen_jax import cli, config
 from mmgen_jax.cli.bounds import define_seed
+from mmgen_jax.data import DataOptions
 from mmgen_jax.media.outputs import KEY
 
 CONFIG = cli.define_config()
@@ -26,8 +27,9 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    data, out = CONFIG.value.data, output() if flags.FLAGS.out else None
+    out = output() if flags.FLAGS.out else None
     config.validate(CONFIG.value)
+    data = DataOptions.of(CONFIG.value)
 
     # imports jax: after the config is known to be good
     from mmgen_jax.evaluation.judges import classifier

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mmgen_jax import cli, config
 from mmgen_jax.cli.bounds import define_seed
-from mmgen_jax.data import SOURCES, choose, values_of
+from mmgen_jax.data import DataOptions, choose, values_of
 from mmgen_jax.errors import InputError, writing
 from mmgen_jax.storage import replacing
 
@@ -47,7 +47,7 @@ def main() -> None:
     out, recipe = output().path, CONFIG.value
     config.validate(recipe)
 
-    source = SOURCES[recipe.data.name].open(recipe.data, recipe.data.split)
+    source = DataOptions.of(recipe).open(recipe.data.split)
     if "text" not in source.info.modalities:
         raise InputError(f"data set {recipe.data.name!r} has no text")
     count = min(RECORDS.value, len(source))

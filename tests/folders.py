@@ -9,12 +9,20 @@ import soundfile
 from PIL import Image
 
 from mmgen_jax import config as configs
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.folder.source import FOLDER
 
 NOISE = np.random.default_rng(0)
 
 
 def options(path, features=None, **keys):
+    """Options of a folder."""
+    config = configs.default()
+    config.data = group(path, features, **keys)
+    return DataOptions.of(config)
+
+
+def group(path, features=None, **keys):
     """config.data for a folder."""
     data = configs.default().data
     data.update({"name": "folder", "path": str(path), **keys})

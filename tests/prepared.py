@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from mmgen_jax import config as configs
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.builders.writer import Card, write
 
 NOISE = np.random.default_rng(0)
@@ -35,6 +36,13 @@ def prepare(root, name, features, **splits):
 
 
 def options(name, features=None, **keys):
+    """Options of a data set."""
+    config = configs.default()
+    config.data = group(name, features, **keys)
+    return DataOptions.of(config)
+
+
+def group(name, features=None, **keys):
     """config.data for a data set."""
     data = configs.default().data
     data.update({"name": name, **keys})

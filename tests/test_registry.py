@@ -10,7 +10,7 @@ import pytest
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
 from mmgen_jax.config.core import OptimizerOptions
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import SOURCES, DataOptions
 from mmgen_jax.data.pipeline import collate
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
@@ -65,7 +65,7 @@ def batch_of(model, source, indices):
 
 def train(config, model):
     """(first metrics, last metrics, trained state) of the package's own step."""
-    source = SOURCES[config.data.name].open(config.data, config.data.split)
+    source = DataOptions.of(config).open(config.data.split)
     players = {
         player: optimizers.build(read_options(OptimizerOptions, config.optimizer[player]), STEPS)
         for player in model.generator.players
@@ -88,7 +88,7 @@ def test_a_modality_and_a_family_from_outside_train_and_sample(toy):
         config.optimizer[player].warmup_steps = 1
     config.modalities.number.recovery_weight = 1.0
     configs.validate(config, devices=1)
-    source = SOURCES["greys"].open(config.data, "train")
+    source = DataOptions.of(config).open("train")
     model = models.build(config, models.fit(config, source))
 
     first, last, state = train(config, model)

@@ -31,7 +31,7 @@ config = configs.default()
 config.data.name, config.data.path, config.data.split = "folder", str(folder), "all"
 config.modalities.names = ("label", "text")
 config.data.languages = ("fran\\xe7ais",)
-source = SOURCES["folder"].open(config.data, "all")
+source = DataOptions.of(config).open("all")
 assets = run.prepare(workdir, config, source)
 assert assets["label"] == run.read_assets(workdir, config)["label"]
 assert configs.load(workdir / "config.json").data.languages == ("fran\\xe7ais",)

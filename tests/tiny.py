@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.pipeline import fixed_batch
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
@@ -97,7 +97,7 @@ def tiny_model(names: tuple[str, ...] = ALL) -> Model:
 
 
 def open_source(config: ConfigDict, split: str = "train"):
-    return SOURCES[config.data.name].open(config.data, split)
+    return DataOptions.of(config).open(split)
 
 
 def tiny_batch(names: tuple[str, ...] = ALL, rows: int = 8) -> Batch:

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from mmgen_jax.cli.bounds import define_names, define_number, define_seed
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import JUDGES
 from mmgen_jax.evaluation.metrics import METRICS
@@ -89,7 +89,7 @@ def define_data_path() -> Callable[[Any], bool]:
         if path.value is not None:
             config.data.path = path.value
         try:
-            SOURCES[config.data.name].describe(config.data)
+            DataOptions.of(config).describe()
         except InputError as error:
             raise InputError(f"{error}; if it was moved, --data_path says where it is") from error
         return path.value is not None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.schema import (
     ANY,
@@ -15,7 +15,6 @@ from mmgen_jax.schema import (
     LARGEST,
     LAYERS,
     MOST,
-    MOST_SIDE,
     NAMES,
     NOT_EMPTY,
     PATH,
@@ -28,13 +27,13 @@ from mmgen_jax.schema import (
     Relation,
     Rule,
     between,
+    keys_of,
     name_in,
     one_of,
     option,
 )
 
 EXAMPLES = between(1, 2**20)  # of a step; the largest batches that are published are of 2^16
-PROCESSES = between(0, 1_024)
 MOST_DEVICES = 2**17
 
 
@@ -64,29 +63,7 @@ class OptimizerOptions:
 
 
 CORE: dict[str, dict[str, Key]] = {
-    "data": {
-        "name": Key("shapes", "data set", name_in(SOURCES)),
-        "path": Key(
-            "", "folder of the data set, or full name of a TFDS one; empty: its own place", PATH
-        ),
-        "target": Key("", "feature that is the picture to generate; as data.features", PATH),
-        "languages": Key((), "of captions, where there are several; empty: all", NAMES),
-        "image_size": Key(
-            32, "height and width that the model draws, in pixels", between(8, MOST_SIDE)
-        ),
-        "image_width": Key(
-            0,
-            "width where it is not the height; 0: it is",
-            Rule(lambda v: v == 0 or 8 <= v <= MOST_SIDE, f"0, or at least 8, at most {MOST_SIDE}"),
-        ),
-        "split": Key("train", "split to train on", NOT_EMPTY),
-        "seed": Key(0, "of procedural data and of the order of examples", SEED),
-        "on_bad_record": Key("raise", "what a bad record does", one_of("raise", "skip")),
-        "threads": Key(
-            4, "that each process has for reading and preparing records; 0: its own", PROCESSES
-        ),
-        "workers": Key(0, "processes that do so for this one; 0: none but itself", PROCESSES),
-    },
+    "data": keys_of(DataOptions),
     "modalities": {
         "names": Key(("text", "label"), "what conditions the image, in this order", NAMES)
     },

@@ -5,11 +5,12 @@ Nothing here imports jax.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
+from mmgen_jax.data import SOURCES, Preset
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 
@@ -34,9 +35,9 @@ def begin(
     config = configs.default({name: kind for name, kind in inputs.items() if name != kind})
     config.generator.name, config.data.name = family, chosen["data"]
     config.modalities.names = tuple(inputs)
-    languages = chosen["languages"] or ("en" if chosen["data"] == "emoji" else "all")
-    if languages != "all":
-        config.data.languages = tuple(languages.split("+"))
+    if chosen["languages"] != "all":
+        named = tuple(filter(None, chosen["languages"].split("+")))
+        config.data.languages = named or preset(config).languages
     return config, chosen
 
 
@@ -80,40 +81,41 @@ def on_planned_tokenizer(config: ConfigDict, patch: int, latent: int) -> None:
     )
 
 
-class Lengths(NamedTuple):
-    """How long the inputs of a data set are: tokens of a caption at size tiny, and seconds."""
-
-    tokens: int
-    seconds: float
+def preset(config: ConfigDict) -> Preset:
+    """Returns what the inputs of a config's data set need."""
+    return SOURCES[config.data.name].preset
 
 
-# Of other data sets they are chosen when a run starts.
-LENGTHS = {"shapes": Lengths(16, 0.5), "emoji": Lengths(24, 3.2), "digits": Lengths(16, 0.8)}
+def of_kind(config: ConfigDict, kind: str) -> list[ConfigDict]:
+    """Returns the options of all inputs of a kind of modality."""
+    return [
+        group for name, group in config.modalities.items() if name != "names" and group.kind == kind
+    ]
+
+
+def set_inputs(config: ConfigDict, options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Sets options of all inputs, by their kind of modality."""
+    for kind, chosen in options.items():
+        for group in of_kind(config, kind):
+            group.update(chosen)
 
 
 def tiny_inputs(config: ConfigDict) -> None:
-    """Encoders and recovery for two CPU cores; a spoken word wants more of them than a tone."""
-    text, audio = config.modalities.text, config.modalities.audio
-    text.width, text.depth, text.heads = 64, 1, 2
+    """Encoders and recovery for two CPU cores, and what the data set needs besides."""
+    data = preset(config)
+    set_inputs(config, {"text": {"width": 64, "depth": 1, "heads": 2}})
     config.objective.reader_depth = 1
-    if config.data.name in LENGTHS:
-        text.max_tokens, audio.seconds = LENGTHS[config.data.name]
-    if config.data.name == "emoji":  # thousands of names, which are said in full
-        text.width, text.depth, text.heads = 128, 2, 4
-        text.vocabulary_size, audio.patch_frames = 2_048, 16
-    if config.data.name in ("emoji", "digits"):
-        audio.width, audio.depth, audio.heads = 128, 2, 4
-    if len(config.data.languages) != 1 and config.data.name == "emoji":
-        text.vocabulary_size = 8_192  # many names of the same picture
+    set_inputs(config, data.lengths)
+    set_inputs(config, data.inputs(len(config.data.languages)))
 
 
 def large_inputs(config: ConfigDict, text_width: int, text_depth: int) -> None:
     """Encoders, recovery and the loop for GPUs or TPUs, in bfloat16, parameters shared out."""
-    text = config.modalities.text
-    text.width, text.depth, text.heads = text_width, text_depth, text_width // 32
-    text.vocabulary_size = 16_384
-    if config.data.name in LENGTHS:
-        text.max_tokens, config.modalities.audio.seconds = 64, LENGTHS[config.data.name].seconds
+    text = {"width": text_width, "depth": text_depth, "heads": text_width // 32}
+    set_inputs(config, preset(config).lengths)
+    if preset(config).lengths:
+        text["max_tokens"] = 64
+    set_inputs(config, {"text": text | {"vocabulary_size": 16_384}})
     config.fusion.width = text_width
     config.objective.reader_width, config.objective.reader_depth = 256, 4
     config.objective.reader_heads = 4

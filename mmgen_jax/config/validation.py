@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mmgen_jax.config import declared, footprint
 from mmgen_jax.config.core import CORE, OptimizerOptions
 from mmgen_jax.config.declared import check_values, kinds_of
-from mmgen_jax.data import SOURCES, image_shape
+from mmgen_jax.data import SOURCES, DataOptions, image_shape
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS, family_of
 from mmgen_jax.modalities import MODALITIES, input_of
@@ -152,7 +152,7 @@ def _check_unused(config: ConfigDict) -> None:
 
 def _check_data(config: ConfigDict) -> None:
     names = config.modalities.names
-    info = SOURCES[config.data.name].describe(config.data)
+    info = DataOptions.of(config).describe()
     for name in names:
         if name not in info.modalities:
             raise InputError(_lacking(config, name, info.modalities))
@@ -163,7 +163,7 @@ def _lacking(config: ConfigDict, modality: str, there: tuple[str, ...]) -> str:
     """Why a modality cannot be had, and what can be done."""
     name = config.data.name
     line = f"data set {name!r} has no modality {modality!r}; it has: {', '.join(there) or 'none'}"
-    reason = SOURCES[name].lacking(config.data, modality)
+    reason = SOURCES[name].lacking(DataOptions.of(config), modality)
     line += f"; {reason}" if reason else ""
     others = "+".join(other for other in config.modalities.names if other in there)
     return (

@@ -5,12 +5,31 @@ Nothing here imports jax: a config is checked against its data before jax is loa
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from mmgen_jax.errors import InputError
 from mmgen_jax.registry import Registry
+from mmgen_jax.schema import (
+    MOST_SIDE,
+    NAMES,
+    NOT_EMPTY,
+    PATH,
+    SEED,
+    Rule,
+    between,
+    name_in,
+    one_of,
+    option,
+    read_options,
+)
+
+PROCESSES = between(0, 1_024)
+KINDS = ("text", "label", "audio", "image")  # of modalities; see `Record.values`
 
 
 class Record:
@@ -18,8 +37,8 @@ class Record:
 
     Attributes:
       image: uint8 [height, width, 3], the picture to generate.
-      values: the raw value of each modality that this record has, by name. A modality that the
-        record lacks has no entry. text: a non-empty str; label: the class's name (str);
+      values: the raw value of each input that this record has, by name. An input that the record
+        lacks has no entry. By kind, text: a non-empty str; label: the class's name (str);
         audio: float32 [samples], mono, 16 kHz, in [-1, 1]; image: uint8 [height, width, 3].
         `OneOf` several of them, where the record has more than one.
       latents: float32 [rows, columns, channel], a tokenizer's of the picture, which stand for it;
@@ -114,15 +133,19 @@ class SourceInfo(NamedTuple):
     """What a data set holds, known without reading its records.
 
     Attributes:
-      modalities: names of the modalities that its records can have.
+      modalities: names of the inputs that its records can have.
       splits: names of its splits.
-      label_names: the classes of modality `label`, in order, as `names.normalized` spells them;
-        empty without that modality.
+      classes: by input that is a label, its classes in order, as `names.normalized` spells them.
     """
 
     modalities: tuple[str, ...]
     splits: tuple[str, ...]
-    label_names: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The classes of input `label`; empty without it."""
+        return self.classes.get("label", ())
 
 
 @runtime_checkable
@@ -199,30 +222,42 @@ def values_of(source: Source, modality: str, records: int) -> Iterator[Any]:
             yield from value if isinstance(value, OneOf) else (value,)
 
 
-def image_shape(options: Any) -> tuple[int, int]:
-    """Height and width that pictures are brought to; `options` is the config's group `data`."""
-    return options.image_size, options.image_width or options.image_size
+class Preset(NamedTuple):
+    """What a data set's inputs need, which recipes would have to be told otherwise.
+
+    Attributes:
+      content: what its images show, for recipes that treat it in its own way: "shapes",
+        "handwriting", "icons" or "photographs".
+      languages: of its captions, where a recipe names none; empty for all.
+      inputs: (number of languages, 0 for all) -> by kind of modality, options of a tiny model.
+      lengths: by kind, options that hold how long its inputs are, for models of any size.
+    """
+
+    content: str = "photographs"
+    languages: tuple[str, ...] = ()
+    inputs: Callable[[int], Mapping[str, Mapping[str, Any]]] = lambda languages: {}
+    lengths: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 class SourceSpec(NamedTuple):
     """What the registry holds for one kind of data set.
 
-    `options` is the config's group `data` (name, path, image_size, ...).
-
     Attributes:
       describe: (options) -> SourceInfo; reads metadata only. Raises InputError if the data set is
         not there, saying how to make it.
       open: (options, split) -> Source.
-      lacking: (options, a modality that `describe` does not have) -> what the records have instead
+      lacking: (options, an input that `describe` does not have) -> what the records have instead
         and the flag that may give it, for an error message; empty if there is nothing to say.
+      preset: what a recipe's `size=` need not say of it.
     """
 
-    describe: Callable[[Any], SourceInfo]
-    open: Callable[[Any, str], Source]
-    lacking: Callable[[Any, str], str] = lambda options, modality: ""
+    describe: Callable[["DataOptions"], SourceInfo]
+    open: Callable[["DataOptions", str], Source]
+    lacking: Callable[["DataOptions", str], str] = lambda options, name: ""
+    preset: Preset = Preset()
 
 
-SOURCES = Registry(
+SOURCES: Registry[SourceSpec] = Registry(
     "data set",
     {
         "shapes": "mmgen_jax.data.shapes:SHAPES",
@@ -236,3 +271,66 @@ SOURCES = Registry(
         "coco_captions": "mmgen_jax.data.tfds.source:COCO",
     },
 )
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data set, and what of it: the group `data` of a config.
+
+    Attributes:
+      features: by input, the feature of the data set that gives it; empty where the data set's own
+        choice holds.
+      kinds: by input, its kind of modality.
+    """
+
+    name: str = option("shapes", "data set", name_in(SOURCES))
+    path: str = option(
+        "", "folder of the data set, or full name of a TFDS one; empty: its own place", PATH
+    )
+    target: str = option("", "feature that is the picture to generate; as data.features", PATH)
+    languages: tuple[str, ...] = option(
+        (), "of captions, where there are several; empty: all", NAMES
+    )
+    image_size: int = option(
+        32, "height and width that the model draws, in pixels", between(8, MOST_SIDE)
+    )
+    image_width: int = option(
+        0,
+        "width where it is not the height; 0: it is",
+        Rule(lambda v: v == 0 or 8 <= v <= MOST_SIDE, f"0, or at least 8, at most {MOST_SIDE}"),
+    )
+    split: str = option("train", "split to train on", NOT_EMPTY)
+    seed: int = option(0, "of procedural data and of the order of examples", SEED)
+    on_bad_record: str = option("raise", "what a bad record does", one_of("raise", "skip"))
+    threads: int = option(
+        4, "that each process has for reading and preparing records; 0: its own", PROCESSES
+    )
+    workers: int = option(0, "processes that do so for this one; 0: none but itself", PROCESSES)
+    features: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(KINDS, ""))
+    kinds: Mapping[str, str] = field(default_factory=lambda: {kind: kind for kind in KINDS})
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "DataOptions":
+        """Returns those of a config, whose inputs may be of any name."""
+        inputs = config.modalities.items()
+        kinds = {name: group.kind for name, group in inputs if isinstance(group, ConfigDict)}
+        features = config.data.features.to_dict()
+        return read_options(cls, config.data, features=features, kinds=kinds)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width that pictures are brought to."""
+        return self.image_size, self.image_width or self.image_size
+
+    def describe(self) -> SourceInfo:
+        """What the data set holds; see `SourceSpec.describe`."""
+        return SOURCES[self.name].describe(self)
+
+    def open(self, split: str) -> Source:
+        """A split of it; see `SourceSpec.open`."""
+        return SOURCES[self.name].open(self, split)
+
+
+def image_shape(options: ConfigDict) -> tuple[int, int]:
+    """Height and width that pictures are brought to; `options` is the config's group `data`."""
+    return options.image_size, options.image_width or options.image_size

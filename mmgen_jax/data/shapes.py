@@ -17,12 +17,13 @@ picture.
 
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmgen_jax.data import BadRecord, Record, SourceInfo, SourceSpec
+from mmgen_jax.data import KINDS, BadRecord, DataOptions, Preset, Record, SourceInfo, SourceSpec
 from mmgen_jax.data.rasterizer import DISTANCES, fill, paint, stroke
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.audio import SAMPLE_RATE
@@ -102,7 +103,7 @@ def combinations(split: str) -> np.ndarray:
     return _HELD_OUT if split == "heldout" else _TRAINED
 
 
-def scene(options: Any, split: str, index: int) -> Scene:
+def scene(options: DataOptions, split: str, index: int) -> Scene:
     """The scene of one record; `options` as for `SHAPES`."""
     return _draw_scene(_generator(options.seed, split, index), split)
 
@@ -219,6 +220,7 @@ class ShapesSource:
       split: "train", "test" (unseen scenes) or "heldout" (unseen combinations).
       image_size: side of the pictures.
       seed: of everything that is drawn.
+      kinds: by input, its kind of modality.
       bad: none.
     """
 
@@ -226,6 +228,7 @@ class ShapesSource:
     split: str
     image_size: int
     seed: int
+    kinds: Mapping[str, str]
     bad: tuple[BadRecord, ...] = ()
 
     def __len__(self) -> int:
@@ -237,12 +240,13 @@ class ShapesSource:
         rng = _generator(self.seed, self.split, index)
         scene = _draw_scene(rng, self.split)
         distance = _distance(scene, self.image_size)
-        values = {
+        said = {
             "text": caption(scene, int(rng.integers(GRAMMARS))),
             "label": POSITION_NAMES[scene.position],
             "audio": tone(scene, rng),
             "image": _paint_outline(distance),
         }
+        values = {name: said[kind] for name, kind in self.kinds.items()}
         return Record(_paint_scene(scene, distance), values)
 
     def where(self, index: int) -> str:
@@ -250,7 +254,7 @@ class ShapesSource:
         return f"shapes/{self.split}, record {index}"
 
 
-def describe(options: Any) -> SourceInfo:
+def describe(options: DataOptions) -> SourceInfo:
     """What the data set holds; `options` as for `SHAPES`.
 
     Raises:
@@ -276,20 +280,33 @@ def describe(options: Any) -> SourceInfo:
         )
     if not 0 <= options.seed < 2**64:
         raise InputError(f"data.seed={options.seed} is not allowed: an integer in [0, 2**64)")
-    return SourceInfo(("text", "label", "audio", "image"), tuple(LENGTHS), POSITION_NAMES)
+    inputs = _inputs(options)
+    classes = {name: POSITION_NAMES for name, kind in inputs.items() if kind == "label"}
+    return SourceInfo(tuple(inputs), tuple(LENGTHS), classes)
 
 
-def open_split(options: Any, split: str) -> ShapesSource:
+def _inputs(options: DataOptions) -> dict[str, str]:
+    """The inputs that a scene has something to say for, and their kinds; of a kind all the same."""
+    kinds = options.kinds.items()
+    return {name: kind for own in KINDS for name, kind in kinds if kind == own}
+
+
+def open_split(options: DataOptions, split: str) -> ShapesSource:
     """One split of the data set; `options` as for `SHAPES`.
 
     Raises:
       InputError: for a split that is not there, or as `describe` does.
     """
     combinations(split)
-    return ShapesSource(describe(options), split, options.image_size, options.seed)
+    info, inputs = describe(options), _inputs(options)
+    return ShapesSource(info, split, options.image_size, options.seed, inputs)
 
 
-SHAPES = SourceSpec(describe, open_split)
+SHAPES = SourceSpec(
+    describe,
+    open_split,
+    preset=Preset("shapes", lengths={"text": {"max_tokens": 16}, "audio": {"seconds": 0.5}}),
+)
 """The data set for the registry; of the config group `data` it uses `image_size` and `seed`."""
 
 

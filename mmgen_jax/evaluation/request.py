@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from mmgen_jax.data import DataOptions
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.cache import Memo
 from mmgen_jax.evaluation.features import Extraction
@@ -40,6 +41,11 @@ class Asked:
     extraction: Extraction = field(default_factory=Extraction)
     references: Path = Path(".cache/references")
     memo: Memo = field(default_factory=Memo)
+
+    @property
+    def data(self) -> DataOptions:
+        """The run's data set."""
+        return DataOptions.of(self.trained.config)
 
     @cached_property
     def drawing(self) -> Drawing:

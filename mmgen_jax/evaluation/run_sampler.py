@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mmgen_jax.data import SOURCES, Record, Source
+from mmgen_jax.data import DataOptions, Record, Source
 from mmgen_jax.data.pipeline import Example, drawn, fixed_batch, spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.cache import Memo, digest
@@ -76,10 +77,10 @@ class Drawing:
 
     def open(self, split: str, languages: tuple[str, ...] | None = None) -> Source:
         """A split of the run's data set, with captions in its languages or in these."""
-        data = self._trained.config.data.copy_and_resolve_references()
+        data = DataOptions.of(self._trained.config)
         if languages is not None:
-            data.languages = languages
-        source = SOURCES[data.name].open(data, split)
+            data = replace(data, languages=languages)
+        source = data.open(split)
         self._opened = source, split
         return source
 

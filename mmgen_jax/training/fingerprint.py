@@ -46,7 +46,7 @@ def take(
         info = source.info
         return {
             "length": len(source),
-            "classes": list(info.label_names),
+            "classes": [name for names in info.classes.values() for name in names],
             "splits": list(info.splits),
             "modalities": list(info.modalities),
             "records": {str(n): record for n, record in zip(numbers, records, strict=True)},

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mmgen_jax.data import SOURCES, Source, choose
+from mmgen_jax.data import DataOptions, Source, choose
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.data.latents import FEATURE, SPLIT, LatentSource, features
@@ -63,7 +63,7 @@ def precompute(config: ConfigDict, out: Path, overwrite: bool = False) -> dict[s
             "config.tokenizer.family = ''; allowed: that of a tokenizer (latents= or tokenizer=)"
         )
     split, codec = config.data.split, build_codec(config)
-    source = SOURCES[config.data.name].open(config.data, split)
+    source = DataOptions.of(config).open(split)
     with staged(out, overwrite) as folder, _pool(config) as pool:
         read = partial(_read, config, source, codec, pool)
         card = Card("latents", VERSION, _DESCRIPTION, "That of the pictures.")

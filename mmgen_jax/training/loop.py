@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mmgen_jax import STARTED
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES, Source
+from mmgen_jax.data import DataOptions, Source
 from mmgen_jax.data.pipeline import TrainingBatches, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.media import gallery
@@ -176,7 +176,7 @@ def check_devices(config: ConfigDict) -> None:
 
 def opened(config: ConfigDict) -> Source:
     """The split that a config trains on, with the latents that it names."""
-    source = SOURCES[config.data.name].open(config.data, config.data.split)
+    source = DataOptions.of(config).open(config.data.split)
     if not config.tokenizer.latents:
         return source
     from mmgen_jax.training import latent_cache  # by way of TFDS, which takes seconds to import

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.pipeline import fixed_batch, spread
 from mmgen_jax.media import gallery
 from mmgen_jax.media.images import quantise
@@ -26,7 +26,7 @@ class Preview:
     """
 
     def __init__(self, config: ConfigDict, model: Model, mesh: Mesh):
-        source = SOURCES[config.data.name].open(config.data, config.eval.split)
+        source = DataOptions.of(config).open(config.eval.split)
         indices = spread(source, config.eval.count)
         self._batch = fixed_batch(source, model.prepare, indices, config.data.on_bad_record)
         self._captions, self._thumbnails = describe(

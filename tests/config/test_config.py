@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mmgen_jax import config as configs
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import SOURCES, DataOptions
 from mmgen_jax.errors import InputError
 from mmgen_jax.schema import at_least, leaves
 from tests.folders import paint, write
@@ -221,9 +221,7 @@ def test_splits_of_other_names_are_named_with_the_flags(tmp_path, splits, words)
 
 
 def test_a_modality_that_the_data_lacks(monkeypatch):
-    lacking = (
-        SOURCES["shapes"].describe(configs.default().data)._replace(modalities=("text", "image"))
-    )
+    lacking = DataOptions.of(configs.default()).describe()._replace(modalities=("text", "image"))
     spec = SOURCES["shapes"]._replace(describe=lambda options: lacking)
     monkeypatch.setitem(SOURCES._targets, "shapes", spec)
     config = changed(modalities__names=("text", "audio"))

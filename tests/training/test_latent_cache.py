@@ -14,7 +14,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.model import build_codec
 from mmgen_jax.training import loop, transfer
 from mmgen_jax.training.latent_cache import compare, opened, precompute
-from tests.folders import open_folder, options, paint, write
+from tests.folders import group, open_folder, paint, write
 from tests.launching import assert_bad_input, launch
 from tests.runs import logged
 from tests.tiny import tiny_config
@@ -33,7 +33,7 @@ def pictures(tmp_path_factory):
 
 def config(pictures, family="flow", tokenizer="", quantizer="kl", **keys):
     config = tiny_config(("label",))
-    config.data = options(pictures, image_size=16, image_width=24, split="all", **keys)
+    config.data = group(pictures, image_size=16, image_width=24, split="all", **keys)
     config.eval.split = "all"
     config.generator.name, config.generator.vqvae.quantizer = family, quantizer
     config.train.batch_size, config.train.steps, config.train.log_every = 4, 3, 1

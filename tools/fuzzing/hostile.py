@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.modalities.embeddings import EMBEDDINGS
 from tools.fuzzing import recipe, trained
 from tools.fuzzing.cases import Case, Fault, Kind
@@ -164,7 +164,7 @@ def opened(options: dict[str, Any], names: tuple[str, ...] = ("text", "label")) 
     config = recipe.get_config()
     config.data.update(options)
     split = "all" if config.data.name == "folder" else config.data.split
-    source = SOURCES[config.data.name].open(config.data, split)
+    source = DataOptions.of(config).open(split)
     for index in range(min(len(source), 40)):
         record = source[index]
         np.asarray(record.image() if callable(record.image) else record.image)

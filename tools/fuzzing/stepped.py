@@ -75,7 +75,7 @@ def build(config: ConfigDict, train: bool) -> None:
     import numpy as np
 
     from mmgen_jax import model as models
-    from mmgen_jax.data import SOURCES
+    from mmgen_jax.data import DataOptions
     from mmgen_jax.training import loop, run, step
 
     if config.generator.name == "dalle":  # of a tokenizer that it does not have here
@@ -86,7 +86,7 @@ def build(config: ConfigDict, train: bool) -> None:
         options = config.modalities[name]
         options.fit_examples = min(options.fit_examples, 30)
     loop.check_devices(config)
-    source = SOURCES[config.data.name].open(config.data, config.data.split)
+    source = DataOptions.of(config).open(config.data.split)
     model = models.build(config, models.fit(config, source))
     state = run.state_shapes(config, model)
     batch = jax.eval_shape(lambda: models.blank_batch(model, config.train.batch_size))

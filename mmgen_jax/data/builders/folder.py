@@ -4,7 +4,6 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm import tqdm
 
-from mmgen_jax.data import BadRecords, OneOf, Record
+from mmgen_jax.data import BadRecords, DataOptions, OneOf, Record
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.builders.writer import Card, write
 from mmgen_jax.data.folder.source import FEATURES, FOLDER, FolderSource
@@ -60,13 +59,7 @@ def build(
         raise InputError("--raw is missing; allowed: a folder of files with a metadata.jsonl")
     if image_size is not None and not 1 <= image_size <= MOST_SIDE:
         raise InputError(f"--image_size={image_size}: allowed: 1 to {MOST_SIDE}")
-    options = SimpleNamespace(
-        path=raw,
-        target="",
-        languages=(),
-        features=dict.fromkeys(FEATURES, ""),
-        on_bad_record=on_bad_record,
-    )
+    options = DataOptions("folder", path=raw, on_bad_record=on_bad_record)
     info = FOLDER.describe(options)
     splits = [split for split in info.splits if split != "all"] or list(info.splits)
     sources = _open_all(options, splits)
@@ -99,7 +92,7 @@ def build(
     return summary
 
 
-def _open_all(options: Any, splits: Sequence[str]) -> dict[str, FolderSource]:
+def _open_all(options: DataOptions, splits: Sequence[str]) -> dict[str, FolderSource]:
     """Each split. Raises BadRecords for the bad records of all of them together."""
     sources, bad = {}, list[BadRecords]()
     for split in splits:

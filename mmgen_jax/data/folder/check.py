@@ -111,8 +111,9 @@ def _repetitions(lines: Sequence[Any], results: Sequence[_Checked]) -> dict[int,
 def _fingerprint(lines: Sequence[Any], fields: Fields) -> str:
     """Changes with the metadata, with how they are read, and with any file's size or time."""
     digest = hashlib.blake2b(digest_size=16)
-    classes = [fields.classes.names, fields.classes.numbered]
-    how = [VERSION, fields.target, dict(fields.features), fields.languages, classes]
+    classes = {name: [known.names, known.numbered] for name, known in fields.classes.items()}
+    kinds = {name: fields.kinds[name] for name in fields.features}
+    how = [VERSION, fields.target, dict(fields.features), kinds, fields.languages, classes]
     digest.update(json.dumps(how).encode())
     for line in lines:
         digest.update(b"%d:" % line.number + line.text)

@@ -19,7 +19,7 @@ from mmgen_jax.storage import RepeatedKey, parse_json
 
 FILE = "file_name"  # what a key ends in that names a file
 SOUNDS = (".wav", ".flac", ".ogg", ".aif", ".aiff")
-WORDS = ("text", "label")  # modalities that stand in the line itself
+WORDS = ("text", "label")  # kinds of modalities that stand in the line itself
 DECODERS = {"audio": decode_sound, "image": decode_image}
 
 
@@ -29,16 +29,18 @@ class Fields(NamedTuple):
     Attributes:
       root: the folder that file names are relative to.
       target: the key of the picture to generate.
-      features: modality -> key.
+      features: by input, the key.
+      kinds: by input, its kind of modality.
       languages: those to take of an object of several; empty for all.
-      classes: those of its labels.
+      classes: by input that is a label, its classes.
     """
 
     root: Path
     target: str
     features: Mapping[str, str]
+    kinds: Mapping[str, str]
     languages: tuple[str, ...]
-    classes: Classes
+    classes: Mapping[str, Classes]
 
     def record(self, fields: Mapping[str, Any], where: Callable[[], str]) -> Record:
         """A record that is decoded part by part, when it is asked for.
@@ -69,7 +71,8 @@ class Fields(NamedTuple):
                 yield from (self._path(key, raw) for raw in self._raws(fields, name))
 
     def _is_file(self, name: str) -> bool:
-        return name in DECODERS or (name not in WORDS and self.features[name].endswith(FILE))
+        kind = self.kinds[name]
+        return kind in DECODERS or (kind not in WORDS and self.features[name].endswith(FILE))
 
     def _raws(self, fields: Mapping[str, Any], name: str) -> list[Any]:
         """The alternatives of a modality, not decoded."""
@@ -83,9 +86,10 @@ class Fields(NamedTuple):
         key = self.features[name]
         if self._is_file(name):
             sound = str(raw).lower().endswith(SOUNDS)
-            return self._file(key, raw, DECODERS.get(name, decode_sound if sound else decode_image))
-        if name == "label":
-            return self.classes.find(raw)
+            usual = decode_sound if sound else decode_image
+            return self._file(key, raw, DECODERS.get(self.kinds[name], usual))
+        if self.kinds[name] == "label":
+            return self.classes[name].find(raw)
         if not isinstance(raw, str):
             raise InputError(f"{key} is of type {type(raw).__name__}; allowed: a string")
         if not raw.strip():

@@ -171,10 +171,9 @@ def suggested(wanted: str, keys: Mapping[str, Sequence[Any]]) -> str:
     """The key that may hold what is wanted; empty if none is likely.
 
     Args:
-      wanted: a modality, "features." and a modality, or "target".
+      wanted: a kind of modality, or "target".
       keys: those that are there, and some of their values; none if they are not known.
     """
-    wanted = wanted.removeprefix("features.")
     fitting = [key for key, values in keys.items() if _fits(wanted, values)]
     for word in _SYNONYMS.get(wanted, ()):
         near = sorted((key for key in fitting if word in normalized(key).lower()), key=len)

@@ -24,9 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmgen_jax.data import BadRecord, BadRecords, Record, SourceInfo, SourceSpec
+from mmgen_jax.data import BadRecord, BadRecords, DataOptions, Record, SourceInfo, SourceSpec
 from mmgen_jax.data.folder.check import check
-from mmgen_jax.data.folder.fields import Fields, alternatives, parse
+from mmgen_jax.data.folder.fields import DECODERS, FILE, Fields, alternatives, parse
 from mmgen_jax.data.folder.files import existing
 from mmgen_jax.data.folder.labels import LABELS, Classes, occurring, read
 from mmgen_jax.data.folder.layout import METADATA, refusal, suggested
@@ -58,7 +58,7 @@ class FolderSource:
       bad: the lines of its metadata.jsonl that cannot be used.
     """
 
-    def __init__(self, options: Any, split: str):
+    def __init__(self, options: DataOptions, split: str):
         """Opens a split; every file that it names is read once, and the verdict remembered.
 
         Raises:
@@ -111,16 +111,16 @@ class FolderSource:
 class _Folder:
     """What is known of a folder from its metadata alone."""
 
-    def __init__(self, options: Any):
+    def __init__(self, options: DataOptions):
         if not options.path:
             raise InputError(f"config.data.path is empty; allowed: a folder that holds {METADATA}")
         self._options, self.root = options, existing(Path(), str(expanded(options.path)))
         self._roots = _roots(self.root)
         self.nested = self.root not in self._roots.values()
-        features = options.features.items()
-        self._features = {name: key or FEATURES.get(name, "") for name, key in features}
+        features, self._kinds = options.features.items(), options.kinds
+        self._features = {name: key or self._usual_key(name) for name, key in features}
         self._target = options.target or TARGET
-        self._classes = Classes(())
+        self._classes: dict[str, Classes] = {}
         self.info = self._describe()
 
     def split_root(self, split: str) -> Path:
@@ -130,44 +130,58 @@ class _Folder:
         """How the lines below a folder are read."""
         features = {m: key for m, key in self._features.items() if m in self.info.modalities}
         languages = tuple(self._options.languages)
-        return Fields(root, self._target, features, languages, self._classes)
+        return Fields(root, self._target, features, self._kinds, languages, self._classes)
 
-    def lacking(self, modality: str) -> str:
-        """Why there is no such modality, and which flag might give it."""
-        key, values = self._features.get(modality, ""), dict[str, list[Any]]()
+    def _usual_key(self, name: str) -> str:
+        """The key of an input for which the config names none; empty where none is usual."""
+        kind = self._kinds[name]
+        if name == kind:
+            return FEATURES.get(name, "")
+        return f"{name}_{FILE}" if kind in DECODERS else name
+
+    def lacking(self, name: str) -> str:
+        """Why there is no such input, and which flag might give it."""
+        key, values = self._features.get(name, ""), dict[str, list[Any]]()
         for fields in self._parsed():
-            for name, value in fields.items():
-                values.setdefault(name, []).extend(alternatives(value, ()))
+            for other, value in fields.items():
+                values.setdefault(other, []).extend(alternatives(value, ()))
         if key in values:
             return f"no value of its key {key!r} is a name or a whole number"
-        taken = {self._target, *(self._features[name] for name in self.info.modalities)}
-        free = {name: found for name, found in values.items() if name not in taken}
-        guess = suggested(modality, free)
+        taken = {self._target, *(self._features[other] for other in self.info.modalities)}
+        free = {other: found for other, found in values.items() if other not in taken}
+        guess = suggested(self._kinds[name], free)
         return (
             f"no line of {METADATA} in {self.root} has the key {key!r}, but:"
-            f" {listing(sorted(values))}; type --config.data.features.{modality}={guess or 'KEY'}"
+            f" {listing(sorted(values))}; type --config.data.features.{name}={guess or 'KEY'}"
         )
 
     def _describe(self) -> SourceInfo:
         keys: set[str] = set()
         spoken: set[str] = set()
-        labels: list[Any] = []
+        labels: dict[str, list[Any]] = {n: [] for n, kind in self._kinds.items() if kind == "label"}
         languages = tuple(self._options.languages)
         for fields in self._parsed():
             keys |= fields.keys()
-            labels += alternatives(fields.get(self._features.get("label")), languages)
+            for name, found in labels.items():
+                found += alternatives(fields.get(self._features[name]), languages)
             for key in self._features.values():
                 if isinstance(fields.get(key), dict):
                     spoken |= fields[key].keys()
         self._check_options(keys, spoken)
         modalities = [name for name, key in self._features.items() if key in keys]
-        if "label" in modalities:
-            self._classes = self._read_classes(labels)
-            if not self._classes.names:  # null in all lines
-                modalities.remove("label")
-        return SourceInfo(tuple(modalities), tuple(self._roots), self._classes.names)
+        for name in [name for name in modalities if name in labels]:
+            classes = self._read_classes(name, labels[name])
+            if classes.names:
+                self._classes[name] = classes
+            else:  # null in all lines
+                modalities.remove(name)
+        classes = {name: known.names for name, known in self._classes.items()}
+        return SourceInfo(tuple(modalities), tuple(self._roots), classes)
 
-    def _read_classes(self, labels: list[Any]) -> Classes:
+    def _read_classes(self, name: str, labels: list[Any]) -> Classes:
+        """Those of `labels.txt`, which are input `label`'s, or those that occur."""
+        if name != "label":
+            return occurring(labels)
         file = self.root / LABELS
         if file.is_file():
             return read(file)
@@ -195,7 +209,8 @@ class _Folder:
         asked = {f"features.{name}": key for name, key in self._options.features.items() if key}
         for option, key in {**asked, "target": self._target}.items():
             if key not in keys:
-                guess = suggested(option, dict.fromkeys(keys, ()))
+                wanted = self._kinds.get(option.removeprefix("features."), option)
+                guess = suggested(wanted, dict.fromkeys(keys, ()))
                 raise InputError(
                     f"config.data.{option} = {key!r}: no line of {METADATA} in {self.root} has such"
                     f" a key; allowed: {', '.join(sorted(keys))}"
@@ -279,6 +294,6 @@ def _hash(name: str) -> float:
 FOLDER = SourceSpec(
     lambda options: _Folder(options).info,
     FolderSource,
-    lambda options, modality: _Folder(options).lacking(modality),
+    lambda options, name: _Folder(options).lacking(name),
 )
 """The data set for the registry."""

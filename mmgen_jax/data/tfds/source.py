@@ -9,27 +9,29 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from mmgen_jax.data import BadRecord, Lazy, Record, SourceInfo, SourceSpec
+from mmgen_jax.data import BadRecord, DataOptions, Lazy, Preset, Record, SourceInfo, SourceSpec
 from mmgen_jax.data.names import listing
 from mmgen_jax.data.tfds.features import Mapped, spellings
 from mmgen_jax.data.tfds.reader import TfdsRecords, read_info
 from mmgen_jax.errors import InputError
 
 
-class Preset(NamedTuple):
+class Known(NamedTuple):
     """What a config need not say of a data set that is known.
 
     Attributes:
       path: where it is, unless `data.path` says: a folder, or a full TFDS name.
       remedy: the command that makes it; "{path}" stands for where it ought to be.
-      features: by modality, as `data.features` spells them.
+      features: by input, as `data.features` spells them.
       target: the feature that is the picture to generate.
+      inputs: what its inputs need.
     """
 
     path: str
     remedy: str
     features: Mapping[str, str]
     target: str = "image"
+    inputs: Preset = Preset()
 
 
 class TfdsSource:
@@ -40,7 +42,7 @@ class TfdsSource:
 
     bad: tuple[BadRecord, ...] = ()
 
-    def __init__(self, options: Any, preset: Preset, split: str):
+    def __init__(self, options: DataOptions, preset: Known, split: str):
         """Opens a split, or a part such as "train[:10%]". Raises InputError if it cannot."""
         opened = _open(options, preset)
         self.info = opened.describe()
@@ -82,13 +84,14 @@ class _Opened(NamedTuple):
     info: Any
     target: Mapped
     modalities: dict[str, Mapped]
+    labels: tuple[str, ...]
 
     def describe(self) -> SourceInfo:
-        names = self.modalities["label"].names if "label" in self.modalities else ()
-        return SourceInfo(tuple(self.modalities), tuple(self.info.splits), names)
+        classes = {name: self.modalities[name].names for name in self.labels}
+        return SourceInfo(tuple(self.modalities), tuple(self.info.splits), classes)
 
 
-def _open(options: Any, preset: Preset) -> _Opened:
+def _open(options: DataOptions, preset: Known) -> _Opened:
     path = options.path or preset.path
     if not path:
         raise InputError(
@@ -97,38 +100,43 @@ def _open(options: Any, preset: Preset) -> _Opened:
     info = read_info(path, preset.remedy.format(path=shlex.quote(path)))
     languages = tuple(options.languages)
     modalities = {}
-    for name, asked in options.features.items():
-        spelling = asked or preset.features.get(name, "")
-        if asked or _is_usable(info, name, spelling):
-            modalities[name] = _mapped(info, path, f"features.{name}", spelling, languages)
+    for name, kind in options.kinds.items():
+        asked = options.features[name]
+        # An input that has no place here is given by the feature of its name.
+        spelling = asked or preset.features.get(name, "" if name == kind else name)
+        if asked or _is_usable(info, kind, spelling):
+            key = f"features.{name}"
+            modalities[name] = _mapped(info, path, key, kind, spelling, languages)
     if languages and not any(mapped.in_languages for mapped in modalities.values()):
         raise InputError(
             f"config.data.languages = {languages!r}: {path} does not say in which language a text"
             " is; allowed: ()"
         )
-    target = _mapped(info, path, "target", options.target or preset.target, ())
-    return _Opened(info, target, modalities)
+    target = _mapped(info, path, "target", "target", options.target or preset.target, ())
+    labels = tuple(name for name in modalities if options.kinds[name] == "label")
+    return _Opened(info, target, modalities, labels)
 
 
-def _is_usable(info: Any, name: str, spelling: str) -> bool:
+def _is_usable(info: Any, kind: str, spelling: str) -> bool:
     """Whether a preset's features are there: a data set may have been built without them."""
     try:
-        return bool(spelling) and not _misfit(name, Mapped(info.features, spelling, ()))
+        return bool(spelling) and not _misfit(kind, Mapped(info.features, spelling, ()))
     except InputError:
         return False
 
 
-def _mapped(info: Any, path: str, key: str, spelling: str, languages: tuple[str, ...]) -> Mapped:
+def _mapped(
+    info: Any, path: str, key: str, kind: str, spelling: str, languages: tuple[str, ...]
+) -> Mapped:
     try:
         mapped = Mapped(info.features, spelling, languages)
     except InputError as error:
         raise InputError(f"config.data.{key} = {spelling!r} in {path}: {error}") from error
-    name = key.removeprefix("features.")
-    misfit = _misfit(name, mapped)
+    misfit = _misfit(kind, mapped)
     if misfit:
         raise InputError(
             f"config.data.{key} = {spelling!r} in {path} is a {misfit}; allowed: a "
-            + " or a ".join(_KINDS[name])
+            + " or a ".join(_KINDS[kind])
         )
     return mapped
 
@@ -144,30 +152,41 @@ _KINDS = {
 }
 
 
-def _misfit(name: str, mapped: Mapped) -> str | None:
+def _misfit(kind: str, mapped: Mapped) -> str | None:
     """The kind of a feature that cannot give what it is asked for."""
-    misfits = mapped.kinds - set(_KINDS.get(name, mapped.kinds))
+    misfits = mapped.kinds - set(_KINDS.get(kind, mapped.kinds))
     return min(misfits, default=None)
 
 
-def _spec(preset: Preset) -> SourceSpec:
+def _spec(preset: Known) -> SourceSpec:
     describe: Callable[[Any], SourceInfo] = lambda options: _open(options, preset).describe()  # noqa: E731
     return SourceSpec(
         describe,
         lambda options, split: TfdsSource(options, preset, split),
-        lambda options, modality: _lacking(_open(options, preset).info, modality),
+        lambda options, name: _lacking(_open(options, preset).info, name, options.kinds[name]),
+        preset.inputs,
     )
 
 
-def _lacking(info: Any, modality: str) -> str:
-    """Which features there are instead of a modality, and the flag that names one."""
+def _lacking(info: Any, name: str, kind: str) -> str:
+    """Which features there are instead of an input's, and the flag that names one."""
     paths = spellings(info.features)
-    fitting = [path for path in paths if _is_usable(info, modality, path)]
+    fitting = [path for path in paths if _is_usable(info, kind, path)]
     return (
-        f"its features: {', '.join(paths)}; type --config.data.features.{modality}="
+        f"its features: {', '.join(paths)}; type --config.data.features.{name}="
         + (fitting[0] if len(fitting) == 1 else "FEATURE")
         + (f", such as {listing(fitting, 5)}" if len(fitting) > 1 else "")
     )
+
+
+SPOKEN = {"width": 128, "depth": 2, "heads": 4}  # a spoken word wants more than a tone
+
+
+def _emoji_inputs(languages: int) -> dict[str, dict[str, int]]:
+    """Thousands of names, which are said in full; in several languages many of one picture."""
+    words = 2_048 if languages == 1 else 8_192
+    text = {"width": 128, "depth": 2, "heads": 4, "vocabulary_size": words}
+    return {"text": text, "audio": SPOKEN | {"patch_frames": 16}}
 
 
 _BUILD = "python launch/build_dataset.py --dataset={name} --out={{path}}"
@@ -178,49 +197,60 @@ _PREPARE = (
 )
 
 TFDS = _spec(
-    Preset(
+    Known(
         path="",
         remedy="tfds build NAME --file_format=array_record (README.md, Train on your own data)",
         features={"text": "text", "label": "label", "audio": "audio", "image": "reference"},
     )
 )
 EMOJI = _spec(
-    Preset(
+    Known(
         path="data/emoji",
         remedy=_BUILD.format(name="emoji"),
         features={"text": "captions/text", "label": "label", "audio": "audio", "image": "sketch"},
+        inputs=Preset(
+            "icons",
+            languages=("en",),
+            inputs=_emoji_inputs,
+            lengths={"text": {"max_tokens": 24}, "audio": {"seconds": 3.2}},
+        ),
     )
 )
 DIGITS = _spec(
-    Preset(
+    Known(
         path="data/digits",
         remedy=_BUILD.format(name="digits"),
         features={"text": "text", "label": "label", "audio": "audio"},
+        inputs=Preset(
+            "handwriting",
+            inputs=lambda languages: {"audio": SPOKEN},
+            lengths={"text": {"max_tokens": 16}, "audio": {"seconds": 0.8}},
+        ),
     )
 )
 CIFAR10 = _spec(
-    Preset(
+    Known(
         path="cifar10",
         remedy=_PREPARE.format(name="cifar10", needs=""),
         features={"label": "label"},
     )
 )
 FLOWERS = _spec(
-    Preset(
+    Known(
         path="oxford_flowers102",
         remedy=_PREPARE.format(name="oxford_flowers102", needs=" scipy"),
         features={"label": "label"},
     )
 )
 BIRDS = _spec(
-    Preset(
+    Known(
         path="caltech_birds2011",
         remedy=_PREPARE.format(name="caltech_birds2011", needs=" opencv-python-headless"),
         features={"text": "label_name", "label": "label", "image": "segmentation_mask"},
     )
 )
 COCO = _spec(
-    Preset(
+    Known(
         path="coco_captions/2014",
         remedy=_PREPARE.format(name="coco_captions/2014", needs=""),
         features={"text": "captions/text", "label": "objects/label"},

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
+from mmgen_jax.data import DataOptions
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.cache import digest
 from mmgen_jax.evaluation.features import resizing
@@ -67,7 +68,7 @@ def titles(name: str) -> dict[str, str]:
     return {metric: f"{letters}({name})" for metric, letters in short.items()}
 
 
-def lacks(asked: Extraction, data: Any | None) -> str | None:
+def lacks(asked: Extraction, data: DataOptions | None) -> str | None:
     """Why there is no extractor where none is named, in one line; None if there is one.
 
     Args:
@@ -83,12 +84,12 @@ def lacks(asked: Extraction, data: Any | None) -> str | None:
     )
 
 
-def build(asked: Extraction, data: Any | None) -> Extractor:
+def build(asked: Extraction, data: DataOptions | None) -> Extractor:
     """The extractor that is asked for.
 
     Args:
       asked: which one.
-      data: config.data of the run whose pictures are read; None: there is none.
+      data: of the run whose pictures are read; None: there is none.
 
     Raises:
       InputError: if there is no such extractor, or its weights are not there or not whole.
@@ -100,7 +101,7 @@ def build(asked: Extraction, data: Any | None) -> Extractor:
     return EXTRACTORS[name](asked, data)
 
 
-def inception_extractor(asked: Extraction, data: Any | None) -> Extractor:
+def inception_extractor(asked: Extraction, data: DataOptions | None) -> Extractor:
     """Inception-v3 as the FID has it; the weights are the user's (`nn.inception.load`)."""
     if asked.weights is None:
         raise InputError("extractor 'inception' needs --weights=FILE.safetensors (docs/scores.md)")
@@ -140,7 +141,7 @@ def inception_extractor(asked: Extraction, data: Any | None) -> Extractor:
     )
 
 
-def classifier_extractor(asked: Extraction, data: Any | None) -> Extractor:
+def classifier_extractor(asked: Extraction, data: DataOptions | None) -> Extractor:
     """The last hidden layer of a classifier that `launch/train_judge.py` trained."""
     if asked.weights is not None:
         trained = classifier.load(asked.weights, "python launch/train_judge.py --config=FILE:ARG")
@@ -165,4 +166,4 @@ EXTRACTORS = Registry(
         "classifier": "mmgen_jax.evaluation.features:classifier_extractor",
     },
 )
-"""By name: (Extraction, config.data or None) -> Extractor."""
+"""By name: (Extraction, DataOptions or None) -> Extractor."""

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Float
 
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError, reading, writing
 from mmgen_jax.evaluation.cache import Memo, digest
@@ -40,13 +41,13 @@ class Reference(NamedTuple):
 
 
 def of_run(
-    draw: Drawing, data: Any, split: str, extractor: Extractor, kept: Path, memo: Memo
+    draw: Drawing, data: DataOptions, split: str, extractor: Extractor, kept: Path, memo: Memo
 ) -> Reference:
     """Features of a split's pictures, in the model's size: of all, or of `MOST` chosen by hash.
 
     Args:
       draw: of the run.
-      data: config.data.
+      data: which data set.
       split: whose pictures.
       extractor: of the features.
       kept: folder where they are looked for, and kept, by a hash of every picture among others.

@@ -52,7 +52,7 @@ JUDGES = Registry(
         "emoji": "mmgen_jax.evaluation.judges.retrieval:retrieval_judge",
     },
 )
-"""By data set: (config.data) -> its Judge."""
+"""By data set: (DataOptions) -> its Judge."""
 
 READINGS = Registry("reading", {"shapes": "mmgen_jax.evaluation.judges.shapes:reading"})
 """By data set whose inputs say several things: () -> its Reading. Those of others name a class."""

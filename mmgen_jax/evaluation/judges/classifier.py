@@ -24,7 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, Key
 from tqdm import tqdm
 
-from mmgen_jax.data import SOURCES, Record, Source, values_of
+from mmgen_jax.data import DataOptions, Record, Source, values_of
 from mmgen_jax.data.names import normalized
 from mmgen_jax.data.pipeline import fixed_batch, training_batches
 from mmgen_jax.errors import InputError, writing
@@ -76,20 +76,20 @@ class Trained(NamedTuple):
     accuracy: float
 
 
-def train(options: Any, steps: int, seed: int) -> Trained:
+def train(options: DataOptions, steps: int, seed: int) -> Trained:
     """Trains on split `train` of a data set with labels, and tests on split `test`.
 
     Records without a label, and bad ones, are passed over.
 
     Args:
-      options: config.data.
+      options: which data set.
       steps: of BATCH_SIZE pictures.
       seed: of parameters, order, shifts and dropout.
 
     Raises:
       InputError: if the data set has no labels, or not both splits.
     """
-    source, test = (SOURCES[options.name].open(options, split) for split in ("train", "test"))
+    source, test = (options.open(split) for split in ("train", "test"))
     names = source.info.label_names
     if not names:
         raise InputError(f"data set {options.name!r} has no labels to judge by")
@@ -239,12 +239,12 @@ def _check_shapes(trained: Trained, arrays: Mapping[str, np.ndarray], path: Path
             raise InputError(f"{path}: {name} is {found}; allowed for such a judge: {wanted}")
 
 
-def default_path(options: Any) -> Path:
+def default_path(options: DataOptions) -> Path:
     """Where the judge of a data set is looked for: in the data set's folder."""
     return Path(options.path or f"data/{options.name}") / FILE
 
 
-def is_judged(options: Any) -> bool:
+def is_judged(options: DataOptions) -> bool:
     """Whether a data set's pictures are judged by a classifier, trained yet or not."""
     built_in = options.name in JUDGES and JUDGES[options.name] is class_judge
     return built_in or default_path(options).is_file()
@@ -259,7 +259,7 @@ def check_judged(name: str) -> None:
         )
 
 
-def of_data(options: Any) -> Trained:
+def of_data(options: DataOptions) -> Trained:
     """The classifier that was trained for a data set.
 
     Raises:
@@ -270,12 +270,12 @@ def of_data(options: Any) -> Trained:
     return load(default_path(options), _remedy(options))
 
 
-def _remedy(options: Any) -> str:
+def _remedy(options: DataOptions) -> str:
     remedy = f"python launch/train_judge.py --config=configs/flow.py:data={options.name}"
     return remedy + (f" --config.data.path={shlex.quote(options.path)}" if options.path else "")
 
 
-def class_judge(options: Any) -> Judge:
+def class_judge(options: DataOptions) -> Judge:
     """Judges by class: an image satisfies any input of a record if it shows the record's label.
 
     Of records without a label it says nothing.
@@ -284,7 +284,7 @@ def class_judge(options: Any) -> Judge:
       InputError: if no judge was trained for the data set, or before it had its classes.
     """
     trained = of_data(options)
-    classes = SOURCES[options.name].describe(options).label_names
+    classes = options.describe().label_names
     if new := [name for name in classes if name not in trained.names]:
         raise InputError(
             f"the judge in {default_path(options)} knows no class {new[0]!r}, which the data set"
@@ -310,8 +310,8 @@ def class_judge(options: Any) -> Judge:
     )
 
 
-def _frequencies(options: Any, split: str) -> dict[str, float]:
+def _frequencies(options: DataOptions, split: str) -> dict[str, float]:
     """Shares of the classes, of at most 10,000 records."""
-    source = SOURCES[options.name].open(options, split)
+    source = options.open(split)
     counts = Counter(values_of(source, "label", 10_000))
     return {name: count / counts.total() for name, count in counts.items()}

@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from mmgen_jax.data import SOURCES, Record, image_shape
+from mmgen_jax.data import DataOptions, Record
 from mmgen_jax.evaluation.judges import Judge
 from mmgen_jax.evaluation.statistics.nearest import distinct, nearest
 from mmgen_jax.media.images import resize
 
 
-def retrieval_judge(options: Any) -> Judge:
+def retrieval_judge(options: DataOptions) -> Judge:
     """An image satisfies a label if the nearest real picture has it, other inputs if it is theirs.
 
     Nearest by L2 at the config's size, of the pictures of all splits; a text or a sound names one
@@ -21,7 +20,7 @@ def retrieval_judge(options: Any) -> Judge:
     """
     pictures, labels, splits = _real(options)
     identity = distinct(pictures)
-    shape = image_shape(options)
+    shape = options.image_shape
 
     def satisfied(
         images: np.ndarray, records: Sequence[Record], modalities: Sequence[str]
@@ -42,13 +41,13 @@ def retrieval_judge(options: Any) -> Judge:
     return Judge(satisfied, chance, _accuracy(pictures, identity, labels))
 
 
-def _real(options: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _real(options: DataOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(picture, label, split) of every record of every split."""
-    spec, rows = SOURCES[options.name], []
-    for split in spec.describe(options).splits:
-        source = spec.open(options, split)
+    rows = []
+    for split in options.describe().splits:
+        source = options.open(split)
         for record in map(source.__getitem__, range(len(source))):
-            picture = resize(record.image, image_shape(options))
+            picture = resize(record.image, options.image_shape)
             rows.append((picture, record.values.get("label", ""), split))
     pictures, labels, splits = zip(*rows, strict=True)
     return np.stack(pictures), np.array(labels), np.array(splits)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from mmgen_jax.data import Record, shapes
+from mmgen_jax.data import DataOptions, Record, shapes
 from mmgen_jax.data.rasterizer import DISTANCES, fill, stroke
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import Judge, Reading
@@ -160,7 +160,7 @@ def misbound(images: np.ndarray, values: Sequence[Mapping[str, Any]]) -> np.ndar
     return found
 
 
-def shapes_judge(options: Any) -> Judge:
+def shapes_judge(options: DataOptions) -> Judge:
     """The exact judge of data set `shapes`."""
 
     def values(records: Sequence[Record], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def diversity(asked: Asked) -> Evaluation:
       InputError: if such a data set's classifier was not trained.
     """
     config, draw = asked.trained.config, asked.drawing
-    judge = classifier.of_data(config.data) if classifier.is_judged(config.data) else None
+    judge = classifier.of_data(asked.data) if classifier.is_judged(asked.data) else None
     source, numbers, sections = draw.open(config.eval.split), {}, []
     subsets = asked.subsets(all_and_each)
     found = {given: _Found(judge, draw) for given in subsets}

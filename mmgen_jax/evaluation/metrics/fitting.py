@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mmgen_jax.data import SOURCES, Source
+from mmgen_jax.data import Source
 from mmgen_jax.data.pipeline import drawn, spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.metrics import METRICS
@@ -146,7 +146,7 @@ def _tell(what: str, without: int) -> None:
 
 def lacks(asked: Asked) -> str | None:
     """Why it does not fit the run."""
-    data = asked.trained.config.data
-    if "label" in SOURCES[data.name].describe(data).modalities:
+    data = asked.data
+    if "label" in data.describe().modalities:
         return None
     return f"{_NEEDS}, which {data.name!r} does not have"

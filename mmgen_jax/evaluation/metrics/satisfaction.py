@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
-from mmgen_jax.data import SOURCES
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import JUDGES, Judge
 from mmgen_jax.evaluation.metrics import METRICS
@@ -35,12 +34,12 @@ def satisfaction(asked: Asked) -> Evaluation:
       InputError: if nobody judges this data set, or no record has the inputs.
     """
     METRICS["satisfaction"].check(asked)
-    data = asked.trained.config.data
+    data = asked.data
     chosen = asked.subsets(subsets)
     judge, draw = JUDGES[data.name](data), asked.drawing
     print(f"judge: {judge.accuracy:.2%} right on the data set's own pictures", flush=True)
     numbers, sections = {}, []
-    for split in SOURCES[data.name].describe(data).splits:
+    for split in data.describe().splits:
         if split == data.split:
             continue
         found = {subset: _Found() for subset in chosen}

@@ -120,14 +120,14 @@ def _first_pictures(title: str, files: list[Path]) -> Section:
 
 def _of_run(metric: str, asked: Asked) -> Evaluation:
     config = asked.trained.config
-    extractor = extractors.build(asked.extraction, config.data)
+    extractor = extractors.build(asked.extraction, asked.data)
     _check_count(metric, asked.count, "--count asks for", extractor)
     draw, real = asked.drawing, None
     if SCORES[metric].compares:
         split = config.eval.split
         _check_count(metric, len(draw.open(split)), f"split {split!r} has", extractor)
         kept = asked.references, asked.memo
-        real = references.of_run(draw, config.data, split, extractor, *kept)
+        real = references.of_run(draw, asked.data, split, extractor, *kept)
     numbers, sections = {}, []
     for given in asked.subsets(lambda names: [names]):
         generated, shown = _generated(asked, draw, given, extractor)
@@ -237,4 +237,4 @@ def usual(count: int, compares: bool, extractor: Extractor) -> tuple[str, ...]:
 
 def lacks(asked: Asked) -> str | None:
     """Why it does not fit the run."""
-    return extractors.lacks(asked.extraction, asked.trained.config.data)
+    return extractors.lacks(asked.extraction, asked.data)

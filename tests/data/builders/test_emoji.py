@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mmgen_jax.config import default
-from mmgen_jax.data import OneOf
+from mmgen_jax.data import DataOptions, OneOf
 from mmgen_jax.data.builders.catalogue import read_catalogue
 from mmgen_jax.data.builders.drawings import STYLES, Drawings
 from mmgen_jax.data.builders.emoji import CLDR, EMOJI_TEST, FONT, build
@@ -41,10 +41,10 @@ needs_espeak = pytest.mark.skipif(
 
 
 def options(path, languages=("en",), **features):
-    group = default().data
-    group.path, group.languages = str(path), languages
-    group.features.update(features)
-    return group
+    config = default()
+    config.data.path, config.data.languages = str(path), languages
+    config.data.features.update(features)
+    return DataOptions.of(config)
 
 
 def features(path, split):

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from mmgen_jax import config as configs
-from mmgen_jax.data import BadRecord, OneOf
-from mmgen_jax.data.folder.source import FOLDER
+from mmgen_jax.data import BadRecord, DataOptions, OneOf
 from mmgen_jax.errors import InputError
-from tests.folders import hum, options, paint
+from tests.folders import group, hum, paint
 
 FOLDERS, LINES = 25, 10  # of a seed; at most, of a folder
 NAMES = ("a.png", "b.png", "c.jpg", "Köln.png", "sub/Ä b.png", "torn.png", "missing.png", "sub")
@@ -133,13 +132,13 @@ def check_refusal(error):
 def check_folder(place, file, split):
     """Opens a folder in every way that there is; returns how many records it has."""
     config = configs.default()
-    config.data = options(place)
+    config.data = group(place)
     config.data.split = config.eval.split = split
     config.modalities.names = ("text", "label")
     source = None
     for action in ("raise", "skip"):
         config.data.on_bad_record = action
-        for use in (configs.validate, lambda config: FOLDER.open(config.data, split)):
+        for use in (configs.validate, lambda config: DataOptions.of(config).open(split)):
             try:
                 source = use(config)
             except InputError as error:

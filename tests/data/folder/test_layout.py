@@ -7,7 +7,7 @@ import pytest
 from mmgen_jax import config as configs
 from mmgen_jax.data.folder.source import FOLDER
 from mmgen_jax.errors import InputError
-from tests.folders import options, paint, write
+from tests.folders import group, options, paint, write
 
 MANY = 300
 
@@ -111,7 +111,7 @@ def test_a_big_folder_does_not_make_a_long_line(tmp_path):
 def test_a_modality_under_another_key_is_named_with_the_flag(folder, lines, names, words):
     write(folder, *({"file_name": "a.png"} | line for line in lines))
     config = configs.default()
-    config.data = options(folder)
+    config.data = group(folder)
     config.modalities.names = tuple(names.split(","))
     with pytest.raises(InputError) as error:
         configs.validate(config)

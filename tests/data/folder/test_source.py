@@ -17,7 +17,7 @@ from mmgen_jax.data.pipeline import fixed_batch
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.images import normalise
 from mmgen_jax.modalities.examples import prepare_example
-from tests.folders import hum, names_in, open_folder, options, paint, write
+from tests.folders import group, hum, names_in, open_folder, options, paint, write
 from tests.tiny import tiny_config
 
 
@@ -179,7 +179,7 @@ def test_a_batch_holds_what_the_files_say(folder):
     }
     write(folder, everything, {"file_name": "c.png", "label": "toy", "text": None})
     config = tiny_config(("text", "label", "audio", "image"))
-    config.data = options(folder, image_size=8)
+    config.data = group(folder, image_size=8)
     config.data.split = "all"
     config.modalities.image.patch = config.generator.flow.patch = config.objective.reader_patch = 8
     configs.validate(config)

@@ -9,10 +9,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mmgen_jax import config as configs
-from mmgen_jax.data import SOURCES, BadRecord
+from mmgen_jax.data import BadRecord, DataOptions
 from mmgen_jax.data.tfds.reader import TfdsRecords, read_info
 from mmgen_jax.errors import InputError
-from tests.prepared import noise, options, png, prepare
+from tests.prepared import group, noise, png, prepare
 
 FEATURES = {"image": tfds.features.Image(), "number": np.int64}
 
@@ -122,10 +122,10 @@ BAD_SPLITS = (
 @pytest.mark.parametrize("split", BAD_SPLITS)
 def test_a_split_that_is_not_there_or_is_empty_is_refused(ten, split):
     config = configs.default()
-    config.data = options("tfds", path=str(ten))
+    config.data = group("tfds", path=str(ten))
     config.data.split, config.modalities.names = split, ("number",)
     with pytest.raises(InputError, match=r"no split .*, or an empty one, .* allowed: train, test"):
-        SOURCES["tfds"].open(config.data, split)
+        DataOptions.of(config).open(split)
 
 
 def test_records_without_random_access_are_refused_with_the_remedy(ten, tmp_path):

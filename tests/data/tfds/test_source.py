@@ -17,13 +17,13 @@ import tensorflow_datasets as tfds
 from configs import flow
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES, BadRecord, OneOf
+from mmgen_jax.data import SOURCES, BadRecord, DataOptions, OneOf
 from mmgen_jax.data.pipeline import fixed_batch, training_batches
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.images import normalise, resize
 from mmgen_jax.modalities.examples import prepare_example
 from tests.launching import ROOT, assert_bad_input, launch, python
-from tests.prepared import noise, options, png, prepare
+from tests.prepared import group, noise, options, png, prepare
 
 F = tfds.features
 COCO_FEATURES = {
@@ -148,7 +148,7 @@ def recipe(name, modalities):
 def test_a_standard_data_set_feeds_a_batch(prepared, name):
     config = recipe(name, list(EXPECTED[name]))
     configs.validate(config)
-    source = SOURCES[name].open(config.data, "train")
+    source = DataOptions.of(config).open("train")
     assert set(source.info.modalities) == EXPECTED[name].keys()
     model = models.build(config, models.fit(config, source))
     prepare_it = functools.partial(
@@ -283,7 +283,7 @@ def test_a_modality_under_another_feature_is_named_with_the_flag(tmp_path):
     record = {"image": png(noise(4, 4)), "title": "x", "group": "a"}
     folder = prepare(tmp_path, "odd:1.0.0", features, train=[record], test=[record])
     config = configs.default()
-    config.data = options("tfds", path=str(folder))
+    config.data = group("tfds", path=str(folder))
     for name, flag in {
         "label": "label=group",
         "text": "text=FEATURE, such as group, title",
@@ -350,7 +350,7 @@ def test_a_damaged_record_is_named_or_skipped(tmp_path, damage):
 
     config = recipe("tfds", ["text", "label"])
     config.data.path = str(folder)
-    source = SOURCES["tfds"].open(config.data, "train")
+    source = DataOptions.of(config).open("train")
     model = models.build(config, models.fit(config, source))
     prepare_it = functools.partial(
         prepare_example, modalities=model.modalities, image_shape=(16, 16)
@@ -381,7 +381,7 @@ from mmgen_jax.data import SOURCES
 from mmgen_jax.modalities.examples import prepare_example
 from mmgen_jax.data.pipeline import training_batches
 
-source = SOURCES[config.data.name].open(config.data, "train")
+source = DataOptions.of(config).open("train")
 model = models.build(config, models.fit(config, source))
 prepare = functools.partial(prepare_example, modalities=model.modalities, image_shape=(16, 16))
 batch = next(training_batches(source, prepare, 4, 0))

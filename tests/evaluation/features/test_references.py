@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.cache import Memo
@@ -98,14 +99,24 @@ def test_a_split_is_read_once_for_each_extractor_and_size(tmp_path, monkeypatch)
     draw, asked = Drawing(trained, 0), []
     for split in ("test", "test", "train"):
         found = references.of_run(
-            draw, trained.config.data, split, means(asked=asked), tmp_path / "kept", Memo()
+            draw,
+            DataOptions.of(trained.config),
+            split,
+            means(asked=asked),
+            tmp_path / "kept",
+            Memo(),
         )
         source = draw.open(split)
         own = [source[i].image for i in spread(source, 20)]
         np.testing.assert_allclose(found.features, [image.mean((0, 1)) for image in own], rtol=1e-6)
     assert asked == [20, 20] and found.facts["split"] == "train"
     references.of_run(
-        draw, trained.config.data, "train", means("2" * 64, asked), tmp_path / "kept", Memo()
+        draw,
+        DataOptions.of(trained.config),
+        "train",
+        means("2" * 64, asked),
+        tmp_path / "kept",
+        Memo(),
     )
     assert asked == [20, 20, 20]
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES, Record
+from mmgen_jax.data import SOURCES, DataOptions, Record
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import JUDGES, classifier
 from mmgen_jax.evaluation.metrics import satisfaction
@@ -104,7 +104,7 @@ def test_a_judge_of_classes_says_nothing_of_records_without_one(
     trained, tmp_path, monkeypatch, capsys
 ):
     config, folder = tiny_config(("text",)), tmp_path
-    config.data = folders.options(folder, image_size=8)
+    config.data = folders.group(folder, image_size=8)
     labels = ("light", None) * 75
     lines = [
         {"file_name": f"{k}.png", "text": "light", "label": label} for k, label in enumerate(labels)
@@ -112,14 +112,14 @@ def test_a_judge_of_classes_says_nothing_of_records_without_one(
     for k, line in enumerate(lines):
         folders.paint(folder / line["file_name"], colour=(240, 240, 100 + k))
     folders.write(folder, *lines)
-    classifier.save(trained, classifier.default_path(config.data))
-    model = models.build(config, models.fit(config, SOURCES["folder"].open(config.data, "train")))
+    classifier.save(trained, classifier.default_path(DataOptions.of(config)))
+    model = models.build(config, models.fit(config, DataOptions.of(config).open("train")))
     monkeypatch.setattr(satisfaction, "JUDGES", {"folder": classifier.class_judge})
     own = lambda self, part: np.stack([record.image for record in part.records])  # noqa: E731
     monkeypatch.setattr(Drawing, "__call__", own)
     config.data.split = "train"
     found = satisfaction.satisfaction(Asked(Run(config, model, {}, {}, 0), 150, 0)).numbers
-    labels = ["label" in r.values for r in _records(config.data, "test")]
+    labels = ["label" in r.values for r in _records(DataOptions.of(config), "test")]
     assert found["text"]["count"] == sum(labels) < len(labels)
     without = len(labels) - sum(labels)
     assert f"test: {without} records of which the judge says nothing" in capsys.readouterr().out

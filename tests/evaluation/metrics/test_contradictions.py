@@ -29,7 +29,7 @@ def trained(tmp_path):
     del lines[5]["text"]
     folders.write(tmp_path, *lines)
     config = tiny_config(("text", "label"))
-    config.data = folders.options(tmp_path, image_size=16, split="all")
+    config.data = folders.group(tmp_path, image_size=16, split="all")
     model = models.build(config, models.fit(config, open_source(config, "all")))
     return Trained(config, model, {}, {}, 0)
 

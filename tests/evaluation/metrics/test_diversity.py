@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.pipeline import spread
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import classifier
@@ -100,4 +101,4 @@ def test_a_judge_that_was_not_trained_is_missed(tmp_path):
 def test_a_folder_is_not_judged_by_a_classifier():
     run = Trained(tiny_config(NAMES), tiny_model(NAMES), {}, {}, 0)
     run.config.data.name = "folder"
-    assert not classifier.is_judged(run.config.data)
+    assert not classifier.is_judged(DataOptions.of(run.config))

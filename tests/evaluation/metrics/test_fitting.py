@@ -7,8 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES, BadRecord
-from mmgen_jax.data.folder.source import FOLDER
+from mmgen_jax.data import BadRecord, DataOptions
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation import run_sampler
 from mmgen_jax.evaluation.metrics import METRICS
@@ -98,10 +97,10 @@ def some_labels(folder, labels):
         folders.paint(folder / line["file_name"])
     folders.write(folder, *lines)
     config = tiny_config(("text",))
-    config.data = folders.options(folder, image_size=8)
+    config.data = folders.group(folder, image_size=8)
     config.data.split = "train"
     config.eval.split = "test"
-    model = models.build(config, models.fit(config, FOLDER.open(config.data, "train")))
+    model = models.build(config, models.fit(config, DataOptions.of(config).open("train")))
     return Trained(config, model, {}, {}, 0)
 
 
@@ -113,7 +112,7 @@ def test_records_without_a_label_are_passed_over_and_counted(tmp_path, monkeypat
     said = capsys.readouterr().out
     counts = {}
     for split in ("train", "test"):
-        source = FOLDER.open(run.config.data, split)
+        source = DataOptions.of(run.config).open(split)
         labelled = ["label" in source[k].values for k in range(len(source))]
         counts[split] = sum(labelled)
         what = {"train": "training"}.get(split, split)
@@ -154,7 +153,7 @@ def test_a_data_set_in_which_no_training_record_has_a_label_is_refused(tmp_path,
 
 
 def _places(run, split):
-    source = FOLDER.open(run.config.data, split)
+    source = DataOptions.of(run.config).open(split)
     return [source.where(k) for k in range(len(source))]
 
 
@@ -169,11 +168,11 @@ def test_bad_records_are_left_out_if_they_were_in_training(tmp_path, monkeypatch
     records = [{"image": file, "label": k % 2} for k, file in enumerate(files)]
     path = prepared.prepare(tmp_path, "set:1.0.0", features, train=records)
     config = tiny_config(("label",))
-    config.data = prepared.options(
+    config.data = prepared.group(
         "tfds", path=str(path), target="image", image_size=16, on_bad_record="skip"
     )
     config.eval.split = "train"
-    model = models.build(config, models.fit(config, SOURCES["tfds"].open(config.data, "train")))
+    model = models.build(config, models.fit(config, DataOptions.of(config).open("train")))
     good = [k for k in range(6) if k != 3]
     chosen = np.random.default_rng(0).choice(5, 5, replace=False)
     drawn = np.stack([pictures[good[k]] for k in chosen])

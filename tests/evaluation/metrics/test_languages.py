@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.metrics.languages import languages
 from mmgen_jax.evaluation.request import Asked
@@ -29,10 +29,8 @@ def test_languages_are_compared_with_the_first_one(tmp_path, monkeypatch):
     folders.write(tmp_path, *lines)
     pictures = [folders.paint(tmp_path / f"{k}.png", size=(16, 16)) for k in range(12)]
     config = tiny_config(("text",))
-    config.data = folders.options(
-        tmp_path, image_size=16, split="all", languages=("en", "de", "fr")
-    )
-    model = models.build(config, models.fit(config, SOURCES["folder"].open(config.data, "all")))
+    config.data = folders.group(tmp_path, image_size=16, split="all", languages=("en", "de", "fr"))
+    model = models.build(config, models.fit(config, DataOptions.of(config).open("all")))
 
     def draw(self, part):
         drawn = []
@@ -59,8 +57,8 @@ def test_a_record_that_is_bad_in_one_language_moves_no_other(tmp_path, monkeypat
     pictures = [folders.paint(tmp_path / f"{k}.png", size=(16, 16)) for k in range(8)]
     keys = {"image_size": 16, "split": "all", "on_bad_record": "skip"}
     config = tiny_config(("text",))
-    config.data = folders.options(tmp_path, languages=("en", "de"), **keys)
-    model = models.build(config, models.fit(config, SOURCES["folder"].open(config.data, "all")))
+    config.data = folders.group(tmp_path, languages=("en", "de"), **keys)
+    model = models.build(config, models.fit(config, DataOptions.of(config).open("all")))
 
     def draw(self, part):
         said = [
