@@ -68,7 +68,8 @@ def launch(script: str | Path, *arguments: str | Path) -> Done:
         for name in list(flags.FLAGS):
             # The type checks of tests hide which module defined what `cli` defines for a launcher.
             module = flags.FLAGS.find_module_defining_flag(name)
-            if module == path or name.partition(".")[0] in OF_CLI:
+            of_cli = name.partition(".")[0] in OF_CLI or module == "mmgen_jax.cli.inputs"
+            if module == path or of_cli:
                 delattr(flags.FLAGS, name)
     assert _signal_handlers() == signals
     return Done(code, out.getvalue(), err.getvalue())

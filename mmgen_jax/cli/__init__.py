@@ -14,11 +14,11 @@ from mmgen_jax.cli.flags import (
     define_config,
     define_data_path,
     define_evaluation,
-    define_inputs,
     define_metrics,
     define_out,
     define_variety,
 )
+from mmgen_jax.cli.inputs import define_inputs
 from mmgen_jax.cli.program import run
 
 __all__ = [

@@ -1,6 +1,5 @@
 """Flags that several launchers have."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,42 +94,6 @@ def define_data_path() -> Callable[[Any], bool]:
         return path.value is not None
 
     return moved
-
-
-def define_inputs() -> Callable[[], dict[str, str]]:
-    """The flags --text, --label, --audio, --image and --condition; call what is returned to read.
-
-    Returns:
-      () -> modality -> the text of its flag, for those that were given.
-    """
-    own = {
-        "text": flags.DEFINE_string("text", None, "A caption."),
-        "label": flags.DEFINE_string("label", None, "The name of a class."),
-        "audio": flags.DEFINE_string("audio", None, "A sound file (wav, flac, ogg, aiff)."),
-        "image": flags.DEFINE_string("image", None, "A picture file to be guided by."),
-    }
-    others = flags.DEFINE_multi_string(
-        "condition", [], "MODALITY=VALUE, for a modality without a flag of its own."
-    )
-
-    def given() -> dict[str, str]:
-        texts = {name: flag.value for name, flag in own.items() if flag.value is not None}
-        times = Counter({name: flags.FLAGS[name].present for name in texts})
-        for pair in others.value:
-            name, equals, value = pair.partition("=")
-            if not equals:
-                raise InputError(f"--condition={pair} is not MODALITY=VALUE")
-            texts[name] = value
-            times[name] += 1
-        for name, value in texts.items():
-            flag = name if name in own else f"condition={name}"
-            if times[name] > 1:
-                raise InputError(f"--{flag} is given {times[name]} times; allowed: once")
-            if not value.strip():
-                raise InputError(f"--{flag} is empty; leave it out to draw without this input")
-        return texts
-
-    return given
 
 
 def define_variety() -> Callable[[], dict[str, float | None]]:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from mmgen_jax.cli.explanations import explain, without_backend
+from mmgen_jax.cli.inputs import define_of_run
 from mmgen_jax.cli.streams import hush
 from mmgen_jax.errors import Failure, InputError, reading
 from mmgen_jax.training import interrupts
@@ -98,6 +99,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     argv = [re.sub(r"^--[a-z][\w-]*", lambda name: _underscored(name[0]), word) for word in argv]
     try:
         _check_recipe_file(argv)
+        define_of_run(argv)
         rest = flags.FLAGS(argv)
         _check_recipe()
     except interrupts.Stopped:

@@ -140,14 +140,15 @@ class Flag(NamedTuple):
 def flags_of(script: str) -> tuple[Flag, ...]:
     """The flags that a launcher defines, by itself or by `cli`, as the sources have them."""
     tree = ast.parse((ROOT / "launch" / script).read_text(encoding="utf-8"))
-    shared = ast.parse((ROOT / "mmgen_jax/cli/flags.py").read_text(encoding="utf-8"))
+    files = [ROOT / "mmgen_jax" / "cli" / name for name in ("flags.py", "inputs.py")]
+    shared = [node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body]
     called = {
         node.func.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     }
     found = list(_defined(tree))
-    for node in shared.body:
+    for node in shared:
         if isinstance(node, ast.FunctionDef) and node.name in called:
             found += _defined(node)
     return tuple(dict.fromkeys(found))
