@@ -79,9 +79,9 @@ def count(config: ConfigDict, out: Output) -> None:
     from mmgen_jax.evaluation.report import write
     from mmgen_jax.performance import flops
     from mmgen_jax.performance.benchmark import versions
-    from mmgen_jax.training import loop, processes
+    from mmgen_jax.training import processes, start
 
-    found = flops.analytic(config, models.fit(config, loop.opened(config)))
+    found = flops.analytic(config, models.fit(config, start.opened(config)))
     if processes.is_main():
         write(out, found | {"versions": versions()}, [])
 
@@ -91,11 +91,11 @@ def measure(asked: list[ConfigDict], out: Output) -> None:
     from mmgen_jax import model as models
     from mmgen_jax.evaluation.report import write
     from mmgen_jax.performance.benchmark import Benchmark
-    from mmgen_jax.training import loop, processes
+    from mmgen_jax.training import processes, start
 
     for config in asked:
-        loop.check_devices(config)
-    source = loop.opened(asked[0])
+        start.check_devices(config)
+    source = start.opened(asked[0])
     assets = models.fit(asked[0], source)
     profile = Path(PROFILE.value) if PROFILE.value else None
     found = []

@@ -73,11 +73,11 @@ def main() -> None:
     from mmgen_jax.evaluation.report import write
     from mmgen_jax.media import plots
     from mmgen_jax.performance import aot
-    from mmgen_jax.training import loop
+    from mmgen_jax.training import start
 
     asked = SLICES.value, BATCH_PER_CHIP.value
     plans = [aot.plan(CONFIG.value, topology, *asked) for topology in TOPOLOGY.value]
-    assets = models.fit(CONFIG.value, loop.opened(CONFIG.value))
+    assets = models.fit(CONFIG.value, start.opened(CONFIG.value))
     file, colon, argument = get_config_filename(flags.FLAGS["config"]).partition(":")
     found, recipe = [], Path(file).name + colon + argument
     for planned in plans:

@@ -13,9 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from mmgen_jax import STARTED
-from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.data import DataOptions, Source
 from mmgen_jax.data.pipeline import TrainingBatches, training_batches
 from mmgen_jax.errors import Failure, InputError, writing
 from mmgen_jax.media import gallery
@@ -26,11 +24,9 @@ from mmgen_jax.training import (
     agreement,
     arrays,
     capacity,
-    checkpoints,
     processes,
     run,
     sharding,
-    transfer,
     whole,
 )
 from mmgen_jax.training.checkpoints import Checkpoints
@@ -41,27 +37,12 @@ from mmgen_jax.training.means import Means
 from mmgen_jax.training.preview import Preview
 from mmgen_jax.training.program import Program, build
 from mmgen_jax.training.skipped import Skipped
+from mmgen_jax.training.start import Allowed, check_devices, facts, opened, start_of
 from mmgen_jax.training.state import TrainState
 
 
 class NotFinite(Failure):
     """A loss, a gradient or the parameters are not finite; the last good checkpoint stands."""
-
-
-class Allowed(NamedTuple):
-    """What a person has allowed a run to go on after; flags of `launch/train.py`.
-
-    Attributes:
-      config_change: its checkpoint was made by another config.
-      data_change: the data is not what it was trained on so far.
-      data_moved: the data set lay elsewhere then.
-      start_afresh: the run had checkpoints, and none of them is whole: it begins at step 0.
-    """
-
-    config_change: bool = False
-    data_change: bool = False
-    data_moved: bool = False
-    start_afresh: bool = False
 
 
 class Origin(NamedTuple):
@@ -96,120 +77,31 @@ def train(config: ConfigDict, workdir: Path, allowed: Allowed = Allowed()) -> No
     check_workdir(workdir)
     check_devices(config)
     workdir = arrays.plain(workdir)
-    directory = whole.directory_of(workdir)  # refuses a path where nothing can be kept
+    whole.directory_of(workdir)  # refuses a path where nothing can be kept
     source = opened(config)
-    options = {
-        "accept_config_change": allowed.config_change,
-        "accept_data_change": allowed.data_change,
-        "workdir": str(directory.parent),
-    }
-    fingerprint = agreement.check(config, source, options)
-    with processes.only_run(workdir) as check_lock:
-        _train(config, workdir, source, fingerprint, allowed, check_lock)
-
-
-def _train(
-    config: ConfigDict,
-    workdir: Path,
-    source: Source,
-    fingerprint: dict[str, Any],
-    allowed: Allowed,
-    check_lock: Callable[[], None],
-) -> None:
-    """Trains, as the only run in `workdir`; see `train`."""
-    last, other_data = _newest(workdir, allowed.start_afresh), False
-    if last is not None:
-        config = run.as_begun(workdir, config, last)
-        if not allowed.config_change:
-            run.check_config(workdir, config, last, allowed.data_moved)
-        before = agreement.check_data(config, source, workdir, last, allowed.data_change)
-        fingerprint = before or fingerprint
-        other_data = before is None or allowed.data_moved
-    # A run that resumes has what it began with.
-    start = transfer.origin(config.train.init_from) if last is None else None
-    frozen = transfer.tokenizer(config) if last is None else {}
-    if config.tokenizer.latents and last is None:
-        _check_latents(config, source, frozen)  # before anything is written
-    with ExitStack() as stack:
+    fingerprint = agreement.check(config, source, facts(workdir, allowed))
+    with processes.only_run(workdir) as check_lock, ExitStack() as stack:
+        start = start_of(config, workdir, source, fingerprint, allowed)
+        config = start.config
         saver = stack.enter_context(_saver(config, workdir, check_lock))
-        before = start.assets if start else None
-        if last is None:
-            assets = run.prepare(workdir, config, source, before)
-        else:  # nothing of the run is written before all of it has been restored
-            assets = run.read_assets(workdir, config, last)
+        assets = start.assets()
         model = models.build(config, assets)
         mesh = sharding.make_mesh(config.sharding)
         program = build(config, model, mesh)
         capacity.check(config, program)
         batches = feed(config, model, source, sharding.rows(mesh, config.train.batch_size))
         stack.callback(batches.close)
-        origin = Origin(fingerprint, run.digests(assets))
+        origin = Origin(start.fingerprint, run.digests(assets))
         trainer = Loop(config, workdir, model, program, batches, saver, origin)
-        state = trainer.start(frozen) if last is None else trainer.restore(last, other_data)
-        if config.tokenizer.latents and last is not None:
-            _check_latents(config, source, state.params, mesh)
-        logbook = Logbook(workdir, last, config.train.steps) if processes.is_main() else NoLogbook()
+        state, remarks = start.state(trainer, assets)
+        main = processes.is_main()
+        logbook = Logbook(workdir, start.step, config.train.steps) if main else NoLogbook()
         stack.enter_context(logbook)
-        if processes.is_main():
-            for line in statistics.extents(config, model.modalities, source):
+        if main:
+            remarks = [*statistics.extents(config, model.modalities, source), *remarks]
+            for line in (*remarks, statistics.account(source, config, state.params)):
                 logbook.say(line)
-            logbook.say(statistics.account(source, config, state.params))
-        if start:
-            found = transfer.from_origin(start, mesh, assets)
-            logbook.say(
-                f"from step {start.step} of {start.workdir}: " + transfer.describe(state, found)
-            )
-            state = transfer.overlaid(model, state, found)
-        interrupts = stack.enter_context(Interrupts(begin=False))
-        trainer.run(state, logbook, interrupts)
-
-
-def check_devices(config: ConfigDict) -> None:
-    """Refuses a config that cannot work on the devices of all processes.
-
-    Raises:
-      InputError: naming the key.
-    """
-    slices = sharding.slice_count(jax.devices())
-    configs.validate(config, jax.device_count(), jax.process_count(), slices)
-
-
-def opened(config: ConfigDict) -> Source:
-    """The split that a config trains on, with the latents that it names."""
-    source = DataOptions.of(config).open(config.data.split)
-    if not config.tokenizer.latents:
-        return source
-    from mmgen_jax.training import latent_cache  # by way of TFDS, which takes seconds to import
-
-    return latent_cache.opened(config, source)
-
-
-def _check_latents(*inputs: Any) -> None:
-    from mmgen_jax.training import latent_cache
-
-    latent_cache.compare(*inputs)
-
-
-def _newest(workdir: Path, start_afresh: bool) -> int | None:
-    """The newest whole checkpoint, as process 0 finds it.
-
-    Raises:
-      InputError: if the run had some, and none of them is whole.
-    """
-
-    def find() -> int:
-        step = checkpoints.latest(workdir)
-        if step is not None:
-            return step
-        lost = whole.lost(workdir)
-        if lost and not start_afresh:
-            raise InputError(
-                f"{lost}; restore one from a copy, or begin again at step 0 with --start_afresh"
-            )
-        return -1
-
-    step = processes.from_main(find)
-    return None if step == -1 else step
+        trainer.run(state, logbook, stack.enter_context(Interrupts(begin=False)))
 
 
 def _saver(config: ConfigDict, workdir: Path, check: Callable[[], None]) -> Checkpoints:
@@ -264,7 +156,7 @@ class Loop:
         saver: Checkpoints,
         origin: Origin = Origin(),  # noqa: B008
     ):
-        self._config, self._workdir, self._model, self._program = config, workdir, model, program
+        self._config, self._workdir, self.model, self.program = config, workdir, model, program
         self._batches, self._saver, self._origin = batches, saver, origin
         self._check_metric()
         self._preview = Preview(config, model, program.mesh) if config.train.sample_every else None
@@ -275,18 +167,12 @@ class Loop:
         self._skipped = Skipped()
         self._startup: dict[str, float] = {}  # for the first line of the log
 
-    def start(self, frozen: dict[str, Any]) -> TrainState:
-        """A fresh state, each device's share made where it is to lie; `frozen` are groups of it."""
-        found = transfer.by_path({"params": models.pretrained(self._model) | frozen})
-        fresh = self._program.init()
-        return transfer.overlaid(self._model, fresh, found) if found else fresh
-
     def restore(self, step: int, other_data: bool) -> TrainState:
         """A checkpoint's state; the data and the log's means move to where they were.
 
         Bad records of `other_data` than now are forgotten.
         """
-        restored = self._saver.restore(step, self._program.placed)
+        restored = self._saver.restore(step, self.program.placed)
         try:
             self._batches.set_state({"position": restored.data["position"]})
             self._means = Means(restored.log)
@@ -302,7 +188,7 @@ class Loop:
     def run(self, state: TrainState, logbook: Logbook, interrupts: Interrupts) -> TrainState:
         """Trains to the last step. The state given is donated."""
         config, pending, step = self._config, None, int(state.step)
-        strategy = self._program.strategy
+        strategy = self.program.strategy
         while step < config.train.steps:
             state, metrics = strategy.step(state, strategy.place(next(self._batches)))
             interrupts.begin()  # what ends before, as in a compiler, has nothing to save
@@ -358,7 +244,7 @@ class Loop:
         speed = self._clock.rate() * self._config.train.batch_size
         if speed:
             means["images_per_second"] = speed
-            means["images_per_second_per_device"] = speed / self._program.mesh.size
+            means["images_per_second_per_device"] = speed / self.program.mesh.size
         means |= self._startup
         self._startup = {}
         means["skipped_records"] = len(self._skipped.gather(self._batches.skipped))
@@ -389,7 +275,7 @@ class Loop:
         keep = self._config.checkpoint
         if not keep.keep_best:
             return
-        program = self._program
+        program = self.program
         _, metrics = jax.eval_shape(program.step, program.state, program.batch)
         if keep.best_metric not in metrics:
             raise InputError(

@@ -76,7 +76,7 @@ def build(config: ConfigDict, train: bool) -> None:
 
     from mmgen_jax import model as models
     from mmgen_jax.data import DataOptions
-    from mmgen_jax.training import loop, run, step
+    from mmgen_jax.training import loop, run, start, step
 
     if config.generator.name == "dalle":  # of a tokenizer that it does not have here
         tokenizer = recipe("vqvae").get_config("size=tiny")
@@ -85,7 +85,7 @@ def build(config: ConfigDict, train: bool) -> None:
     for name in ("text", "audio"):
         options = config.modalities[name]
         options.fit_examples = min(options.fit_examples, 30)
-    loop.check_devices(config)
+    start.check_devices(config)
     source = DataOptions.of(config).open(config.data.split)
     model = models.build(config, models.fit(config, source))
     state = run.state_shapes(config, model)
