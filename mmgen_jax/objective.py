@@ -18,6 +18,7 @@ from mmgen_jax.conditioning.fusion import Values
 from mmgen_jax.modalities import Encoding, Modality, Recovery
 from mmgen_jax.model import Batch, Model, encode
 from mmgen_jax.nn import global_batch
+from mmgen_jax.nn.keys import key_per_example
 from mmgen_jax.nn.layout import gathered
 
 
@@ -29,7 +30,7 @@ def objective(
     All randomness comes from one key per example, `fold_in(key, index)`.
     """
     params = gathered(params)
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch.index)
+    keys = key_per_example(key, batch.index)
     presence_keys, generator_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     w = model.weights
 

@@ -15,15 +15,26 @@ held out of training, see `held_out`. Lengths are in pixels of a 32 x 32 picture
 picture.
 """
 
+import copy
 import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmgen_jax.data import KINDS, BadRecord, DataOptions, Preset, Record, SourceInfo, SourceSpec
+from mmgen_jax.data import (
+    KINDS,
+    BadRecord,
+    DataOptions,
+    Lazy,
+    Preset,
+    Record,
+    SourceInfo,
+    SourceSpec,
+)
 from mmgen_jax.data.rasterizer import DISTANCES, fill, paint, stroke
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.audio import SAMPLE_RATE
@@ -239,15 +250,17 @@ class ShapesSource:
             raise IndexError(f"shapes/{self.split} has no record {index}: it holds {len(self)}")
         rng = _generator(self.seed, self.split, index)
         scene = _draw_scene(rng, self.split)
-        distance = _distance(scene, self.image_size)
+        grammar = int(rng.integers(GRAMMARS))
+        distance = cache(lambda: _distance(scene, self.image_size))
+        # A tone draws from a copy, so that it is the same however often it is asked for.
         said = {
-            "text": caption(scene, int(rng.integers(GRAMMARS))),
-            "label": POSITION_NAMES[scene.position],
-            "audio": tone(scene, rng),
-            "image": _paint_outline(distance),
+            "text": lambda: caption(scene, grammar),
+            "label": lambda: POSITION_NAMES[scene.position],
+            "audio": lambda: tone(scene, copy.deepcopy(rng)),
+            "image": lambda: _paint_outline(distance()),
         }
-        values = {name: said[kind] for name, kind in self.kinds.items()}
-        return Record(_paint_scene(scene, distance), values)
+        values = Lazy({name: said[kind] for name, kind in self.kinds.items()})
+        return Record(lambda: _paint_scene(scene, distance()), values)
 
     def where(self, index: int) -> str:
         """The split and the record's number."""

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from mmgen_jax.nn import global_batch
+from mmgen_jax.nn import global_batch, moving_average
 
 EPSILON = 1e-5
-WARMUP = 10
 
 
 class Moments(NamedTuple):
@@ -51,11 +50,8 @@ def run_along(running: Named, batch: Named, count: Int32[Array, ""], decay: floa
       count: batches so far.
       decay: of a long training.
     """
-    n = count.astype(jnp.float32)
-    rate = jnp.minimum(decay, n / (n + WARMUP))
-    return jax.lax.stop_gradient(
-        jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, running, batch)
-    )
+    rate = moving_average.rate(count.astype(jnp.float32), decay)
+    return jax.lax.stop_gradient(moving_average.update(running, batch, rate))
 
 
 class BatchNorm(nn.Module):

@@ -16,6 +16,7 @@ from mmgen_jax.conditioning import fusion
 from mmgen_jax.generators import codecs
 from mmgen_jax.generators.adversarial import LAZILY
 from mmgen_jax.model import Assets, Batch, Model
+from mmgen_jax.nn.keys import key_per_example
 from mmgen_jax.objective import objective
 from mmgen_jax.training import run
 from mmgen_jax.training.state import TrainState
@@ -95,9 +96,7 @@ def _forward(model: Model, state: TrainState, batch: Batch) -> dict[str, int | f
 
     def generator(state: TrainState, batch: Batch, images: Any, encodings: Any) -> Any:
         condition = fusion.fuse(state.params["encoders"]["fusion"], encodings, batch.has)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(
-            jax.random.wrap_key_data(state.key), batch.index
-        )
+        keys = key_per_example(jax.random.wrap_key_data(state.key), batch.index)
         losses = model.generator.losses(
             state.params, state.state, images, condition, keys, state.step
         )

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from mmgen_jax.conditioning import fusion
 from mmgen_jax.errors import InputError
 from mmgen_jax.model import encode
+from mmgen_jax.nn.keys import key_per_example
 from mmgen_jax.sampling.inputs import conditions
 from mmgen_jax.sampling.sampler import in_batches, seed_bits
 from mmgen_jax.training.run import Trained
@@ -108,5 +109,4 @@ class Mixer:
 
 
 def _keys(numbers: Any, seed: Any) -> Any:
-    key = jax.random.key(seed)
-    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    return key_per_example(jax.random.key(seed), numbers)

@@ -11,6 +11,7 @@ from mmgen_jax.conditioning import fusion
 from mmgen_jax.conditioning.fusion import Presence, Values
 from mmgen_jax.conditioning.guidance import guide
 from mmgen_jax.model import Model, encode
+from mmgen_jax.nn.keys import fold_in_each
 from mmgen_jax.nn.layout import gathered
 from mmgen_jax.objective import recover
 
@@ -113,7 +114,7 @@ def best_of(
     """
 
     def one(number: Array) -> tuple[Latents, Float[Array, "batch"]]:
-        latents = draw(jax.vmap(lambda key: jax.random.fold_in(key, number))(keys))
+        latents = draw(fold_in_each(keys, number))
         return latents, score(latents)
 
     drawn, scores = jax.lax.map(one, jnp.arange(count))

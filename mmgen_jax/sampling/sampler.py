@@ -13,6 +13,7 @@ from mmgen_jax.conditioning.guidance import check_weights, passes_needed
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.images import quantise
 from mmgen_jax.model import Model
+from mmgen_jax.nn.keys import key_per_example
 from mmgen_jax.nn.layout import by_example, on_mesh
 from mmgen_jax.sampling.sample import Known, sample
 
@@ -96,8 +97,7 @@ class Sampler:
         ) -> Array:
             arrays = (values, has, weights, rows, known)
             values, has, weights, rows, known = jax.tree.map(by_example, arrays)
-            key = jax.random.key(seed)
-            keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+            keys = key_per_example(jax.random.key(seed), rows)
             return sample(model, params, state, values, has, weights, keys, options, passes, known)
 
         if mesh is None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int32
 from ml_collections import ConfigDict
 
 from mmgen_jax.model import Batch, Model
-from mmgen_jax.nn import global_batch
+from mmgen_jax.nn import global_batch, moving_average
 from mmgen_jax.objective import objective
 from mmgen_jax.training.state import TrainState, owned, trained
 
@@ -80,9 +80,8 @@ def gradients(
 
 def average(ema: Any, params: Any, step: Int32[Array, ""], decay: float) -> Any:
     """Moves the average towards `params`; the decay warms up, so that it forgets the start."""
-    count = step.astype(jnp.float32) + 1
-    rate = jnp.minimum(decay, count / (count + 10))
-    return jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, ema, params)
+    rate = moving_average.rate(step.astype(jnp.float32) + 1, decay)
+    return moving_average.update(ema, params, rate)
 
 
 def _update(

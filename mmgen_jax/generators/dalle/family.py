@@ -17,6 +17,7 @@ from mmgen_jax.generators.codecs import Codec
 from mmgen_jax.generators.dalle.keys import DALLEOptions, DALLESampling
 from mmgen_jax.generators.dalle.networks import PrefixTransformer
 from mmgen_jax.nn import global_batch
+from mmgen_jax.nn.keys import fold_in_each
 
 Latents = Float[Array, "batch rows columns channel"]
 Codes = Int[Array, "batch places"]
@@ -78,7 +79,7 @@ def build(options: DALLEOptions, codec: Codec, dtype: str) -> Generator:
             cache, before = carry
             before = guidance.tile(before)
             cache, logits = network.apply(weights, cache, visible, before, place, method="extend")
-            here = jax.vmap(lambda key: jax.random.fold_in(key, place))(keys)
+            here = fold_in_each(keys, place)
             ids = draw(guidance.combine(logits), here, options)
             if known is not None:
                 ids = jnp.where(known[1][:, place], known[0][:, place], ids)

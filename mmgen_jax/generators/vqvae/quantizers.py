@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from mmgen_jax.nn import global_batch
-from mmgen_jax.nn.batch_norm import WARMUP
+from mmgen_jax.nn import global_batch, moving_average
 
 Vectors = Float[Array, "batch tokens channel"]
 Tokens = Int[Array, "batch tokens"]
@@ -106,7 +105,7 @@ def ema(codes: int, width: int, decay: float, commitment: float, restart_below: 
         return Quantized(straight_through(chosen, vectors), commitment * distance, moved, metrics)
 
     def move(state: Any, vectors: Vectors, ids: Tokens, keys: Any, count: Any) -> tuple[Any, Any]:
-        rate = jnp.minimum(decay, count / (count + WARMUP))
+        rate = moving_average.rate(count, decay)
         use = rate * state["use"] + (1 - rate) * frequencies(ids, codes)
         chosen = global_batch.total(
             jax.ops.segment_sum(vectors.reshape(-1, width), ids.ravel(), codes)
@@ -158,7 +157,7 @@ def fsq(levels: Sequence[int], decay: float) -> Quantizer:
             straight_through(jnp.round(bounded), bounded) / half.astype(np.float32)[None, None]
         )
         found = frequencies(tokens(state, jax.lax.stop_gradient(latents)), math.prod(levels))
-        rate = jnp.minimum(decay, count / (count + WARMUP))
+        rate = moving_average.rate(count, decay)
         use = rate * state["use"] + (1 - rate) * found
         metrics = usage(use, use < UNUSED / len(use))
         return Quantized(latents, jnp.zeros(()), {"use": use}, metrics)
