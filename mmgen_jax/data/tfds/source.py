@@ -207,7 +207,13 @@ EMOJI = _spec(
     Known(
         path="data/emoji",
         remedy=_BUILD.format(name="emoji"),
-        features={"text": "captions/text", "label": "label", "audio": "audio", "image": "sketch"},
+        features={
+            "text": "captions/text",
+            "label": "label",
+            "audio": "audio",
+            "image": "sketch",
+            "style": "reference",
+        },
         inputs=Preset(
             "icons",
             languages=("en",),

@@ -162,23 +162,29 @@ def misbound(images: np.ndarray, values: Sequence[Mapping[str, Any]]) -> np.ndar
 
 def shapes_judge(options: DataOptions) -> Judge:
     """The exact judge of data set `shapes`."""
+    kinds = options.kinds
 
     def values(records: Sequence[Record], names: Sequence[str]) -> list[dict[str, Any]]:
-        return [{name: record.values[name] for name in names} for record in records]
+        return [{kinds[name]: record.values[name] for name in names} for record in records]
+
+    def right(images: np.ndarray, records: Sequence[Record], names: Sequence[str]) -> Any:
+        found = satisfied(images, values(records, names))
+        return {name: found[kinds[name]] for name in names}
 
     return Judge(
-        lambda images, records, names: satisfied(images, values(records, names)),
-        chance,
+        right,
+        lambda names, split: chance(sorted({kinds[name] for name in names}), split),
         accuracy=1.0,
         misbound=lambda images, records, names: misbound(images, values(records, names)),
     )
 
 
-def reading() -> Reading:
+def reading(options: DataOptions) -> Reading:
     """What inputs of `shapes` say, and what pictures show: -1 where that is no whole object."""
 
-    def says(records: Sequence[Record], modality: str) -> dict[str, np.ndarray]:
-        return read([{modality: record.values[modality]} for record in records])[modality]
+    def says(records: Sequence[Record], name: str) -> dict[str, np.ndarray]:
+        kind = options.kinds[name]
+        return read([{kind: record.values[name]} for record in records])[kind]
 
     def shows(images: np.ndarray) -> dict[str, np.ndarray]:
         found = judge(images)

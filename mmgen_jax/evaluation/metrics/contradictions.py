@@ -45,7 +45,10 @@ def contradictions(asked: Asked) -> Evaluation:
     source = draw.open(config.data.split)
     if config.data.name in READINGS:
         some = min(MOST, max(FEW, 4 * asked.count))
-        reading, rows = READINGS[config.data.name](), draw.usable(source, spread(source, some))
+        reading, rows = (
+            READINGS[asked.data.name](asked.data),
+            draw.usable(source, spread(source, some)),
+        )
         said = _said(source, rows, reading, names)
     else:
         usable = draw.usable(source, spread(source, draw.held(MOST)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmgen_jax import model as models
-from mmgen_jax.data import Record, shapes
+from mmgen_jax.data import DataOptions, Record, shapes
 from mmgen_jax.errors import InputError
 from mmgen_jax.evaluation.judges import READINGS
 from mmgen_jax.evaluation.metrics import METRICS
@@ -134,7 +134,7 @@ def test_inputs_that_say_several_things_contradict_each_other_where_they_speak_o
             "neither": pytest.approx(blue),
             "count": 30,
         }
-        reading = READINGS["shapes"]()
+        reading = READINGS["shapes"](DataOptions("shapes"))
         first, second = title.split(" against ")
         (fact,) = {"text": ["shape"], "label": ["position"]}[first]
         assert (reading.says(one, first)[fact] != reading.says(other, second)[fact]).all()
