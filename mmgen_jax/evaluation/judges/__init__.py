@@ -55,4 +55,4 @@ JUDGES = Registry(
 """By data set: (DataOptions) -> its Judge."""
 
 READINGS = Registry("reading", {"shapes": "mmgen_jax.evaluation.judges.shapes:reading"})
-"""By data set whose inputs say several things: (DataOptions) -> its Reading. Others' name a class."""
+"""By data set whose inputs say several things: (DataOptions) -> Reading; others name a class."""
