@@ -3,7 +3,7 @@
     python launch/compile.py --config=configs/flow.py:size=xl --topology=v5e:16x16 --out=pod.json
 
 What it finds is a JSON file and a Markdown table beside it. Several topologies, at the same batch
-for each chip, give a plot of how it scales; a table of many recipes is made by `launch/scaling.py`:
+for each chip, give a plot of how it scales; a table of many recipes is made by `tools/scaling.py`:
 
     python launch/compile.py --config=configs/flow.py:size=xl --topology=v5e:4x4,v5e:16x16 \
         --batch_per_chip=16 --out=scaling.json

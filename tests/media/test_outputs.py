@@ -1,6 +1,7 @@
 """Nothing is overwritten that a command did not make itself."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ CASES = [(name, file) for name, (_, files) in WRITERS.items() for file in files]
 
 def started(name, folder, *more):
     flags, files = WRITERS[name]
-    return launch(f"launch/{name}.py", *flags, f"--out={folder / files[0]}", *more)
+    return launch(path_of(name), *flags, f"--out={folder / files[0]}", *more)
 
 
 @pytest.mark.parametrize(("name", "file"), CASES)
@@ -47,30 +48,37 @@ def test_a_file_of_other_origin_is_not_overwritten(tmp_path, name, file):
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_name_that_no_disk_takes_is_refused_before_any_work(name):
     flags, (file, *_) = WRITERS[name]
-    done = launch(f"launch/{name}.py", *flags, f"--out={file.replace('X', 250 * 'x')}")
+    done = launch(path_of(name), *flags, f"--out={file.replace('X', 250 * 'x')}")
     assert_bad_input(done, "--out=", "too long", "240 bytes")
 
 
 @pytest.mark.parametrize("script", ["benchmark_all", "scaling", "quality"])
 def test_nor_does_a_folder_have_such_a_name(tmp_path, script):
-    done = launch(f"launch/{script}.py", f"--out={tmp_path}/X.md", f"--workdir={300 * 'x'}")
+    done = launch(path_of(script), f"--out={tmp_path}/X.md", f"--workdir={300 * 'x'}")
     assert_bad_input(done, "--workdir=", "too long")
 
 
+def path_of(name):
+    """The script of a launcher, or of a tool."""
+    path = Path("launch", f"{name}.py")
+    return path if (ROOT / path).exists() else Path("tools", path.name)
+
+
 def test_an_empty_name_is_no_file(tmp_path):
-    assert_bad_input(launch("launch/scaling.py", "--out="), "--out=", "is no .md file")
+    assert_bad_input(launch("tools/scaling.py", "--out="), "--out=", "is no .md file")
 
 
 def test_a_table_is_of_data_sets_that_there_are(tmp_path):
     out = f"--out={tmp_path}/X.md"
-    assert_bad_input(launch("launch/quality.py", out, "--data=../x"), "--data: '../x'", "shapes")
+    assert_bad_input(launch("tools/quality.py", out, "--data=../x"), "--data: '../x'", "shapes")
 
 
 def test_every_launcher_that_writes_is_listed():
     """Whatever defines --out by the helper is in the table above."""
     found = {
         path.stem
-        for path in (ROOT / "launch").glob("*.py")
+        for folder in ("launch", "tools")
+        for path in (ROOT / folder).glob("*.py")
         if "cli.define_out(" in path.read_text(encoding="utf-8")
     }
     assert found == set(WRITERS)

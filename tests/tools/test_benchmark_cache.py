@@ -8,7 +8,7 @@ SMALL = [f"--config.generator.dalle.{k}" for k in ("width=16", "depth=1", "heads
 
 
 def test_it_reports_both_ways_by_quarters():
-    done = launch("launch/benchmark_cache.py", *SMALL, "--side=2", "--batch_size=2", "--rounds=1")
+    done = launch("tools/benchmark_cache.py", *SMALL, "--side=2", "--batch_size=2", "--rounds=1")
     assert (done.code, done.err) == (0, "")
     head, *ways, ratio = done.out.splitlines()
     assert head.startswith("2 pictures of 2x2 codes, ")
@@ -20,6 +20,6 @@ def test_it_reports_both_ways_by_quarters():
 
 
 def test_bad_input():
-    done = launch("launch/benchmark_cache.py", "--config=configs/flow.py:size=tiny")
+    done = launch("tools/benchmark_cache.py", "--config=configs/flow.py:size=tiny")
     assert_bad_input(done, "config.generator.name = 'flow'", "'dalle'")
-    assert_bad_input(launch("launch/benchmark_cache.py", "--side=3"), "--side=3", "even")
+    assert_bad_input(launch("tools/benchmark_cache.py", "--side=3"), "--side=3", "even")

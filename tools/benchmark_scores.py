@@ -1,7 +1,7 @@
 """Measures the Fréchet distance of two sets of features, beside clean-fid and torch-fidelity.
 
     python -m pip install --editable='.[reference]'
-    python launch/benchmark_scores.py --count=10000 --features=2048
+    python -m tools.benchmark_scores --count=10000 --features=2048
 
 In turns, on the same features, each of the three from features to the number. Where one of the
 others is not installed it is left out, and said so.

@@ -1,6 +1,6 @@
 """Measures what the cache of keys and values saves where `dalle` draws codes one after another.
 
-    python launch/benchmark_cache.py --config=configs/dalle.py:size=tiny --side=16
+    python -m tools.benchmark_cache --config=configs/dalle.py:size=tiny --side=16
 
 Both draw the likeliest codes of a fresh network, in turns: with the cache, and by running all codes
 so far through the network for each new one, in an array of full length, as compiled code does. The
