@@ -27,6 +27,12 @@ OF_CLI = (
 )
 
 
+def path_of(name: str) -> Path:
+    """The script of a launcher, or of a tool, from the root."""
+    path = Path("launch", f"{name}.py")
+    return path if (ROOT / path).exists() else Path("tools", path.name)
+
+
 class Done(NamedTuple):
     """How a launcher ended."""
 

@@ -144,7 +144,7 @@ def test_changelog_knows_the_version():
     [
         (("mmgen_jax", "configs"), ("core", "data", "words")),
         (("launch",), ("core", "data", "words", "demo", "reference")),
-        (("tools",), ("core", "data", "words")),
+        (("tools",), ("core", "data", "words", "reference")),
         (("tests",), ("core", "data", "words", "demo", "test", "reference")),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from mmgen_jax.cli.bounds import whole_numbers
 from mmgen_jax.errors import InputError
-from tests.launching import ROOT, assert_bad_input, launch
+from tests.launching import ROOT, assert_bad_input, launch, path_of
 
 CONFIG = "--config=configs/flow.py:size=tiny"
 OUT = "--out=X.json"
@@ -49,7 +49,7 @@ def test_what_is_beyond_bounds_is_one_line(tmp_path, monkeypatch, name, given, w
     monkeypatch.chdir(tmp_path)
     pathlib.Path(tmp_path / "configs").symlink_to(CONFIG_FOLDER)
     os.mkfifo(tmp_path / "pipe")
-    assert_bad_input(launch(f"launch/{name}.py", *given), *words)
+    assert_bad_input(launch(path_of(name), *given), *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["configs", "pipe"]
 
 

@@ -1,7 +1,6 @@
 """Nothing is overwritten that a command did not make itself."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from mmgen_jax.errors import InputError
 from mmgen_jax.media import gallery, outputs
 from mmgen_jax.media.outputs import KEY, Output
 from mmgen_jax.storage import read_text, write_json
-from tests.launching import ROOT, assert_bad_input, launch
+from tests.launching import ROOT, assert_bad_input, launch, path_of
 
 CONFIG = "--config=configs/flow.py:size=tiny"
 # Launcher -> what it is given besides --out, and the files that it writes for X.
@@ -56,12 +55,6 @@ def test_a_name_that_no_disk_takes_is_refused_before_any_work(name):
 def test_nor_does_a_folder_have_such_a_name(tmp_path, script):
     done = launch(path_of(script), f"--out={tmp_path}/X.md", f"--workdir={300 * 'x'}")
     assert_bad_input(done, "--workdir=", "too long")
-
-
-def path_of(name):
-    """The script of a launcher, or of a tool."""
-    path = Path("launch", f"{name}.py")
-    return path if (ROOT / path).exists() else Path("tools", path.name)
 
 
 def test_an_empty_name_is_no_file(tmp_path):
