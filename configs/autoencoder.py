@@ -25,8 +25,8 @@ million parameters with encoders and readers of size tiny beside it:
         --workdir=runs/founding --config.train.dtype=float32 --config.train.steps=4000 \
         --config.optimizer.generator.learning_rate=3e-4 \
         --config.optimizer.generator.warmup_steps=100 \
-        --config.objective.reader_width=128 --config.objective.reader_depth=1 \
-        --config.modalities.text.width=128 --config.modalities.text.heads=4 \
+        --config.objective.recovery_width=128 --config.objective.recovery_depth=1 \
+        --config.modalities.text.width=128 --config.modalities.text.num_heads=4 \
         --config.modalities.text.depth=1
 
 29 images/s, so 73 minutes. Training pictures come back at 22.6 dB (22.2 - 23.0), most of them as

@@ -41,7 +41,7 @@ class Size(NamedTuple):
 
     width: int
     depth: int
-    heads: int
+    num_heads: int
     text_width: int
     text_depth: int
 
@@ -58,7 +58,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config, chosen = recipes.begin(argument, "dalle", {"tokenizer": ""})
     size = configs.choose("size", chosen["size"], SIZES)
     family, optimizer = config.generator.dalle, config.optimizer.generator
-    family.width, family.depth, family.heads = size.width, size.depth, size.heads
+    family.width, family.depth, family.num_heads = size.width, size.depth, size.num_heads
     if chosen["size"] == "tiny":
         recipes.tiny_inputs(config)
         optimizer.name, optimizer.learning_rate = "muon", 0.01
@@ -75,10 +75,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
         recipes.large_inputs(config, size.text_width, size.text_depth)
         config.fusion.pool_tokens = False  # every token of a caption is in the prefix
         tokenizer = config.generator.vqvae
-        tokenizer.quantizer, tokenizer.codes, tokenizer.patch = "ema", 16_384, 16
+        tokenizer.quantizer, tokenizer.codebook_size, tokenizer.patch_size = "ema", 16_384, 16
         config.data.image_size = 256
         optimizer.learning_rate, optimizer.warmup_steps = 3e-4, 1_000
-    config.objective.reader_patch = 2
+    config.objective.recovery_patch_size = 2
     config.tokenizer.family = "vqvae"
     if chosen["tokenizer"]:
         recipes.on_tokenizer(config, chosen["tokenizer"])

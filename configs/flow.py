@@ -21,7 +21,7 @@ Argument:
     python launch/train.py --config=configs/flow.py:latents=runs/kl,size=tiny --workdir=runs/latent
 
 A published DiT's weights, as safetensors, are what a run begins with; they are for latents of 4
-channels, such as those of a tokenizer with config.generator.vqvae.latent=4 and patch=8:
+channels, such as those of a tokenizer with config.generator.vqvae.latent_dim=4 and patch_size=8:
 
     python launch/train.py --config=configs/flow.py:size=dit_xl_2,latents=runs/kl,data=folder \
         --config.data.path=PATH --config.generator.flow.learn_sigma=True \
@@ -49,10 +49,10 @@ class Size(NamedTuple):
     """What a size fixes; widths are multiples of the attention heads' 32 or 64 channels."""
 
     image_size: int
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     text_width: int
     text_depth: int
 
@@ -79,7 +79,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
     size = configs.choose("size", chosen["size"], SIZES | DIT_SIZES)
     config.data.image_size = size.image_size
     flow = config.generator.flow
-    flow.patch, flow.width, flow.depth, flow.heads = size.patch, size.width, size.depth, size.heads
+    flow.patch_size, flow.width, flow.depth, flow.num_heads = (
+        size.patch_size,
+        size.width,
+        size.depth,
+        size.num_heads,
+    )
     flow.architecture = "dit" if chosen["size"] in DIT_SIZES else "mmdit"
     if chosen["architecture"]:
         flow.architecture = chosen["architecture"]
@@ -97,9 +102,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     if chosen["latents"]:
         recipes.on_tokenizer(config, chosen["latents"])
     elif chosen["size"] in DIT_SIZES:
-        recipes.on_planned_tokenizer(config, patch=8, latent=4)
+        recipes.on_planned_tokenizer(config, patch_size=8, latent_dim=4)
     elif chosen["size"] in ("xl", "3b"):
-        recipes.on_planned_tokenizer(config, patch=16, latent=8)
+        recipes.on_planned_tokenizer(config, patch_size=16, latent_dim=8)
     if config.tokenizer.family:
         _on_latents(config, size)
     return config
@@ -110,9 +115,11 @@ def _on_latents(config: ConfigDict, size: Size) -> None:
     flow, family = config.generator.flow, config.tokenizer.family
     spec, options = family_of(config, family)
     side = spec.tokenizer.side(options)
-    flow.patch = size.patch if flow.architecture == "dit" else max(1, size.patch // side)
+    flow.patch_size = (
+        size.patch_size if flow.architecture == "dit" else max(1, size.patch_size // side)
+    )
     flow.base_size = config.data.image_size // side
-    config.objective.reader_patch = max(1, config.objective.reader_patch // side)
+    config.objective.recovery_patch_size = max(1, config.objective.recovery_patch_size // side)
     # A narrow code, unlike a patch of pixels, leaves room for the noise (JiT is for those).
     flow.prediction = "velocity"
 
@@ -142,11 +149,11 @@ def _tiny(config: ConfigDict) -> None:
 def _tiny_icons(config: ConfigDict) -> None:
     """Thousands of names and pictures want more room, and eighty epochs."""
     flow = config.generator.flow
-    flow.width, flow.heads = 192, 6
+    flow.width, flow.num_heads = 192, 6
     recipes.set_inputs(config, {"label": {"guidance": 1.0}})  # the name says more than its group
     config.train.steps = 4_200
     config.train.sample_every = 1_000
     if len(config.modalities.names) == 1:
-        config.fusion.present_all = 0.8  # its only subsets are all and none
+        config.fusion.keep_all_rate = 0.8  # its only subsets are all and none
     if len(config.data.languages) != 1:  # or all of them: many names of the same picture
         config.train.steps = 7_000

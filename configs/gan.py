@@ -36,7 +36,7 @@ class Size(NamedTuple):
     """What a size fixes."""
 
     image_size: int
-    patch: int
+    patch_size: int
     widths: tuple[int, ...]
     features: int
     text_width: int
@@ -56,7 +56,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     size = configs.choose("size", chosen["size"], SIZES)
     config.data.image_size = size.image_size
     gan = config.generator.gan
-    gan.patch, gan.widths, gan.discriminator_widths = size.patch, size.widths, size.widths
+    gan.patch_size, gan.widths, gan.discriminator_widths = size.patch_size, size.widths, size.widths
     gan.features = gan.style_width = size.features
     gan.objective = chosen["objective"]
     for name in config.modalities.names:

@@ -67,7 +67,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         # A short training: it cannot wait for styles, nor for the game alone to spread them.
         recipes.adversarial_optimizers(config, 1e-2)
         stylegan.mapping_rate, stylegan.mode_seeking_weight = 0.1, 0.1
-        stylegan.patch, stylegan.r1_every = 2, 4
+        stylegan.patch_size, stylegan.r1_every = 2, 4
         stylegan.path_weight, stylegan.mixing = 0.0, 0.0
         stylegan.mbstd_group, stylegan.mismatch_weight = 32, 1.0
         config.train.batch_size, config.train.steps = 32, 5_000

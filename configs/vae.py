@@ -41,10 +41,10 @@ class Size(NamedTuple):
     """What a size fixes."""
 
     image_size: int
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     latent: int
     latent_sides: tuple[int, ...]
     text_width: int
@@ -63,8 +63,13 @@ def get_config(argument: str | None = None) -> ConfigDict:
     size = configs.choose("size", chosen["size"], SIZES)
     config.data.image_size = size.image_size
     vae = config.generator.vae
-    vae.patch, vae.width, vae.depth, vae.heads = size.patch, size.width, size.depth, size.heads
-    vae.latent, vae.latent_sides = size.latent, size.latent_sides
+    vae.patch_size, vae.width, vae.depth, vae.num_heads = (
+        size.patch_size,
+        size.width,
+        size.depth,
+        size.num_heads,
+    )
+    vae.latent_dim, vae.latent_sides = size.latent, size.latent_sides
     handwriting = recipes.preset(config).content == "handwriting"
     if handwriting:
         for name in config.modalities.names:

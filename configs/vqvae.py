@@ -34,10 +34,10 @@ class Size(NamedTuple):
     """What a size fixes."""
 
     image_size: int
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     text_width: int
     text_depth: int
 
@@ -57,8 +57,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     size = configs.choose("size", chosen["size"], SIZES)
     config.data.image_size = size.image_size
     family, optimizer = config.generator.vqvae, config.optimizer.generator
-    family.patch, family.width, family.depth = size.patch, size.width, size.depth
-    family.heads, family.quantizer = size.heads, chosen["quantizer"]
+    family.patch_size, family.width, family.depth = size.patch_size, size.width, size.depth
+    family.num_heads, family.quantizer = size.num_heads, chosen["quantizer"]
     if chosen["size"] == "tiny":
         recipes.tiny_inputs(config)
         optimizer.name, optimizer.learning_rate = "muon", 0.01
@@ -66,10 +66,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.train.steps = 3_000
         content = recipes.preset(config).content
         if content in STEPS:
-            family.patch, config.train.steps = 8, STEPS[content]
+            family.patch_size, config.train.steps = 8, STEPS[content]
     else:
         recipes.large_inputs(config, size.text_width, size.text_depth)
         optimizer.learning_rate, optimizer.warmup_steps = 2e-4, 1_000
     if chosen["size"] == "base":
-        family.codes, family.levels = 16_384, (8, 8, 8, 6, 5)
+        family.codebook_size, family.levels = 16_384, (8, 8, 8, 6, 5)
     return config

@@ -49,14 +49,14 @@ class Weights(NamedTuple):
       recovery: λ_m on real images, which teaches encoders and recovery heads.
       generated: λ_m on generated images, which teaches the generator, and the encoders only
         through the condition that the image was drawn from.
-      keep, present_all, present_none: `fusion.sample_presence`'s rates.
+      keep_rate, keep_all_rate, drop_all_rate: `fusion.sample_presence`'s rates.
     """
 
     recovery: dict[str, float]
     generated: dict[str, float]
-    keep: dict[str, float]
-    present_all: float
-    present_none: float
+    keep_rate: dict[str, float]
+    keep_all_rate: float
+    drop_all_rate: float
 
 
 class Model(NamedTuple):
@@ -108,10 +108,10 @@ def build(config: ConfigDict, assets: Assets) -> Model:
         drawn=codec.shape,
         dtype=config.train.dtype,
         reader=ReaderSizes(
-            patch=objective.reader_patch,
-            width=objective.reader_width,
-            depth=objective.reader_depth,
-            heads=objective.reader_heads,
+            patch_size=objective.recovery_patch_size,
+            width=objective.recovery_width,
+            depth=objective.recovery_depth,
+            num_heads=objective.recovery_num_heads,
         ),
     )
     inputs = {name: input_of(config, name) for name in names}
@@ -124,9 +124,9 @@ def build(config: ConfigDict, assets: Assets) -> Model:
         weights=Weights(
             recovery={m: options[m].recovery_weight for m in names},
             generated={m: options[m].generated_weight for m in names},
-            keep={m: options[m].keep for m in names},
-            present_all=config.fusion.present_all,
-            present_none=config.fusion.present_none,
+            keep_rate={m: options[m].keep_rate for m in names},
+            keep_all_rate=config.fusion.keep_all_rate,
+            drop_all_rate=config.fusion.drop_all_rate,
         ),
         shared=shared,
         guidance_weights={m: options[m].guidance for m in names},

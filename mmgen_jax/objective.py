@@ -35,7 +35,9 @@ def objective(
     w = model.weights
 
     h = encode(model, params, batch.values, batch.has)
-    given = fusion.sample_presence(presence_keys, batch.has, w.keep, w.present_all, w.present_none)
+    given = fusion.sample_presence(
+        presence_keys, batch.has, w.keep_rate, w.keep_all_rate, w.drop_all_rate
+    )
     condition = fusion.fuse(params["encoders"]["fusion"], h, given)
     images = model.codec.encode(params, batch.images)
     losses = model.generator.losses(params, state, images, condition, generator_keys, step)

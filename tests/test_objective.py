@@ -18,7 +18,7 @@ def toy():
     """(model, params, state, batch) of the toy with two players."""
     with toys.registered():
         config = toys.toy_config()
-        config.fusion.present_all = 0.5
+        config.fusion.keep_all_rate = 0.5
         model = models.build(config, {"number": {}})
     params, _ = random_parameters(lambda key: models.init(model, key))
     rng = np.random.default_rng(1)
@@ -125,7 +125,9 @@ def test_no_gradient_enters_an_encoding_where_a_generated_image_is_judged(toy):
 
 def test_generated_recovery_is_masked_by_what_was_given(toy):
     model, params, state, batch = toy
-    weights = model.weights._replace(generated={"number": 1.0}, present_all=0.0, present_none=1.0)
+    weights = model.weights._replace(
+        generated={"number": 1.0}, keep_all_rate=0.0, drop_all_rate=1.0
+    )
     model = model._replace(weights=weights)
     run = jax.jit(lambda params: objective(model, params, state, batch, jax.random.key(0), 0))
     _, (_, metrics) = run(params)

@@ -101,13 +101,13 @@ def config_of(setup):
     config = tiny_config(setup.names)
     config.generator.name = family = setup.family
     if family == "dalle":  # draws the codes of 4 x 4 places
-        config.tokenizer.family, config.objective.reader_patch = "vqvae", 2
+        config.tokenizer.family, config.objective.recovery_patch_size = "vqvae", 2
         # The likeliest of many codes: noise would hide small differences.
-        config.generator.dalle.sample.temperature, config.generator.vqvae.codes = 0.0, 512
+        config.generator.dalle.sample.temperature, config.generator.vqvae.codebook_size = 0.0, 512
     if family == "vqvae":  # whose codes come from its prior as `dalle`'s from its network
         config.generator.vqvae.quantizer = "kl"
     config.fusion.pool_tokens = False
-    config.fusion.present_all, config.fusion.present_none = 1.0, 0.0
+    config.fusion.keep_all_rate, config.fusion.drop_all_rate = 1.0, 0.0
     for name in setup.names:
         config.modalities[name].generated_weight = 0.1
     return config

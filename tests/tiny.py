@@ -28,33 +28,39 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
     config.modalities.names = names
     config.fusion.width, config.fusion.pooled = 16, 8
     flow = config.generator.flow
-    flow.patch, flow.width, flow.depth, flow.heads = 8, 32, 1, 2
+    flow.patch_size, flow.width, flow.depth, flow.num_heads = 8, 32, 1, 2
     flow.sample.steps = 2
     gan, stylegan = config.generator.gan, config.generator.stylegan
     gan.widths, gan.discriminator_widths = (16, 8), (12, 6)
-    gan.patch, gan.noise, gan.style_width, gan.features = 2, 8, 16, 16
+    gan.patch_size, gan.z_dim, gan.style_width, gan.features = 2, 8, 16, 16
     stylegan.width, stylegan.mapping_layers, stylegan.mapping_rate = 16, 2, 1.0
     stylegan.channel_base, stylegan.channel_max = 64, 16
     coder = config.generator.autoencoder
     coder.encoder_widths, coder.decoder_widths = (8, 16), (16, 8)
     coder.dense_widths, coder.base_width = (32, 32), 16
     vae = config.generator.vae
-    vae.patch, vae.width, vae.depth, vae.heads = 4, 24, 1, 2
-    vae.latent, vae.latent_sides = 16, (1, 4)
+    vae.patch_size, vae.width, vae.depth, vae.num_heads = 4, 24, 1, 2
+    vae.latent_dim, vae.latent_sides = 16, (1, 4)
     vqvae, dalle = config.generator.vqvae, config.generator.dalle
-    vqvae.width, vqvae.depth, vqvae.heads, vqvae.codes, vqvae.latent = 16, 1, 2, 32, 4
-    dalle.width, dalle.depth, dalle.heads = 32, 2, 2
+    vqvae.width, vqvae.depth, vqvae.num_heads, vqvae.codebook_size, vqvae.latent_dim = (
+        16,
+        1,
+        2,
+        32,
+        4,
+    )
+    dalle.width, dalle.depth, dalle.num_heads = 32, 2, 2
     for name in ("text", "audio", "image"):
         options = config.modalities[name]
-        options.width, options.depth, options.heads = 16, 1, 2
+        options.width, options.depth, options.num_heads = 16, 1, 2
     config.modalities.text.vocabulary_size = 300
     config.modalities.text.fit_examples = 200
     config.modalities.text.max_tokens = 12
     config.modalities.audio.seconds = 0.5
     config.modalities.audio.fit_examples = 8
-    config.modalities.audio.bins = 16
+    config.modalities.audio.n_mels = 16
     objective = config.objective
-    objective.reader_width, objective.reader_depth, objective.reader_heads = 16, 1, 2
+    objective.recovery_width, objective.recovery_depth, objective.recovery_num_heads = 16, 1, 2
     config.train.batch_size = 8
     config.train.steps = 20
     config.train.sample_every = 0

@@ -64,7 +64,7 @@ def toy_config() -> ConfigDict:
     config.modalities.names = ("number",)
     config.generator.name = "duel"
     config.fusion.width, config.fusion.pooled = 8, 4
-    config.fusion.present_all, config.fusion.present_none = 1.0, 0.0
+    config.fusion.keep_all_rate, config.fusion.drop_all_rate = 1.0, 0.0
     config.train.batch_size = 16
     return config
 

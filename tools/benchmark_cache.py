@@ -77,7 +77,7 @@ def ways(recipe: Any, side: int, rows: int) -> tuple[Callable[[int, Any], Any], 
     from mmgen_jax.generators.dalle.networks import PrefixTransformer
 
     options, places = recipe.generator.dalle, side * side
-    sizes = (options.width, options.depth, options.heads, jnp.dtype(recipe.train.dtype))
+    sizes = (options.width, options.depth, options.num_heads, jnp.dtype(recipe.train.dtype))
     network = PrefixTransformer(1_024, (side, side), *sizes)
     tokens = jnp.ones((rows, 4, recipe.fusion.width))
     inputs = (

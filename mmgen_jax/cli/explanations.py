@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from mmgen_jax import config as configs
+from mmgen_jax.config.renamed import current
 from mmgen_jax.errors import InputError
 
 
@@ -29,6 +30,8 @@ def explain(error: Exception, argv: Sequence[str]) -> str:
         key = re.match(r"--?config\.([\w.]+)", argument)
         known = {*(keys := configs.all_keys()), *(path.rpartition(".")[0] for path in keys)}
         if key and isinstance(error, (AttributeError, KeyError)) and key[1] not in known:
+            if (now := current(key[1])) in keys:
+                return f"config key {key[1]} is called {now} now; type --config.{now}=VALUE"
             nearest = difflib.get_close_matches(key[1], keys, n=3, cutoff=0)
             return f"unknown config key {key[1]}; the nearest are: {', '.join(nearest)}"
     if isinstance(error, OSError):

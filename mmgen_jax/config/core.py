@@ -58,8 +58,8 @@ class OptimizerOptions:
     beta2: float = option(0.99, "decay of the second moment", DECAY)
     weight_decay: float = option(0.0, "decoupled, on hidden weight matrices only", WEIGHT)
     clip_norm: float = option(1.0, "largest global gradient norm; 0: any", between(0, LARGEST))
-    every: int = option(1, "the player moves every so many steps", COUNT)
-    start: int = option(0, "the player's first step", COUNT_OR_NONE)
+    update_every: int = option(1, "the player moves every so many steps", COUNT)
+    update_start: int = option(0, "the player's first step", COUNT_OR_NONE)
 
 
 CORE: dict[str, dict[str, Key]] = {
@@ -71,8 +71,8 @@ CORE: dict[str, dict[str, Key]] = {
         "width": Key(128, "channels of a condition token", WIDTH),
         "pooled": Key(64, "channels of an expert", CHANNELS),
         "pool_tokens": Key(True, "one pooled token per modality, or all of its tokens", ANY),
-        "present_all": Key(0.4, "probability that an example is given all it has", FRACTION),
-        "present_none": Key(0.1, "probability that it is given nothing", FRACTION),
+        "keep_all_rate": Key(0.4, "probability that an example is given all it has", FRACTION),
+        "drop_all_rate": Key(0.1, "probability that it is given nothing", FRACTION),
     },
     "generator": {"name": Key("flow", "family", name_in(GENERATORS))},
     "tokenizer": {
@@ -89,17 +89,17 @@ CORE: dict[str, dict[str, Key]] = {
         ),
     },
     "objective": {
-        "reader_patch": Key(
+        "recovery_patch_size": Key(
             8, "patch side of the networks that recover inputs", SIDE, Relation.PATCH
         ),
-        "reader_width": Key(64, "their channels", WIDTH),
-        "reader_depth": Key(2, "their layers", LAYERS),
-        "reader_heads": Key(2, "their attention heads", HEADS, Relation.HEADS),
+        "recovery_width": Key(64, "their channels", WIDTH),
+        "recovery_depth": Key(2, "their layers", LAYERS),
+        "recovery_num_heads": Key(2, "their attention heads", HEADS, Relation.HEADS),
     },
     "train": {
         "steps": Key(2_000, "optimizer steps", COUNT),
         "batch_size": Key(64, "examples of a step, over all devices", EXAMPLES),
-        "accumulate": Key(1, "parts that a batch is cut into, one after another", EXAMPLES),
+        "grad_accum_steps": Key(1, "parts that a batch is cut into, one after another", EXAMPLES),
         "strategy": Key(
             "jit",
             "jit: the compiler splits a step over the mesh; pmap: data parallel alone",

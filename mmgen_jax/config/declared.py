@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import schema
 from mmgen_jax.config.core import CORE, OptimizerOptions
+from mmgen_jax.config.renamed import with_current_names
 from mmgen_jax.errors import InputError
 from mmgen_jax.generators import GENERATORS
 from mmgen_jax.modalities import MODALITIES
@@ -77,7 +78,8 @@ def default(kinds: Mapping[str, str] = NO_KINDS) -> ConfigDict:
 
 
 def from_dict(saved: Mapping[str, Any], where: str) -> ConfigDict:
-    """The inverse of `ConfigDict.to_dict`, through JSON; see `Schema.from_dict`."""
+    """The inverse of `ConfigDict.to_dict`, through JSON, of old names too; `Schema.from_dict`."""
+    saved = with_current_names(saved)
     return _of(saved, where).from_dict(saved, where)
 
 

@@ -99,12 +99,12 @@ def _attention(config: ConfigDict, grid: Grid) -> Part:
     """A layer's scores, of every token for every other one and by each head."""
     group, prefix, height, width = grid
     options = find(config, group)
-    patch, heads = options[f"{prefix}patch"], options[f"{prefix}heads"]
-    tokens = (height // patch) * (width // patch)
+    patch_size, num_heads = options[f"{prefix}patch_size"], options[f"{prefix}num_heads"]
+    tokens = (height // patch_size) * (width // patch_size)
     return Part(
         f"attention between {tokens} patches of one example",
-        FLOAT * heads * tokens**2,
-        (f"{group}.{prefix}patch", f"{group}.{prefix}heads", "data.image_size"),
+        FLOAT * num_heads * tokens**2,
+        (f"{group}.{prefix}patch_size", f"{group}.{prefix}num_heads", "data.image_size"),
     )
 
 

@@ -62,7 +62,7 @@ def on_tokenizer(config: ConfigDict, run: str) -> None:
     config.data.image_width = there.data.image_width
 
 
-def on_planned_tokenizer(config: ConfigDict, patch: int, latent: int) -> None:
+def on_planned_tokenizer(config: ConfigDict, patch_size: int, latent_dim: int) -> None:
     """Has the generator draw continuous latents of a tokenizer that is yet to be trained.
 
     It is what `configs/vqvae.py:quantizer=kl,size=base` trains, at another patch and width of
@@ -72,11 +72,11 @@ def on_planned_tokenizer(config: ConfigDict, patch: int, latent: int) -> None:
     config.generator.vqvae.update(
         {
             "quantizer": "kl",
-            "patch": patch,
-            "latent": latent,
+            "patch_size": patch_size,
+            "latent_dim": latent_dim,
             "width": 768,
             "depth": 12,
-            "heads": 12,
+            "num_heads": 12,
         }
     )
 
@@ -103,22 +103,22 @@ def set_inputs(config: ConfigDict, options: Mapping[str, Mapping[str, Any]]) -> 
 def tiny_inputs(config: ConfigDict) -> None:
     """Encoders and recovery for two CPU cores, and what the data set needs besides."""
     data = preset(config)
-    set_inputs(config, {"text": {"width": 64, "depth": 1, "heads": 2}})
-    config.objective.reader_depth = 1
+    set_inputs(config, {"text": {"width": 64, "depth": 1, "num_heads": 2}})
+    config.objective.recovery_depth = 1
     set_inputs(config, data.lengths)
     set_inputs(config, data.inputs(len(config.data.languages)))
 
 
 def large_inputs(config: ConfigDict, text_width: int, text_depth: int) -> None:
     """Encoders, recovery and the loop for GPUs or TPUs, in bfloat16, parameters shared out."""
-    text = {"width": text_width, "depth": text_depth, "heads": text_width // 32}
+    text = {"width": text_width, "depth": text_depth, "num_heads": text_width // 32}
     set_inputs(config, preset(config).lengths)
     if preset(config).lengths:
         text["max_tokens"] = 64
     set_inputs(config, {"text": text | {"vocabulary_size": 16_384}})
     config.fusion.width = text_width
-    config.objective.reader_width, config.objective.reader_depth = 256, 4
-    config.objective.reader_heads = 4
+    config.objective.recovery_width, config.objective.recovery_depth = 256, 4
+    config.objective.recovery_num_heads = 4
     config.train.dtype = "bfloat16"
     config.sharding.fsdp = 0  # as many shares as there are devices, up to 16
     config.train.batch_size = 256

@@ -121,10 +121,11 @@ def _check_modalities(config: ConfigDict) -> None:
         check_guidance(
             f"config.modalities.{name}.guidance", config.modalities[name].guidance, config
         )
-    if config.fusion.present_all + config.fusion.present_none > 1:
+    if config.fusion.keep_all_rate + config.fusion.drop_all_rate > 1:
         raise InputError(
-            f"config.fusion.present_all = {config.fusion.present_all} and fusion.present_none ="
-            f" {config.fusion.present_none} are over 1 together; allowed: at most 1"
+            f"config.fusion.keep_all_rate = {config.fusion.keep_all_rate} and"
+            f" fusion.drop_all_rate = {config.fusion.drop_all_rate} are over 1 together;"
+            " allowed: at most 1"
         )
 
 
@@ -268,10 +269,10 @@ def groups_in_use(config: ConfigDict) -> list[Group]:
 def grids(config: ConfigDict) -> list[footprint.Grid]:
     """Returns what a config's model cuts into patches for attention."""
     return [
-        footprint.Grid(group.path, name.removesuffix("patch"), *group.shape)
+        footprint.Grid(group.path, name.removesuffix("patch_size"), *group.shape)
         for group in groups_in_use(config)
         for name, key in group.keys.items()
-        if key.relation is Relation.PATCH and name.replace("patch", "heads") in group.keys
+        if key.relation is Relation.PATCH and name.replace("patch_size", "num_heads") in group.keys
     ]
 
 
@@ -314,29 +315,29 @@ def _check_sizes(config: ConfigDict) -> None:
             f"config.sharding.fsdp = {config.sharding.fsdp}, tensor = {config.sharding.tensor} with"
             " config.train.strategy = 'pmap'; allowed: 1, 1, or strategy 'jit'"
         )
-    if config.train.batch_size % config.train.accumulate:
+    if config.train.batch_size % config.train.grad_accum_steps:
         raise InputError(
-            f"config.train.accumulate = {config.train.accumulate} does not divide"
+            f"config.train.grad_accum_steps = {config.train.grad_accum_steps} does not divide"
             f" config.train.batch_size = {config.train.batch_size}; allowed: its divisors"
         )
 
 
 def _check_patch(config: ConfigDict, group: Group, name: str) -> None:
     """Refuses patches that do not fill what they are of, height by width."""
-    patch = find(config, group.path)[name]
+    patch_size = find(config, group.path)[name]
     for key, side in zip(("image_size", "image_width"), group.shape, strict=True):
-        if side % patch:
+        if side % patch_size:
             pixels = group.shape == image_shape(config.data)
             what = f"config.data.{key} =" if pixels else "latents of"
             raise InputError(
-                f"config.{group.path}.{name} = {patch} does not divide {what} {side}; allowed: its"
-                " divisors"
+                f"config.{group.path}.{name} = {patch_size} does not divide {what} {side};"
+                " allowed: its divisors"
             )
 
 
 def _check_heads(config: ConfigDict, group: Group, name: str) -> None:
     """Refuses a number of heads that does not divide the width into even parts."""
-    options, other = find(config, group.path), name.replace("heads", "width")
+    options, other = find(config, group.path), name.replace("num_heads", "width")
     if options[other] % (2 * options[name]):
         raise InputError(
             f"config.{group.path}.{name} = {options[name]} does not divide"
@@ -350,10 +351,10 @@ def _check_period(config: ConfigDict, group: Group, name: str) -> None:
     period = find(config, group.path)[name]
     for player in config.optimizer:
         options = read_options(OptimizerOptions, config.optimizer[player])
-        if math.gcd(period, options.every) > 1:
+        if math.gcd(period, options.update_every) > 1:
             raise InputError(
-                f"config.{group.path}.{name} = {period} with config.optimizer.{player}.every ="
-                f" {options.every}; allowed: no common divisor"
+                f"config.{group.path}.{name} = {period} with config.optimizer.{player}.update_every"
+                f" = {options.update_every}; allowed: no common divisor"
             )
 
 
@@ -385,10 +386,11 @@ def _check_devices(config: ConfigDict, devices: int, processes: int, slices: int
             f"{asked}: data = {data} is not shared out evenly over {slices} slices; allowed:"
             f" multiples of {slices}"
         )
-    share = config.train.batch_size // config.train.accumulate
+    share = config.train.batch_size // config.train.grad_accum_steps
     if share % (data * fsdp):
         raise InputError(
-            f"config.train.batch_size = {config.train.batch_size} in {config.train.accumulate}"
-            f" parts does not divide over {data * fsdp} devices; allowed: multiples of"
-            f" {data * fsdp * config.train.accumulate}"
+            f"config.train.batch_size = {config.train.batch_size} in"
+            f" {config.train.grad_accum_steps} parts does not divide over"
+            f" {data * fsdp} devices; allowed: multiples of"
+            f" {data * fsdp * config.train.grad_accum_steps}"
         )

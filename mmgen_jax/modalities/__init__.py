@@ -150,7 +150,7 @@ class ModalityOptions:
     name: str
     recovery_weight: float = option(0.1, "λ_m on real images", WEIGHT)
     generated_weight: float = option(0.0, "λ_m on generated images", WEIGHT)
-    keep: float = option(0.5, "probability of being in a random subset", FRACTION)
+    keep_rate: float = option(0.5, "probability of being in a random subset", FRACTION)
     guidance: float = option(
         1.0, "guidance weight of samples drawn in training", between(0, MOST_GUIDANCE)
     )
@@ -230,10 +230,10 @@ def malformed(modality: str, what: str) -> InputError:
 class ReaderSizes(NamedTuple):
     """Sizes of the small vision transformer with which recovery reads an image."""
 
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
 
 
 class Shared(NamedTuple):

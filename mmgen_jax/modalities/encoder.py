@@ -40,7 +40,7 @@ class SequenceEncoder(nn.Module):
     """A transformer over embedded tokens, then an `ExpertHead`."""
 
     depth: int
-    heads: int
+    num_heads: int
     shared: Shared
 
     @nn.compact
@@ -53,5 +53,7 @@ class SequenceEncoder(nn.Module):
         # A row whose tokens are all masked attends to its first, so that its softmax is finite;
         # its output is masked again below.
         seen = mask.at[:, 0].set(True)
-        x = Transformer(self.depth, self.heads, jnp.dtype(self.shared.dtype))(x, seen, positions)
+        x = Transformer(self.depth, self.num_heads, jnp.dtype(self.shared.dtype))(
+            x, seen, positions
+        )
         return ExpertHead(self.shared)(x, mask)

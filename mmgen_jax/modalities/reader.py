@@ -23,12 +23,12 @@ class ImageReader(nn.Module):
         self, images: Float[Array, "batch height width channel"]
     ) -> Float[Array, "batch features"]:
         sizes, dtype = self.shared.reader, jnp.dtype(self.shared.dtype)
-        x = nn.Dense(sizes.width, dtype=dtype, name="embed")(patchify(images, sizes.patch))
-        positions = patch_positions(*images.shape[1:3], sizes.patch)
+        x = nn.Dense(sizes.width, dtype=dtype, name="embed")(patchify(images, sizes.patch_size))
+        positions = patch_positions(*images.shape[1:3], sizes.patch_size)
         # Absolute positions besides the rotary ones: a label may say *where* a thing is.
         x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])[None]
         mask = jnp.ones(x.shape[:2], bool)
-        x = Transformer(sizes.depth, sizes.heads, dtype)(x, mask, positions)
+        x = Transformer(sizes.depth, sizes.num_heads, dtype)(x, mask, positions)
         return x.mean(axis=1).astype(jnp.float32)
 
 

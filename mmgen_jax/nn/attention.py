@@ -34,7 +34,7 @@ class QueryKeyValue(nn.Module):
     section 5.3.2) keeps attention logits bounded in bfloat16.
     """
 
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
 
     @nn.compact
@@ -42,7 +42,7 @@ class QueryKeyValue(nn.Module):
         self, x: Float[Array, "batch tokens width"], positions: Float[Array, "tokens axes"]
     ) -> tuple[Float[Array, "batch tokens heads channel"], ...]:
         fused = nn.Dense(3 * x.shape[-1], use_bias=False, dtype=self.dtype, name="qkv")(x)
-        query, key, value = jnp.split(fused.reshape(*x.shape[:2], self.heads, -1), 3, axis=-1)
+        query, key, value = jnp.split(fused.reshape(*x.shape[:2], self.num_heads, -1), 3, axis=-1)
         query = nn.RMSNorm(dtype=self.dtype, name="query_norm")(query)
         key = nn.RMSNorm(dtype=self.dtype, name="key_norm")(key)
         return rotate(query, positions), rotate(key, positions), value

@@ -35,7 +35,7 @@ class SwiGLU(nn.Module):
 class TransformerBlock(nn.Module):
     """Attention and SwiGLU, each on RMS-normalised input with a residual connection."""
 
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
 
     @nn.compact
@@ -47,7 +47,7 @@ class TransformerBlock(nn.Module):
     ) -> tuple[Float[Array, "batch tokens width"], None]:
         x = by_example(x)
         normed = nn.RMSNorm(dtype=self.dtype)(x)
-        mixed = attend(*QueryKeyValue(self.heads, self.dtype)(normed, positions), mask[:, None])
+        mixed = attend(*QueryKeyValue(self.num_heads, self.dtype)(normed, positions), mask[:, None])
         x = x + nn.Dense(x.shape[-1], use_bias=False, dtype=self.dtype, name="out")(mixed)
         x = x + SwiGLU(self.dtype)(nn.RMSNorm(dtype=self.dtype)(x))
         return x, None
@@ -85,7 +85,7 @@ class Transformer(nn.Module):
     """`depth` transformer blocks and a final RMSNorm."""
 
     depth: int
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
     remat: bool = False
 
@@ -97,5 +97,5 @@ class Transformer(nn.Module):
         positions: Float[Array, "tokens axes"],
     ) -> Float[Array, "batch tokens width"]:
         layers = scan_layers(TransformerBlock, self.depth, self.remat, broadcasts=2)
-        x, _ = layers(self.heads, self.dtype, name=STACKED)(x, mask, positions)
+        x, _ = layers(self.num_heads, self.dtype, name=STACKED)(x, mask, positions)
         return nn.RMSNorm(dtype=self.dtype, name="norm")(x)

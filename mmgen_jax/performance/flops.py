@@ -66,7 +66,7 @@ def analytic(config: ConfigDict, assets: Assets) -> dict[str, Any]:
         whole, masked or not.
     """
     plain = config.copy_and_resolve_references()
-    plain.train.accumulate = 1
+    plain.train.grad_accum_steps = 1
     for family in plain.generator.values():
         if isinstance(family, ConfigDict) and "remat" in family:
             family.remat = False
@@ -78,7 +78,7 @@ def analytic(config: ConfigDict, assets: Assets) -> dict[str, Any]:
 
     parts = _forward(model, state, batch)
     groups = {group: count(tree) for group, tree in state.params.items()}
-    backward = partial(gradients, model, accumulate=1)
+    backward = partial(gradients, model, grad_accum_steps=1)
     return {
         "parameters": groups | {"total": sum(groups.values())},
         "forward_multiply_adds_by_part": {name: found / rows for name, found in parts.items()},

@@ -36,11 +36,11 @@ class DiTBlock(nn.Module):
     A new block is the identity, as its gates are zero.
 
     Attributes:
-      heads: of the attention; the width is a multiple of them.
+      num_heads: of the attention; the width is a multiple of them.
       dtype: of products and of what comes out; parameters are float32.
     """
 
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
 
     @nn.compact
@@ -54,7 +54,7 @@ class DiTBlock(nn.Module):
         parts = Modulation(6, self.dtype, name="modulation")(vector)
         fused = dense(3 * width, "qkv")(modulate(Norm(dtype=self.dtype)(x), parts[0], parts[1]))
         # By heads first, so that a part of the features is whole heads (`layout.TENSOR_RULES`).
-        qkv = jnp.split(fused.reshape(*x.shape[:2], self.heads, -1), 3, axis=-1)
+        qkv = jnp.split(fused.reshape(*x.shape[:2], self.num_heads, -1), 3, axis=-1)
         x = x + parts[2][:, None] * dense(width, "out")(attend(*qkv))
         hidden = dense(4 * width, "hidden")(modulate(Norm(dtype=self.dtype)(x), parts[3], parts[4]))
         fed = dense(width, "down")(nn.gelu(hidden, approximate=True))
@@ -68,10 +68,10 @@ class DiT(nn.Module):
     is not part of this network. The output starts at zero. Parameters depend on no image size.
 
     Attributes:
-      patch: height and width of a patch in pixels; those of the image are multiples of it.
-      width: of tokens and of the vector, a multiple of 4 and of `heads`.
+      patch_size: height and width of a patch in pixels; those of the image are multiples of it.
+      width: of tokens and of the vector, a multiple of 4 and of `num_heads`.
       depth: number of blocks.
-      heads: of each block's attention.
+      num_heads: of each block's attention.
       dtype: that layers compute in; parameters and what comes out are float32.
       learn_sigma: if True, twice as many channels come out: the prediction, then what a variance
         between DDPM's bounds is made of (Nichol & Dhariwal 2021, eq. 15).
@@ -81,10 +81,10 @@ class DiT(nn.Module):
     takes the thousandfold, and the vector.
     """
 
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
     learn_sigma: bool = False
     remat: bool = False
@@ -98,19 +98,21 @@ class DiT(nn.Module):
     ) -> Float[Array, "batch height image_width out"]:
         height, width, channel = noisy.shape[1:]
         embed = nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype, name="embed")
-        positions = sincos_positions(height // self.patch, width // self.patch, self.width)
-        x = embed(patchify(noisy, self.patch)) + jnp.asarray(positions)[None]
+        positions = sincos_positions(
+            height // self.patch_size, width // self.patch_size, self.width
+        )
+        x = embed(patchify(noisy, self.patch_size)) + jnp.asarray(positions)[None]
         vector = vector + TimestepEmbedding(self.width, kernel_init=SMALL, name="timestep")(
             timestep
         )
         layers = scan_layers(DiTBlock, self.depth, self.remat, broadcasts=1)
         vector = by_example(vector)
-        x, _ = layers(self.heads, self.dtype, name=STACKED)(x.astype(self.dtype), vector)
+        x, _ = layers(self.num_heads, self.dtype, name=STACKED)(x.astype(self.dtype), vector)
         shift, scale = Modulation(2, self.dtype, name="modulation")(vector)
         x = modulate(Norm(dtype=self.dtype)(x), shift, scale)
-        values = self.patch**2 * channel * (2 if self.learn_sigma else 1)
+        values = self.patch_size**2 * channel * (2 if self.learn_sigma else 1)
         out = nn.Dense(values, kernel_init=nn.initializers.zeros, name="out")
-        return unpatchify(out(x.astype(jnp.float32)), height, width, self.patch)
+        return unpatchify(out(x.astype(jnp.float32)), height, width, self.patch_size)
 
 
 class PooledDiT(nn.Module):

@@ -45,7 +45,7 @@ Table = Float[np.ndarray, "labels width"]
 def load(path: Path, network: DiT, channel: int) -> tuple[dict[str, Any], Table]:
     """Reads a DiT's parameters and its labels' embeddings from a state dict of its authors' code.
 
-    How many heads its attention has is not told by the file: it must be `network.heads`.
+    How many heads its attention has is not told by the file: it must be `network.num_heads`.
 
     Args:
       path: a safetensors file with all keys of `DiT.state_dict()` in float32, float16, bfloat16 or
@@ -63,7 +63,7 @@ def load(path: Path, network: DiT, channel: int) -> tuple[dict[str, Any], Table]
         another shape than `network`'s sizes make it. Where several are wrong, `details` has a line
         for each.
     """
-    image = np.zeros((1, network.patch, network.patch, channel), np.float32)
+    image = np.zeros((1, network.patch_size, network.patch_size, channel), np.float32)
     inputs = image, np.zeros(1, np.float32), np.zeros((1, network.width), np.float32)
     shapes = weight_files.parameter_shapes(network.init, *inputs)
     files = dict.fromkeys(weight_files.keys(path), path)
@@ -87,7 +87,7 @@ def _kind(network: DiT, channel: int) -> str:
     """What a network is, in words."""
     sigma = "with" if network.learn_sigma else "without"
     return (
-        f"a DiT of patch {network.patch}, width {network.width}, {network.depth} layers,"
+        f"a DiT of patch {network.patch_size}, width {network.width}, {network.depth} layers,"
         f" {channel} channels, {sigma} learn_sigma"
     )
 
@@ -104,10 +104,10 @@ def _places(network: DiT, channel: int, shapes: dict[str, tuple[int, ...]]) -> d
                 path = f"{ours}/{leaf}"
                 place = weight_files.dense_place(path, layer, shapes[path][1:])
                 if ours == "layers/qkv":
-                    place = place._replace(turned=partial(_by_heads, heads=network.heads))
+                    place = place._replace(turned=partial(_by_heads, num_heads=network.num_heads))
                 places[f"blocks.{layer}.{theirs}.{their_leaf}"] = place
     # Theirs is a convolution whose stride is its size, ours a product with whole patches.
-    window = (network.width, channel, network.patch, network.patch)
+    window = (network.width, channel, network.patch_size, network.patch_size)
     places["x_embedder.proj.weight"] = Place("embed/kernel", None, window, _by_patches)
     return places
 
@@ -117,9 +117,9 @@ def _by_patches(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 3, 1, 0).reshape(-1, kernel.shape[0])
 
 
-def _by_heads(array: np.ndarray, heads: int) -> np.ndarray:
+def _by_heads(array: np.ndarray, num_heads: int) -> np.ndarray:
     """Weight or bias of queries, keys and values: theirs by these first, ours by heads first."""
-    parts = array.reshape(3, heads, -1, *array.shape[1:])
+    parts = array.reshape(3, num_heads, -1, *array.shape[1:])
     return parts.swapaxes(0, 1).reshape(array.shape).T
 
 

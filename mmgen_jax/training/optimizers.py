@@ -19,7 +19,7 @@ def learning_rate(options: OptimizerOptions, peak: float, steps: int) -> optax.S
 
     Of the player's own steps: of those that it does not rest at.
     """
-    steps = max(1, math.ceil((steps - options.start) / options.every))
+    steps = max(1, math.ceil((steps - options.update_start) / options.update_every))
     warmup = min(options.warmup_steps, steps - 1)
     return optax.warmup_cosine_decay_schedule(
         init_value=peak / (warmup + 1),

@@ -24,7 +24,7 @@ def build(
     """(state, batch) -> (state, metrics), pure; the caller compiles it."""
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        grads, family_state, metrics = gradients(model, state, batch, config.train.accumulate)
+        grads, family_state, metrics = gradients(model, state, batch, config.train.grad_accum_steps)
         params, optimizer = dict(state.params), dict(state.optimizer)
         for player, transformation in optimizers.items():
             options = config.optimizer[player]
@@ -34,7 +34,7 @@ def build(
             update = lambda args, tx=transformation: _update(tx, *args)  # noqa: E731
             operands = (mine, optimizer[player], owned(model, player, params))
             moved, optimizer[player] = jax.lax.cond(
-                _moves(state.step, options.every, options.start),
+                _moves(state.step, options.update_every, options.update_start),
                 update,
                 lambda args: (args[2], args[1]),
                 operands,
@@ -50,13 +50,13 @@ def build(
 
 
 def gradients(
-    model: Model, state: TrainState, batch: Batch, accumulate: int
+    model: Model, state: TrainState, batch: Batch, grad_accum_steps: int
 ) -> tuple[Any, Any, Metrics]:
     """(gradients of every player's groups, new family state, metrics) from one `value_and_grad`.
 
-    With `accumulate` > 1 the batch is cut into that many parts, one after another in a scan, and
-    gradients and metrics are averaged: the memory of a part at the price of its time. Terms that
-    compare examples then compare those of a part, and the family's state moves once per part.
+    With `grad_accum_steps` > 1 the batch is cut into that many parts, one after another in a scan,
+    and gradients and metrics are averaged: the memory of a part at the price of its time. Terms
+    that compare examples then compare those of a part, and the family's state moves once per part.
     """
     key = jax.random.wrap_key_data(state.key)
 
@@ -68,11 +68,11 @@ def gradients(
         (_, (new_state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(moving)
         return new_state, global_batch.average((grads, metrics))
 
-    if accumulate == 1:
+    if grad_accum_steps == 1:
         family_state, (grads, metrics) = one(state.state, batch)
         return grads, family_state, metrics
     # Rows go to the parts in turn, so that each device's share stays where it is.
-    cut = lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1)  # noqa: E731
+    cut = lambda x: x.reshape(-1, grad_accum_steps, *x.shape[1:]).swapaxes(0, 1)  # noqa: E731
     family_state, stacked = jax.lax.scan(one, state.state, jax.tree.map(cut, batch))
     grads, metrics = jax.tree.map(lambda x: x.mean(axis=0), stacked)
     return grads, family_state, metrics

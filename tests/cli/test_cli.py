@@ -76,12 +76,12 @@ REFUSED = {
         ("/nowhere/emoji", "build_dataset.py"),
     ),
     "patch that does not divide": (
-        (*TRAIN, "--config.generator.flow.patch=5"),
-        ("config.generator.flow.patch", "5", "config.data.image_size", "divisors"),
+        (*TRAIN, "--config.generator.flow.patch_size=5"),
+        ("config.generator.flow.patch_size", "5", "config.data.image_size", "divisors"),
     ),
     "parts that do not divide the batch": (
-        (*TRAIN, "--config.train.batch_size=64", "--config.train.accumulate=3"),
-        ("config.train.accumulate", "3", "config.train.batch_size", "64", "divisors"),
+        (*TRAIN, "--config.train.batch_size=64", "--config.train.grad_accum_steps=3"),
+        ("config.train.grad_accum_steps", "3", "config.train.batch_size", "64", "divisors"),
     ),
     "out of range": (
         (*TRAIN, "--config.train.ema_decay=1.5"),

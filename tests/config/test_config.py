@@ -109,27 +109,30 @@ REFUSED = [
     ({"eval__split": "night"}, ("config.eval.split", "'night'", "train", "test")),
     ({"data__image_size": 0}, ("config.data.image_size", "0", "at least")),
     (
-        {"data__image_size": 36, "generator__flow__patch": 8},
-        ("generator.flow.patch = 8", "image_size = 36", "divisors"),
+        {"data__image_size": 36, "generator__flow__patch_size": 8},
+        ("generator.flow.patch_size = 8", "image_size = 36", "divisors"),
     ),
     ({"data__on_bad_record": "weep"}, ("config.data.on_bad_record", "'weep'", "raise", "skip")),
     ({"generator__name": "magic"}, ("config.generator.name", "'magic'", "flow")),
-    ({"generator__flow__patch": 7}, ("config.generator.flow.patch = 7", "divisors")),
+    ({"generator__flow__patch_size": 7}, ("config.generator.flow.patch_size = 7", "divisors")),
     (
-        {"generator__flow__heads": 5, "generator__flow__width": 64},
-        ("config.generator.flow.heads = 5", "64", "divisors"),
+        {"generator__flow__num_heads": 5, "generator__flow__width": 64},
+        ("config.generator.flow.num_heads = 5", "64", "divisors"),
     ),
     ({"generator__flow__sample__solver": "rk"}, ("sample.solver", "'rk'", "euler", "heun")),
-    ({"objective__reader_patch": 7}, ("config.objective.reader_patch = 7", "divisors")),
+    (
+        {"objective__recovery_patch_size": 7},
+        ("config.objective.recovery_patch_size = 7", "divisors"),
+    ),
     ({"data__languages": ("de",)}, ("config.data.languages", "'shapes'", "allowed: empty")),
     ({"data__features__text": "name"}, ("config.data.features.text = 'name'", "allowed: empty")),
     (
         {
             "modalities__names": ("audio",),
-            "modalities__audio__patch_frames": 49,
+            "modalities__audio__frames_per_token": 49,
             "modalities__audio__seconds": 0.5,
         },
-        ("config.modalities.audio.patch_frames = 49", "seconds = 0.5", "1 to 48"),
+        ("config.modalities.audio.frames_per_token = 49", "seconds = 0.5", "1 to 48"),
     ),
     (
         {"modalities__text__encoder": "glove"},
@@ -145,21 +148,24 @@ REFUSED = [
     ({"modalities__label__guidance": float("inf")}, ("label.guidance = inf", "a finite number")),
     ({"tokenizer__run": "runs/kl"}, ("config.tokenizer.run = 'runs/kl'", "tokenizer.family")),
     (
-        {"modalities__text__heads": 4, "modalities__text__width": 20},
-        ("config.modalities.text.heads = 4", "20", "divisors"),
+        {"modalities__text__num_heads": 4, "modalities__text__width": 20},
+        ("config.modalities.text.num_heads = 4", "20", "divisors"),
     ),
-    ({"modalities__text__keep": 1.1}, ("config.modalities.text.keep = 1.1", "0 to 1")),
+    ({"modalities__text__keep_rate": 1.1}, ("config.modalities.text.keep_rate = 1.1", "0 to 1")),
     (
-        {"fusion__present_all": 0.6, "fusion__present_none": 0.5},
-        ("present_all", "present_none", "at most 1"),
+        {"fusion__keep_all_rate": 0.6, "fusion__drop_all_rate": 0.5},
+        ("keep_all_rate", "drop_all_rate", "at most 1"),
     ),
     ({"optimizer__generator__name": "sgd"}, ("optimizer.generator.name", "'sgd'", "adamw", "muon")),
-    ({"optimizer__generator__every": 0}, ("optimizer.generator.every = 0", "at least 1")),
+    (
+        {"optimizer__generator__update_every": 0},
+        ("optimizer.generator.update_every = 0", "at least 1"),
+    ),
     ({"optimizer__generator__learning_rate": float("nan")}, ("learning_rate = nan",)),
     ({"train__dtype": "int4"}, ("config.train.dtype", "'int4'", "float32", "bfloat16")),
     (
-        {"train__batch_size": 64, "train__accumulate": 3},
-        ("config.train.accumulate = 3", "batch_size = 64", "divisors"),
+        {"train__batch_size": 64, "train__grad_accum_steps": 3},
+        ("config.train.grad_accum_steps = 3", "batch_size = 64", "divisors"),
     ),
     ({"sharding__data": 0}, ("config.sharding.data = 0", "-1")),
 ]
@@ -229,10 +235,10 @@ def test_a_modality_that_the_data_lacks(monkeypatch):
 
 
 def test_the_patch_of_a_modality_that_is_not_used_is_free():
-    config = changed(modalities__image__patch=7)
+    config = changed(modalities__image__patch_size=7)
     configs.validate(config)
     config.modalities.names = ("image",)
-    assert_refused(config, "config.modalities.image.patch = 7", "divisors")
+    assert_refused(config, "config.modalities.image.patch_size = 7", "divisors")
 
 
 @pytest.mark.parametrize("family", ["autoencoder", "gan", "stylegan", "vae"])
@@ -249,7 +255,11 @@ def test_families_that_draw_in_one_pass_take_a_modality_or_leave_it(family):
 @pytest.mark.parametrize(
     ("family", "options", "words"),
     [
-        ("gan", {"patch": 4, "widths": (8, 8, 8, 8, 8)}, ("patch = 4", "5 widths", "of 64")),
+        (
+            "gan",
+            {"patch_size": 4, "widths": (8, 8, 8, 8, 8)},
+            ("patch_size = 4", "5 widths", "of 64"),
+        ),
         ("gan", {"discriminator_widths": (8,) * 7}, ("7 discriminator_widths", "of 64")),
         ("gan", {"objective": "hinge"}, ("'hinge'", "'r3gan', 'gan_cls'")),
         ("gan", {"widths": ()}, ("gan.widths", "at least one")),
@@ -268,11 +278,15 @@ def test_families_refuse_what_cannot_work(family, options, words):
 
 def test_lazy_terms_and_players_that_rest_must_meet():
     """At every second step, with the term at every sixteenth, it would come to one in eight."""
-    config = changed(generator__name="stylegan", optimizer__discriminator__every=3)
+    config = changed(generator__name="stylegan", optimizer__discriminator__update_every=3)
     config.generator.stylegan.path_every = 5
     configs.validate(config)
-    config.optimizer.discriminator.every = 2
-    words = ("stylegan.r1_every = 16", "config.optimizer.discriminator.every = 2", "no common")
+    config.optimizer.discriminator.update_every = 2
+    words = (
+        "stylegan.r1_every = 16",
+        "config.optimizer.discriminator.update_every = 2",
+        "no common",
+    )
     assert_refused(config, *words)
 
 
@@ -283,8 +297,8 @@ def test_pictures_may_be_oblong_where_data_and_family_allow_it(tmp_path):
     assert_refused(config, "config.data.image_width = 48", "'shapes' is drawn in squares")
     config.data.name, config.data.path = "folder", str(tmp_path)
     configs.validate(config)
-    config.generator.flow.patch = config.objective.reader_patch = 32
-    assert_refused(config, "flow.patch = 32", "config.data.image_width = 48", "divisors")
+    config.generator.flow.patch_size = config.objective.recovery_patch_size = 32
+    assert_refused(config, "flow.patch_size = 32", "config.data.image_width = 48", "divisors")
     for family in ("gan", "stylegan", "autoencoder", "vae"):
         config.generator.name = family
         allowed = "one of flow, vqvae, dalle"
@@ -308,17 +322,17 @@ def test_weights_are_a_dits():
 
 def test_stylegan_wants_powers_of_two_patches():
     config = changed(generator__name="stylegan", data__image_size=24)
-    words = ("config.data.image_size = 24", "stylegan.patch = 1", "1 times a power of 2")
+    words = ("config.data.image_size = 24", "stylegan.patch_size = 1", "1 times a power of 2")
     assert_refused(config, *words)
     config.data.image_size = 48
-    config.generator.stylegan.patch = 3
+    config.generator.stylegan.patch_size = 3
     configs.validate(config)
-    config.generator.stylegan.patch = 16
-    assert_refused(config, "config.data.image_size = 48", "stylegan.patch = 16", "at least 4")
+    config.generator.stylegan.patch_size = 16
+    assert_refused(config, "config.data.image_size = 48", "stylegan.patch_size = 16", "at least 4")
 
 
 def test_devices():
-    config = changed(train__batch_size=24, train__accumulate=2)
+    config = changed(train__batch_size=24, train__grad_accum_steps=2)
     for count in (None, 1, 2, 4):
         configs.validate(config, count)
     words = ("config.train.batch_size = 24", "2 parts", "8 devices", "multiples of 16")

@@ -150,7 +150,7 @@ def test_a_saved_config_is_checked_as_a_new_one(value):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"data": {"image_size": 36}}, ("flow.patch = 8", "image_size = 36")),
+        ({"data": {"image_size": 36}}, ("flow.patch_size = 8", "image_size = 36")),
         ({"train.steps": 5}, ("unknown config key train.steps",)),
         ({"generator": {"name": {}}}, ("config.generator.name = {}",)),
         ({"modalities": {"names": []}}, ("config.modalities.names is empty",)),
@@ -174,11 +174,11 @@ def test_a_saved_config_needs_not_its_data(tmp_path):
     ("values", "words"),
     [
         (
-            {"data.image_size": 8_192, "generator.flow.patch": 1},
-            ("config.generator.flow.patch = 1", "image_size = 8192", "PiB", "512 GiB"),
+            {"data.image_size": 8_192, "generator.flow.patch_size": 1},
+            ("config.generator.flow.patch_size = 1", "image_size = 8192", "PiB", "512 GiB"),
         ),
         (
-            {"data.image_size": 8_192, "generator.flow.patch": 512, "eval.count": 4_096},
+            {"data.image_size": 8_192, "generator.flow.patch_size": 512, "eval.count": 4_096},
             ("config.eval.count = 4096", "image_size = 8192", "TiB"),
         ),
         (

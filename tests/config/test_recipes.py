@@ -96,7 +96,7 @@ def test_sizes_for_pods_plan_a_tokenizer():
     for size in ("xl", "3b"):
         config = RECIPES["flow"].get_config(f"size={size}")
         assert config.tokenizer.family == "vqvae" and not config.tokenizer.run
-        for key in ("quantizer", "patch", "latent", "width", "depth", "heads"):
+        for key in ("quantizer", "patch_size", "latent_dim", "width", "depth", "num_heads"):
             assert config.generator.vqvae[key] == there.generator.vqvae[key]
         assert config.data.image_size == there.data.image_size
         with pytest.raises(InputError, match=r"config\.tokenizer\.run = ''.*latents="):

@@ -25,7 +25,7 @@ def config(family, tokenizer):
     config.train.batch_size, config.train.steps = 4, 2
     if family == "dalle":
         config.tokenizer.family, config.tokenizer.run = "vqvae", str(tokenizer)
-        config.objective.reader_patch = 2
+        config.objective.recovery_patch_size = 2
     return config
 
 

@@ -21,7 +21,7 @@ GAMES = {
         "stylegan",
         ("label",),
         {"r1_every": 2, "path_every": 2, "mismatch_weight": 0.5}
-        | {"patch": 2, "mode_seeking_weight": 0.1},
+        | {"patch_size": 2, "mode_seeking_weight": 0.1},
     ),
 }
 pytestmark = pytest.mark.parametrize(

@@ -89,8 +89,8 @@ def test_costs_are_counted_without_running(tmp_path):
         ((RECIPE, "--batch_sizes="), ("batch_sizes", "at least one")),
         ((RECIPE, "--analytic", "--profile=trace"), ("--profile", "--analytic")),
         (
-            (RECIPE, "--config.train.batch_size=7", "--config.train.accumulate=2"),
-            ("accumulate = 2",),
+            (RECIPE, "--config.train.batch_size=7", "--config.train.grad_accum_steps=2"),
+            ("grad_accum_steps = 2",),
         ),
     ],
 )

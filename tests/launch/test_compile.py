@@ -43,8 +43,12 @@ def test_without_the_compiler_a_line_says_where_it_is_from(tmp_path):
         (("--topology=v5e:2x4",), ("--config",)),
         (("--config=configs/flow.py",), ("--topology",)),
         (
-            ("--config=configs/flow.py", "--topology=v5e:2x4", "--config.generator.flow.heads=3"),
-            ("config.generator.flow.heads = 3",),
+            (
+                "--config=configs/flow.py",
+                "--topology=v5e:2x4",
+                "--config.generator.flow.num_heads=3",
+            ),
+            ("config.generator.flow.num_heads = 3",),
         ),
     ],
 )

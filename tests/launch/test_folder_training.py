@@ -22,7 +22,7 @@ def get_config():
     config.data.name, config.data.image_size = "folder", 8
     config.data.split = config.eval.split = "all"
     config.modalities.names = ("label", "audio")
-    config.modalities.audio.seconds, config.modalities.audio.bins = 0.1, 8
+    config.modalities.audio.seconds, config.modalities.audio.n_mels = 0.1, 8
     config.modalities.audio.width = 8
     config.train.batch_size, config.train.steps = 64, 4
     config.checkpoint.every = 2

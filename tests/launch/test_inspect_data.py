@@ -79,7 +79,7 @@ def test_it_says_how_many_records_the_sheet_shows_and_which_are_left_out(tmp_pat
         (("--out=nowhere/sheet.png",), ("--out=nowhere/sheet.png", "folder")),
         (("--count=0",), ("count", "0")),
         (("--config.train.stepz=1",), ("train.stepz",)),
-        (("--config.generator.flow.patch=5",), ("config.generator.flow.patch = 5",)),
+        (("--config.generator.flow.patch_size=5",), ("config.generator.flow.patch_size = 5",)),
         (("more",), ("'more'",)),
     ],
 )

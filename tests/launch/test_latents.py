@@ -19,7 +19,7 @@ def styles(tmp_path_factory):
     config.generator.name = "stylegan"
     config.train.steps, config.train.ema_decay = 2, 0.0
     # What is not drawn with is left out: it compiles long.
-    config.generator.stylegan.update(patch=2, path_weight=0.0, augment="none")
+    config.generator.stylegan.update(patch_size=2, path_weight=0.0, augment="none")
     loop.train(config, workdir)
     return workdir
 

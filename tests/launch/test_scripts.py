@@ -151,7 +151,7 @@ SMALL = (
         "--config.train.sample_every=0",
     ),
     *("--config.generator.flow.width=32", "--config.generator.flow.depth=1"),
-    *("--config.generator.flow.heads=2", "--config.train.log_every=2"),
+    *("--config.generator.flow.num_heads=2", "--config.train.log_every=2"),
     *("--config.modalities.text.fit_examples=50", "--config.checkpoint.every=2"),
 )
 

@@ -27,7 +27,7 @@ def get_config():
     config.data.on_bad_record = "skip"
     config.modalities.names = ("label", "text")
     config.modalities.text.vocabulary_size = 260
-    config.modalities.text.width, config.modalities.text.heads = 8, 2
+    config.modalities.text.width, config.modalities.text.num_heads = 8, 2
     config.train.batch_size, config.train.steps = 8, 6
     config.checkpoint.every = 2
     return config

@@ -67,7 +67,7 @@ def test_precision_is_bounded():
 @pytest.mark.parametrize("pool_tokens", [False, True])
 def test_masked_tokens_reach_nothing_that_counts(pool_tokens):
     mask, positions = jnp.asarray(MASK), sequence_positions(TOKENS)
-    module = SequenceEncoder(depth=1, heads=2, shared=shared(pool_tokens))
+    module = SequenceEncoder(depth=1, num_heads=2, shared=shared(pool_tokens))
     _, encoder = build(module, features(), mask, positions)
     one, other = (
         encoder(features(), mask, positions),

@@ -55,11 +55,11 @@ def rope(x, positions, base=10_000.0):
     return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
-def query_key_value(params, x, positions, heads):
+def query_key_value(params, x, positions, num_heads):
     """[batch, tokens, width] -> three of [batch, heads, tokens, channel]."""
     batch, tokens, width = x.shape
-    channel = width // heads
-    fused = dense(params["qkv"], x).reshape(batch, tokens, heads, 3, channel)
+    channel = width // num_heads
+    fused = dense(params["qkv"], x).reshape(batch, tokens, num_heads, 3, channel)
     query, key, value = fused.transpose(3, 0, 2, 1, 4)
     query = rope(rms_norm(query, params["query_norm"]["scale"]), positions)
     key = rope(rms_norm(key, params["key_norm"]["scale"]), positions)
@@ -68,14 +68,14 @@ def query_key_value(params, x, positions, heads):
 
 def attend(query, key, value, mask):
     """Softmax over the keys that count, and over no others; [batch, tokens, heads * channel]."""
-    batch, heads, tokens, channel = query.shape
-    out = np.zeros((batch, tokens, heads, channel))
+    batch, num_heads, tokens, channel = query.shape
+    out = np.zeros((batch, tokens, num_heads, channel))
     for row in range(batch):
-        for head in range(heads):
+        for head in range(num_heads):
             keys, values = key[row, head][mask[row]], value[row, head][mask[row]]
             weights = np.exp(query[row, head] @ keys.T / np.sqrt(channel))
             out[row, :, head] = weights / weights.sum(axis=-1, keepdims=True) @ values
-    return out.reshape(batch, tokens, heads * channel)
+    return out.reshape(batch, tokens, num_heads * channel)
 
 
 def swiglu(params, x):
@@ -84,14 +84,14 @@ def swiglu(params, x):
     return dense(params["down"], silu(x @ kernel[:, :hidden]) * (x @ kernel[:, hidden:]))
 
 
-def transformer_block(params, x, mask, positions, heads):
+def transformer_block(params, x, mask, positions, num_heads):
     normed = rms_norm(x, params["RMSNorm_0"]["scale"])
-    mixed = attend(*query_key_value(params["QueryKeyValue_0"], normed, positions, heads), mask)
+    mixed = attend(*query_key_value(params["QueryKeyValue_0"], normed, positions, num_heads), mask)
     x = x + dense(params["out"], mixed)
     return x + swiglu(params["SwiGLU_0"], rms_norm(x, params["RMSNorm_1"]["scale"]))
 
 
-def mmdit_block(params, streams, vector, mask, positions, heads):
+def mmdit_block(params, streams, vector, mask, positions, num_heads):
     """SD3, figure 2b: two streams, an image's and a condition's, joined for attention alone."""
     parts, joint = [], []
     for stream, x, where in zip(("image", "condition"), streams, positions, strict=True):
@@ -99,7 +99,7 @@ def mmdit_block(params, streams, vector, mask, positions, heads):
         parts.append(six.reshape(len(x), 6, 1, -1).swapaxes(0, 1))
         shift, scale = parts[-1][:2]
         normed = rms_norm(x) * (1 + scale) + shift
-        joint.append(query_key_value(params[stream]["projection"], normed, where, heads))
+        joint.append(query_key_value(params[stream]["projection"], normed, where, num_heads))
     mixed = attend(*(np.concatenate(both, axis=2) for both in zip(*joint, strict=True)), mask)
     mixed = np.split(mixed, [streams[0].shape[1]], axis=1)
     out = []
@@ -117,25 +117,27 @@ def timestep_embedding(params, timestep, frequencies=128):
     return dense(params["out"], silu(dense(params["hidden"], waves)))
 
 
-def mmdit(params, noisy, timestep, tokens, mask, positions, vector, *, patch, depth, heads):
+def mmdit(
+    params, noisy, timestep, tokens, mask, positions, vector, *, patch_size, depth, num_heads
+):
     """The whole network; loops over patches where the original reshapes."""
     batch, height, width, channel = noisy.shape
-    corners = [(y, x) for y in range(0, height, patch) for x in range(0, width, patch)]
-    cut = [noisy[:, y : y + patch, x : x + patch].reshape(batch, -1) for y, x in corners]
+    corners = [(y, x) for y in range(0, height, patch_size) for x in range(0, width, patch_size)]
+    cut = [noisy[:, y : y + patch_size, x : x + patch_size].reshape(batch, -1) for y, x in corners]
     image = dense(params["embed"], np.stack(cut, axis=1)) + params["positions"]
     streams = [image, dense(params["condition"], tokens)]
     vector = dense(params["pooled"], vector) + timestep_embedding(params["timestep"], timestep)
     everywhere = np.concatenate([np.ones((batch, len(corners)), bool), mask], axis=1)
-    middle = np.array([height - patch, width - patch]) / 2
-    centres = np.array([(0, *((np.array(corner) - middle) / patch)) for corner in corners])
+    middle = np.array([height - patch_size, width - patch_size]) / 2
+    centres = np.array([(0, *((np.array(corner) - middle) / patch_size)) for corner in corners])
     for number in range(depth):
         weights = layer(params["layers"], number)
-        streams = mmdit_block(weights, streams, vector, everywhere, (centres, positions), heads)
+        streams = mmdit_block(weights, streams, vector, everywhere, (centres, positions), num_heads)
     shift, scale = np.split(dense(params["modulation"]["parts"], silu(vector))[:, None], 2, axis=-1)
     out = dense(params["out"], rms_norm(streams[0]) * (1 + scale) + shift)
     images = np.zeros(noisy.shape)
     for number, (y, x) in enumerate(corners):
-        images[:, y : y + patch, x : x + patch] = out[:, number].reshape(
-            batch, patch, patch, channel
+        images[:, y : y + patch_size, x : x + patch_size] = out[:, number].reshape(
+            batch, patch_size, patch_size, channel
         )
     return images

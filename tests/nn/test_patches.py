@@ -19,14 +19,14 @@ def _images(height, width, channel=3):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "patch"), [(8, 8, 2), (4, 12, 4), (6, 3, 3), (5, 7, 1)]
+    ("height", "width", "patch_size"), [(8, 8, 2), (4, 12, 4), (6, 3, 3), (5, 7, 1)]
 )
-def test_unpatchify_is_the_inverse_both_ways(height, width, patch):
+def test_unpatchify_is_the_inverse_both_ways(height, width, patch_size):
     images = _images(height, width)
-    tokens = patchify(images, patch)
-    assert tokens.shape == (2, height * width // patch**2, 3 * patch**2)
-    np.testing.assert_array_equal(unpatchify(tokens, height, width, patch), images)
-    back = patchify(unpatchify(tokens, height, width, patch), patch)
+    tokens = patchify(images, patch_size)
+    assert tokens.shape == (2, height * width // patch_size**2, 3 * patch_size**2)
+    np.testing.assert_array_equal(unpatchify(tokens, height, width, patch_size), images)
+    back = patchify(unpatchify(tokens, height, width, patch_size), patch_size)
     np.testing.assert_array_equal(back, tokens)
 
 
@@ -35,8 +35,8 @@ def test_a_token_holds_its_patch_and_tokens_run_row_by_row():
     tokens = patchify(images, 2)
     for number in range(6):
         row, column = divmod(number, 3)
-        patch = images[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-        np.testing.assert_array_equal(tokens[:, number], patch.reshape(2, -1))
+        patch_size = images[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        np.testing.assert_array_equal(tokens[:, number], patch_size.reshape(2, -1))
 
 
 def test_depth_holds_the_patch_of_each_place():
@@ -48,13 +48,13 @@ def test_depth_holds_the_patch_of_each_place():
 
 
 def test_positions_are_the_patches_centres_from_the_image_s_middle():
-    height, width, patch = 4, 12, 4
+    height, width, patch_size = 4, 12, 4
     y, x = np.mgrid[:height, :width]
     # Each pixel's distance from the middle, in patches: a token's mean of it is its position.
-    distance = np.stack([y - (height - 1) / 2, x - (width - 1) / 2], axis=-1) / patch
-    tokens = patchify(jnp.asarray(distance[None], "float32"), patch)
-    centres = tokens[0].reshape(-1, patch * patch, 2).mean(axis=1)
-    positions = patch_positions(height, width, patch)
+    distance = np.stack([y - (height - 1) / 2, x - (width - 1) / 2], axis=-1) / patch_size
+    tokens = patchify(jnp.asarray(distance[None], "float32"), patch_size)
+    centres = tokens[0].reshape(-1, patch_size * patch_size, 2).mean(axis=1)
+    positions = patch_positions(height, width, patch_size)
     np.testing.assert_allclose(positions[:, 1:], centres, atol=1e-6)
     np.testing.assert_array_equal(positions[:, 0], 0)
 

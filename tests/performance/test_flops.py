@@ -112,7 +112,7 @@ def test_the_cost_of_a_training_step(family):
     config = tiny_config(("text", "label"))
     config.generator.name = family
     if family == "dalle":
-        config.tokenizer.family, config.objective.reader_patch = "vqvae", 2
+        config.tokenizer.family, config.objective.recovery_patch_size = "vqvae", 2
     assets = models.fit(config, open_source(config))
     found = analytic(config, assets)
     model = models.build(config, assets)
@@ -129,7 +129,7 @@ def test_the_cost_of_a_training_step(family):
     assert found["model_flops_per_image"] == pytest.approx(counted, rel=0.03)
     if "remat" in config.generator[family]:
         config.generator[family].remat = True
-        config.train.accumulate = 2
+        config.train.grad_accum_steps = 2
         assert analytic(config, assets) == found
 
 

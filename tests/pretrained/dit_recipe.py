@@ -14,8 +14,8 @@ TIMESTEPS = (0, 437, 999)  # of 1000
 # The authors' code makes square images only; the other is put together from its parts. Four layers
 # are unrolled, and five a loop.
 CASES = {
-    "square": dict(patch=2, width=32, depth=3, heads=2, learn_sigma=True),
-    "rectangle": dict(patch=4, width=48, depth=5, heads=3, learn_sigma=False),
+    "square": dict(patch_size=2, width=32, depth=3, num_heads=2, learn_sigma=True),
+    "rectangle": dict(patch_size=4, width=48, depth=5, num_heads=3, learn_sigma=False),
 }
 # (height, width, channel) of the images.
 IMAGES = {"square": (12, 12, 4), "rectangle": (8, 24, 3)}
@@ -34,14 +34,14 @@ def noisy(case):
     return draw(f"{case}/noisy", len(LABELS), *IMAGES[case])
 
 
-def shapes(patch, width, depth, channel, learn_sigma, classes):
+def shapes(patch_size, width, depth, channel, learn_sigma, classes):
     """The shape of each weight of the authors' network but the fixed positions, by its key."""
     dense = {
         "t_embedder.mlp.0": (width, 256),
         "t_embedder.mlp.2": (width, width),
-        "final_layer.linear": (patch**2 * channel * (1 + learn_sigma), width),
+        "final_layer.linear": (patch_size**2 * channel * (1 + learn_sigma), width),
         "final_layer.adaLN_modulation.1": (2 * width, width),
-        "x_embedder.proj": (width, channel, patch, patch),
+        "x_embedder.proj": (width, channel, patch_size, patch_size),
     }
     for number in range(depth):
         dense |= {
@@ -57,15 +57,15 @@ def shapes(patch, width, depth, channel, learn_sigma, classes):
     return found
 
 
-def state_dict(patch, width, depth, channel, learn_sigma, classes=CLASSES):
+def state_dict(patch_size, width, depth, channel, learn_sigma, classes=CLASSES):
     """Random weights of those shapes; what is zero when training begins is not."""
-    sizes = shapes(patch, width, depth, channel, learn_sigma, classes)
+    sizes = shapes(patch_size, width, depth, channel, learn_sigma, classes)
     return {key: _weight(key, shape) for key, shape in sizes.items()}
 
 
 def case_state_dict(case):
     """The weights of one of `CASES`."""
-    sizes = {name: value for name, value in CASES[case].items() if name != "heads"}
+    sizes = {name: value for name, value in CASES[case].items() if name != "num_heads"}
     return state_dict(**sizes, channel=IMAGES[case][2])
 
 

@@ -26,11 +26,11 @@ def network(models, case):
     sizes, (height, _, channel) = recipe.CASES[case], recipe.IMAGES[case]
     made = models.DiT(
         input_size=height,
-        patch_size=sizes["patch"],
+        patch_size=sizes["patch_size"],
         in_channels=channel,
         hidden_size=sizes["width"],
         depth=sizes["depth"],
-        num_heads=sizes["heads"],
+        num_heads=sizes["num_heads"],
         num_classes=recipe.CLASSES,
         learn_sigma=sizes["learn_sigma"],
     ).eval()
@@ -66,7 +66,7 @@ def rectangle(models):
     case = "rectangle"
     made, (images, timestep, label) = network(models, case), tensors(case)
     sizes, (height, width, _) = recipe.CASES[case], recipe.IMAGES[case]
-    grid = height // sizes["patch"], width // sizes["patch"]
+    grid = height // sizes["patch_size"], width // sizes["patch_size"]
     made.x_embedder.img_size, made.x_embedder.grid_size = (height, width), grid
     positions = torch.tensor(their_positions(models, *grid, sizes["width"])).float()
     x = made.x_embedder(images) + positions[None]

@@ -86,7 +86,7 @@ def test_output_is_that_of_the_authors_code(case, tmp_path):
     out = run(case)(params, noisy, timestep, vector)
     assert out.dtype == np.float32
     if case == "rectangle":
-        out = patchify(out, recipe.CASES[case]["patch"])
+        out = patchify(out, recipe.CASES[case]["patch_size"])
     golden = np.array(GOLDEN[case])
     assert np.abs(golden).mean() > 0.5
     np.testing.assert_allclose(out, golden, atol=1e-4, rtol=0)
@@ -111,7 +111,7 @@ def test_norms_add_what_the_authors_do_to_the_variance():
 @functools.cache
 def published(name):
     """(network, shapes of its parameters, inputs), nothing of it computed."""
-    made = DiT(patch=2, **SIZES[name], dtype=FLOAT, learn_sigma=True)
+    made = DiT(patch_size=2, **SIZES[name], dtype=FLOAT, learn_sigma=True)
     arguments = abstract(1, 32, 32, 4), abstract(1), abstract(1, made.width)
     shapes = jax.eval_shape(made.init, jax.random.key(0), *arguments)["params"]
     return made, shapes, arguments
@@ -138,8 +138,8 @@ def test_multiply_adds_are_as_many_as_published(name):
 
 def test_sizes_fit_heads_positions_and_latents():
     for each in SIZES.values():
-        assert each["width"] % each["heads"] == each["width"] % 4 == 0
-    assert all(32 % patch == 0 for patch in PATCHES)
+        assert each["width"] % each["num_heads"] == each["width"] % 4 == 0
+    assert all(32 % patch_size == 0 for patch_size in PATCHES)
 
 
 # How training begins.
@@ -149,7 +149,7 @@ def test_sizes_fit_heads_positions_and_latents():
 def test_a_new_block_is_the_identity(dtype):
     x = jnp.asarray(recipe.draw("x", 3, 12, 48)).astype(dtype)
     params = {"params": reference.layer(initial()["layers"], 1)}
-    block = DiTBlock(heads=3, dtype=jnp.dtype(dtype))
+    block = DiTBlock(num_heads=3, dtype=jnp.dtype(dtype))
     after, none = jax.jit(block.apply)(params, x, inputs()[2])
     assert none is None and after.dtype == dtype
     np.testing.assert_array_equal(after, x)

@@ -14,14 +14,16 @@ from mmgen_jax.pretrained.dit import DiT, sincos_positions
 from mmgen_jax.pretrained.dit_weights import load
 from tests.pretrained import dit_recipe as recipe
 
-NETWORK = DiT(patch=2, width=8, depth=2, heads=2, dtype=jnp.dtype("float32"), learn_sigma=True)
+NETWORK = DiT(
+    patch_size=2, width=8, depth=2, num_heads=2, dtype=jnp.dtype("float32"), learn_sigma=True
+)
 KIND = "a DiT of patch 2, width 8, 2 layers, 3 channels, with learn_sigma"
 QKV, LABELS = "blocks.1.attn.qkv.weight", "y_embedder.embedding_table.weight"
 
 
 def arrays(**changes):
     """A state dict of NETWORK's sizes, `pos_embed` included."""
-    weights = recipe.state_dict(patch=2, width=8, depth=2, channel=3, learn_sigma=True)
+    weights = recipe.state_dict(patch_size=2, width=8, depth=2, channel=3, learn_sigma=True)
     return weights | {"pos_embed": sincos_positions(4, 4, 8)[None]} | changes
 
 
@@ -127,7 +129,7 @@ def test_a_key_that_is_superfluous_is_named(tmp_path, key):
 
 
 def test_many_faults_have_a_line_each(tmp_path):
-    other = DiT(patch=2, width=8, depth=3, heads=2, dtype=jnp.dtype("float32"))
+    other = DiT(patch_size=2, width=8, depth=3, num_heads=2, dtype=jnp.dtype("float32"))
     message, details = refusal(tmp_path, arrays(), other)
     kind = "a DiT of patch 2, width 8, 3 layers, 3 channels, without learn_sigma"
     assert message == f"10 keys are not those that {kind} asks for"

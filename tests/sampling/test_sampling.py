@@ -44,7 +44,7 @@ def test_what_lies_under_the_mask_does_not_matter_and_the_rest_stays():
     """In latents, whose encoder looks at all of a picture."""
     config = tiny_config(("label",))
     config.tokenizer.family, config.generator.vqvae.quantizer = "vqvae", "kl"
-    config.objective.reader_patch, config.generator.flow.patch = 2, 2
+    config.objective.recovery_patch_size, config.generator.flow.patch_size = 2, 2
     model = models.build(config, models.fit(config, open_source(config)))
     params, state = random_parameters(functools.partial(models.init, model))
     batch, rows = tiny_batch(("label",)), 8

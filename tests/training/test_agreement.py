@@ -185,8 +185,8 @@ def test_bad_records_are_remembered_of_the_same_data_alone(
             raise BadRecord(f"old place, line {index}", "it is torn")
         return READ(self, index)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(toys.Greys, "__getitem__", torn)
+    with monkeypatch.context() as patch_size:
+        patch_size.setattr(toys.Greys, "__getitem__", torn)
         config.train.steps = 2
         loop.train(config, tmp_path)
     assert checkpoints.read_json(tmp_path, 2, "data")["skipped"]

@@ -39,7 +39,9 @@ def test_a_state_that_no_machine_holds_is_refused_by_its_keys():
 def test_a_batch_that_no_machine_holds_is_refused_by_its_keys():
     changed = {"data__image_size": 4_096, "train__batch_size": 2**20}
     with pytest.raises(InputError) as refusal:
-        capacity.check(*built(**changed, generator__flow__patch=512, objective__reader_patch=512))
+        capacity.check(
+            *built(**changed, generator__flow__patch_size=512, objective__recovery_patch_size=512)
+        )
     for word in ("config.train.batch_size = 1048576", "config.data.image_size = 4096", "TiB"):
         assert word in str(refusal.value)
 

@@ -39,7 +39,7 @@ def config(pictures, family="flow", tokenizer="", quantizer="kl", **keys):
     config.train.batch_size, config.train.steps, config.train.log_every = 4, 3, 1
     if tokenizer:
         config.tokenizer.family, config.tokenizer.run = "vqvae", str(tokenizer)
-        config.objective.reader_patch, config.generator.flow.patch = 2, 2
+        config.objective.recovery_patch_size, config.generator.flow.patch_size = 2, 2
         config.generator.flow.prediction = "velocity"
     return config
 

@@ -37,8 +37,8 @@ def toy_config():
     config = toys.toy_config()
     for player in ("generator", "critic"):
         config.optimizer[player].update(name="adamw", learning_rate=0.01, warmup_steps=3)
-    config.optimizer.critic.every = 2
-    config.fusion.present_all = 0.5
+    config.optimizer.critic.update_every = 2
+    config.fusion.keep_all_rate = 0.5
     config.data.threads = 2
     config.train.batch_size, config.train.steps = 4, STEPS
     config.train.log_every, config.train.sample_every = 2, 0
@@ -236,10 +236,10 @@ def test_a_game_that_diverges_stops_with_a_clear_line(tmp_path, monkeypatch, eve
     config = tiny_config(("label",))
     config.generator.name = "gan"
     config.train.steps, config.checkpoint.every = 20, every
-    config.optimizer.discriminator.update(clip_norm=0.0, start=2)
+    config.optimizer.discriminator.update(clip_norm=0.0, update_start=2)
 
     def build(options, steps, honest=optimizers.build):
-        leap = optax.scale(1e33) if options.start == 2 else optax.identity()
+        leap = optax.scale(1e33) if options.update_start == 2 else optax.identity()
         return optax.chain(honest(options, steps), leap)
 
     monkeypatch.setattr(optimizers, "build", build)

@@ -163,7 +163,9 @@ def test_the_schedule_is_its_closed_form(warmup):
 
 
 def test_the_schedule_counts_the_steps_at_which_the_player_moves():
-    rests = options(warmup_steps=2, every=3, start=4)  # moves at 4, 7, 10, 13, 16 and 19
+    rests = options(
+        warmup_steps=2, update_every=3, update_start=4
+    )  # moves at 4, 7, 10, 13, 16 and 19
     ours, theirs = (
         optimizers.learning_rate(chosen, 0.3, steps)
         for chosen, steps in ((rests, 20), (options(warmup_steps=2), 6))

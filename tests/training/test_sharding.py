@@ -72,7 +72,12 @@ def test_one_axis_takes_what_the_others_leave(options, devices, shape):
         ({"sharding.data": 2}, 8, 2, ("data = 2", "leaves 6 of 8 devices")),
         ({"train.batch_size": 12}, 8, 1, ("config.train.batch_size = 12", "multiples of 8")),
         ({"train.batch_size": 12, "sharding.fsdp": 8}, 8, 1, ("over 8 devices",)),
-        ({"train.batch_size": 8, "train.accumulate": 2}, 8, 1, ("in 2 parts", "multiples of 16")),
+        (
+            {"train.batch_size": 8, "train.grad_accum_steps": 2},
+            8,
+            1,
+            ("in 2 parts", "multiples of 16"),
+        ),
         ({"train.strategy": "pmap"}, 8, 2, ("'pmap' with 2 processes", "strategy 'jit'")),
         (
             {"train.strategy": "pmap", "sharding.fsdp": 2},

@@ -154,11 +154,11 @@ def test_a_run_begins_with_a_published_dits_weights(tmp_path):
     safetensors.numpy.save_file(dit_recipe.state_dict(**sizes, channel=3, learn_sigma=True), file)
     config = tiny_config(("label",))
     flow = config.generator.flow
-    flow.update(architecture="dit", learn_sigma=True, weights=str(file), heads=2, **sizes)
+    flow.update(architecture="dit", learn_sigma=True, weights=str(file), num_heads=2, **sizes)
     config.train.batch_size, config.train.steps = 4, 1
     config.optimizer.generator.learning_rate = 1e-30  # nothing moves
     loop.train(config, tmp_path / "run")
-    network = DiT(**sizes, heads=2, dtype=np.dtype("float32"), learn_sigma=True)
+    network = DiT(**sizes, num_heads=2, dtype=np.dtype("float32"), learn_sigma=True)
     expected, _ = dit_weights.load(file, network, 3)
     found = run.load(tmp_path / "run").params["generator"]
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # the average is computed

@@ -21,7 +21,7 @@ def config(family, tokenizer=""):
     config.checkpoint.every = HALF
     if family != "vqvae":
         config.tokenizer.family, config.tokenizer.run = "vqvae", str(tokenizer)
-        config.objective.reader_patch, config.generator.flow.patch = 2, 2
+        config.objective.recovery_patch_size, config.generator.flow.patch_size = 2, 2
     return config
 
 
@@ -64,8 +64,11 @@ REFUSALS = {
         "config.tokenizer.run = '' with family 'vqvae'; allowed: the",
     ),
     "no folder": ({"tokenizer.run": "nowhere"}, "nowhere is no run"),
-    "patch": ({"generator.vqvae.patch": 2}, r"does not match .*vqvae.patch: 4 -> 2"),
-    "codes": ({"generator.vqvae.codes": 16}, r"does not match .*vqvae.codes: 32 -> 16"),
+    "patch_size": ({"generator.vqvae.patch_size": 2}, r"does not match .*vqvae.patch_size: 4 -> 2"),
+    "codes": (
+        {"generator.vqvae.codebook_size": 16},
+        r"does not match .*vqvae.codebook_size: 32 -> 16",
+    ),
     "size": ({"data.image_size": 32}, r"does not match .*data.image_size: 16 -> 32"),
 }
 

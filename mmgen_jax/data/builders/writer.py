@@ -10,7 +10,7 @@ RECORDS_PER_SHARD = 4096
 
 
 class Card(NamedTuple):
-    """What a data set says of itself; `version` is "major.minor.patch"."""
+    """What a data set says of itself; `version` is "major.minor.patch_size"."""
 
     name: str
     version: str

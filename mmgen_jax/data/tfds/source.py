@@ -179,14 +179,14 @@ def _lacking(info: Any, name: str, kind: str) -> str:
     )
 
 
-SPOKEN = {"width": 128, "depth": 2, "heads": 4}  # a spoken word wants more than a tone
+SPOKEN = {"width": 128, "depth": 2, "num_heads": 4}  # a spoken word wants more than a tone
 
 
 def _emoji_inputs(languages: int) -> dict[str, dict[str, int]]:
     """Thousands of names, which are said in full; in several languages many of one picture."""
     words = 2_048 if languages == 1 else 8_192
-    text = {"width": 128, "depth": 2, "heads": 4, "vocabulary_size": words}
-    return {"text": text, "audio": SPOKEN | {"patch_frames": 16}}
+    text = {"width": 128, "depth": 2, "num_heads": 4, "vocabulary_size": words}
+    return {"text": text, "audio": SPOKEN | {"frames_per_token": 16}}
 
 
 _BUILD = "python launch/build_dataset.py --dataset={name} --out={{path}}"

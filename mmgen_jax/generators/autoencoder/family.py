@@ -62,7 +62,7 @@ def build(options: AutoencoderOptions, codec: Codec, dtype: str) -> Generator:
     ) -> Losses:
         reconstructed, moments = network.apply(variables(params), images, condition.vector)
         error = global_batch.mean(jnp.square(reconstructed - images).mean(axis=(1, 2, 3)))
-        running = run_along(state["moments"], moments, state["count"], options.moments_decay)
+        running = run_along(state["moments"], moments, state["count"], options.statistics_decay)
         return Losses(
             players={"generator": error},
             state={"count": state["count"] + 1, "moments": running},

@@ -22,7 +22,7 @@ class AutoencoderOptions:
     decoder_widths: tuple[int, ...] = option(
         (512, 256, 128, 64), "channels of what doubles the size; RGB doubles it again", WIDTHS
     )
-    moments_decay: float = option(0.99, "of the running moments of norms and code", FRACTION)
+    statistics_decay: float = option(0.99, "of the running moments of norms and code", FRACTION)
 
 
 @dataclass(frozen=True)

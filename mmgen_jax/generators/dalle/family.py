@@ -37,7 +37,7 @@ def build(options: DALLEOptions, codec: Codec, dtype: str) -> Generator:
         grid=(rows, columns),
         width=options.width,
         depth=options.depth,
-        heads=options.heads,
+        num_heads=options.num_heads,
         dtype=jnp.dtype(dtype),
         remat=options.remat,
     )

@@ -24,7 +24,7 @@ class DALLEOptions:
 
     width: int = option(128, "channels", WIDTH)
     depth: int = option(4, "layers", LAYERS)
-    heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
+    num_heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
     remat: bool = option(False, "recompute activations in the backward pass to save memory", ANY)
 
 

@@ -24,7 +24,7 @@ Cache = tuple[
 class CachedBlock(nn.Module):
     """Attention and SwiGLU, pre-norm, over what is new and what a layer's cache holds."""
 
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
 
     @nn.compact
@@ -38,7 +38,7 @@ class CachedBlock(nn.Module):
     ) -> tuple[Tokens, tuple[Float[Array, "batch all heads channel"], ...]]:
         x = by_example(x)
         normed = nn.RMSNorm(dtype=self.dtype, name="attention_norm")(x)
-        query, *new = QueryKeyValue(self.heads, self.dtype, name="attention")(normed, positions)
+        query, *new = QueryKeyValue(self.num_heads, self.dtype, name="attention")(normed, positions)
         seen = new
         if cache:
             put = jax.lax.dynamic_update_slice_in_dim
@@ -60,7 +60,7 @@ class PrefixTransformer(nn.Module):
     Attributes:
       codes: in the vocabulary.
       grid: rows and columns of the image tokens.
-      width, depth, heads: of the transformer.
+      width, depth, num_heads: of the transformer.
       dtype: compute dtype; logits are float32.
       remat: recompute activations in the backward pass.
     """
@@ -69,7 +69,7 @@ class PrefixTransformer(nn.Module):
     grid: tuple[int, int]
     width: int
     depth: int
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
     remat: bool = False
 
@@ -82,7 +82,7 @@ class PrefixTransformer(nn.Module):
         self.begin = self.param("begin", normal, (self.width,))
         self.places = self.param("places", normal, (places, self.width))
         self.transformer = Layers(
-            self.depth, self.heads, self.dtype, self.remat, name="transformer"
+            self.depth, self.num_heads, self.dtype, self.remat, name="transformer"
         )
         self.norm = nn.RMSNorm(dtype=self.dtype)
         # Zero: at first every code is as likely as any other.
@@ -114,7 +114,7 @@ class PrefixTransformer(nn.Module):
         prefix, mask, positions = self._prefix(tokens, mask, positions, vector)
         places = self.grid[0] * self.grid[1]
         room = mask.shape[1] + places
-        shape = (self.depth, len(mask), room, self.heads, self.width // self.heads)
+        shape = (self.depth, len(mask), room, self.num_heads, self.width // self.num_heads)
         empty = (jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
         seen = jnp.pad(mask, ((0, 0), (0, places)))
         visible = jnp.broadcast_to(seen[:, None], (*mask.shape, room))
@@ -176,7 +176,7 @@ class Layers(nn.Module):
     """The stack of blocks."""
 
     depth: int
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
     remat: bool
 
@@ -201,5 +201,5 @@ class Layers(nn.Module):
         start = jnp.zeros((), jnp.int32) if start is None else start
         each = cache or ()
         stack = scan_layers(CachedBlock, self.depth, self.remat, broadcasts=3, each=len(each))
-        layers = stack(self.heads, self.dtype, name=STACKED)
+        layers = stack(self.num_heads, self.dtype, name=STACKED)
         return layers(x.astype(self.dtype), mask, positions, start, *each)

@@ -166,12 +166,12 @@ def heun(field: Step, settle: Step, x: Images, times: Float[Array, "steps"]) -> 
 
 
 def _mmdit(options: FlowOptions, dtype: Any) -> MMDiT:
-    sizes = (options.patch, options.width, options.depth, options.heads)
+    sizes = (options.patch_size, options.width, options.depth, options.num_heads)
     return MMDiT(*sizes, dtype=dtype, remat=options.remat)
 
 
 def _dit(options: FlowOptions, dtype: Any) -> PooledDiT:
-    sizes = (options.patch, options.width, options.depth, options.heads)
+    sizes = (options.patch_size, options.width, options.depth, options.num_heads)
     return PooledDiT(DiT(*sizes, dtype, options.learn_sigma, options.remat))
 
 
@@ -184,7 +184,7 @@ def _draw(
 ) -> tuple[Float[Array, "height width channel"], Float[Array, ""]]:
     """Noise and a timestep for one example."""
     noise_key, time_key = jax.random.split(key)
-    normal = options.timestep_mean + options.timestep_deviation * jax.random.normal(time_key)
+    normal = options.logit_mean + options.logit_std * jax.random.normal(time_key)
     return jax.random.normal(noise_key, shape), jax.nn.sigmoid(normal)
 
 

@@ -38,13 +38,13 @@ class FlowOptions:
     weights: str = option(
         "", "safetensors file of a published DiT, which a fresh run begins with (dit)", PATH
     )
-    patch: int = option(8, "side of a patch in pixels, or latents", SIDE, Relation.PATCH)
+    patch_size: int = option(8, "side of a patch in pixels, or latents", SIDE, Relation.PATCH)
     width: int = option(128, "channels", WIDTH)
     depth: int = option(4, "layers", LAYERS)
-    heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
+    num_heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
     prediction: str = option("x", "what the network predicts", one_of("x", "velocity"))
-    timestep_mean: float = option(0.0, "of the logit of the timestep; more is noisier", LOGIT)
-    timestep_deviation: float = option(1.0, "of the logit of the timestep", above(0, 100))
+    logit_mean: float = option(0.0, "of the logit of the timestep; more is noisier", LOGIT)
+    logit_std: float = option(1.0, "of the logit of the timestep", above(0, 100))
     base_size: int = option(32, "side of an image, or of latents, without timestep shift", SIDE)
     remat: bool = option(False, "recompute activations in the backward pass to save memory", ANY)
 

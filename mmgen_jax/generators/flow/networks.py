@@ -18,14 +18,14 @@ class Stream(nn.Module):
     """One stream's half of a block: its own weights, what attention mixes between the streams."""
 
     width: int
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
 
     def setup(self):
         self.modulation = Modulation(6, self.dtype)
         self.attention_norm = nn.RMSNorm(use_scale=False, dtype=self.dtype)
         self.feed_norm = nn.RMSNorm(use_scale=False, dtype=self.dtype)
-        self.projection = QueryKeyValue(self.heads, self.dtype)
+        self.projection = QueryKeyValue(self.num_heads, self.dtype)
         self.out = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
         self.feed = SwiGLU(self.dtype)
 
@@ -47,7 +47,7 @@ class Stream(nn.Module):
 class MMDiTBlock(nn.Module):
     """Joint attention over both streams (Esser et al. 2024, SD3, figure 2b)."""
 
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
 
     @nn.compact
@@ -60,7 +60,7 @@ class MMDiTBlock(nn.Module):
         condition_positions: Float[Array, "condition axes"],
     ) -> tuple[tuple[Tokens, Float[Array, "batch condition width"]], None]:
         image, condition = map(by_example, streams)
-        sizes = (image.shape[-1], self.heads, self.dtype)
+        sizes = (image.shape[-1], self.num_heads, self.dtype)
         image_stream = Stream(*sizes, name="image")
         condition_stream = Stream(*sizes, name="condition")
         image_parts, image_qkv = image_stream.before(image, vector, image_positions)
@@ -80,10 +80,10 @@ class MMDiT(nn.Module):
     Pre-norm RMSNorm, SwiGLU, QK-norm, rotary positions; the output starts at zero.
     """
 
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
     remat: bool = False
 
@@ -98,21 +98,23 @@ class MMDiT(nn.Module):
         vector: Float[Array, "batch pooled"],
     ) -> Float[Array, "batch height image_width channel"]:
         height, width, channel = noisy.shape[1:]
-        image = nn.Dense(self.width, dtype=self.dtype, name="embed")(patchify(noisy, self.patch))
+        image = nn.Dense(self.width, dtype=self.dtype, name="embed")(
+            patchify(noisy, self.patch_size)
+        )
         image = image + self.param("positions", nn.initializers.normal(0.02), image.shape[1:])[None]
         tokens = nn.Dense(self.width, dtype=self.dtype, name="condition")(tokens)
         vector = nn.Dense(self.width, name="pooled")(vector)
         vector = vector + TimestepEmbedding(self.width, name="timestep")(timestep)
         mask = jnp.concatenate([jnp.ones(image.shape[:2], bool), mask], axis=1)
-        image_positions = patch_positions(height, width, self.patch)
+        image_positions = patch_positions(height, width, self.patch_size)
         layers = scan_layers(MMDiTBlock, self.depth, self.remat, broadcasts=4)(
-            self.heads, self.dtype, name=STACKED
+            self.num_heads, self.dtype, name=STACKED
         )
         streams, vector = (image.astype(self.dtype), tokens), by_example(vector)
         (image, _), _ = layers(streams, vector, mask, image_positions, positions)
         shift, scale = Modulation(2, self.dtype, name="modulation")(vector)
         image = modulate(nn.RMSNorm(use_scale=False, dtype=self.dtype)(image), shift, scale)
-        values = self.patch * self.patch * channel
+        values = self.patch_size * self.patch_size * channel
         zeros = nn.initializers.zeros
         out = nn.Dense(values, kernel_init=zeros, name="out")(image.astype(jnp.float32))
-        return unpatchify(out, height, width, self.patch)
+        return unpatchify(out, height, width, self.patch_size)

@@ -56,7 +56,7 @@ def build(options: GANOptions, codec: Codec, dtype: str) -> Generator:
     """A DF-GAN generator against a projection discriminator."""
     network = FusionGenerator(
         image_size=codec.shape[0],
-        patch=options.patch,
+        patch_size=options.patch_size,
         widths=options.widths,
         style_width=options.style_width,
         dtype=jnp.dtype(dtype),
@@ -65,7 +65,7 @@ def build(options: GANOptions, codec: Codec, dtype: str) -> Generator:
 
     def judge(condition: Condition) -> ProjectionDiscriminator:
         return ProjectionDiscriminator(
-            patch=options.patch,
+            patch_size=options.patch_size,
             widths=options.discriminator_widths,
             features=options.features,
             modalities=tuple(sorted(condition.experts)),
@@ -73,14 +73,14 @@ def build(options: GANOptions, codec: Codec, dtype: str) -> Generator:
         )
 
     def draw(keys: Key[Array, "batch"]) -> Float[Array, "batch noise"]:
-        return jax.vmap(lambda key: jax.random.normal(key, (options.noise,)))(keys)
+        return jax.vmap(lambda key: jax.random.normal(key, (options.z_dim,)))(keys)
 
     def generate(params: Any, noise: Float[Array, "batch noise"], condition: Condition) -> Images:
         return network.apply({"params": params["generator"]}, noise, condition.vector)
 
     def init(key: Key[Array, ""], images: Images, condition: Condition) -> tuple[Any, Any]:
         first, second = jax.random.split(key)
-        noise = jnp.zeros((images.shape[0], options.noise))
+        noise = jnp.zeros((images.shape[0], options.z_dim))
         made = network.init(first, noise, condition.vector)
         opponent = judge(condition).init(second, images, *inputs(condition))
         return {"generator": made["params"], "discriminator": opponent["params"]}, {}

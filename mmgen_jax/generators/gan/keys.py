@@ -24,8 +24,8 @@ class GANOptions:
     """Options of a model of this family, the group `generator.gan` of a config."""
 
     objective: str = option("r3gan", "the game that is played", one_of("r3gan", "gan_cls"))
-    noise: int = option(64, "channels of the noise", CHANNELS)
-    patch: int = option(
+    z_dim: int = option(64, "channels of the noise", CHANNELS)
+    patch_size: int = option(
         1, "pixels along each side of a place of the largest map", SIDE, Relation.PATCH
     )
     widths: tuple[int, ...] = option(
@@ -54,11 +54,11 @@ class GANSampling(SamplingOptions):
 def _check(options: GANOptions, height: int, group: str) -> None:
     for name in ("widths", "discriminator_widths"):
         count = len(getattr(options, name))
-        factor = options.patch * 2 ** (count - 1)
+        factor = options.patch_size * 2 ** (count - 1)
         if height % factor:
             raise InputError(
-                f"config.data.image_size = {height} with config.{group}.patch ="
-                f" {options.patch} and {count} {name}; allowed: multiples of {factor}"
+                f"config.data.image_size = {height} with config.{group}.patch_size ="
+                f" {options.patch_size} and {count} {name}; allowed: multiples of {factor}"
             )
 
 

@@ -67,14 +67,14 @@ class FusionGenerator(nn.Module):
 
     Attributes:
       image_size: height and width.
-      patch: side of what one place of the last map draws.
+      patch_size: side of what one place of the last map draws.
       widths: channels of each map, the smallest first; each is twice as large as the one before.
       style_width: channels of what is fused at every layer.
       dtype: compute dtype.
     """
 
     image_size: int
-    patch: int
+    patch_size: int
     widths: tuple[int, ...]
     style_width: int
     dtype: jnp.dtype
@@ -83,7 +83,7 @@ class FusionGenerator(nn.Module):
     def __call__(
         self, noise: Float[Array, "batch noise"], vector: Float[Array, "batch pooled"]
     ) -> Result:
-        base = self.image_size // self.patch >> len(self.widths) - 1
+        base = self.image_size // self.patch_size >> len(self.widths) - 1
         style = nn.Dense(self.style_width, dtype=self.dtype, name="style_hidden")(
             jnp.concatenate([noise, vector], axis=-1)
         )
@@ -98,8 +98,8 @@ class FusionGenerator(nn.Module):
                 x = doubled(x)
             x = FusionBlock(width, self.dtype, name=f"block{i}")(x, style)
         x = nn.leaky_relu(x, SLOPE).astype(jnp.float32)
-        x = Conv(3 * self.patch**2, (3, 3), name="image")(x)
-        return depth_to_space(x, self.patch)
+        x = Conv(3 * self.patch_size**2, (3, 3), name="image")(x)
+        return depth_to_space(x, self.patch_size)
 
 
 class DownBlock(nn.Module):
@@ -124,14 +124,14 @@ class ProjectionDiscriminator(nn.Module):
     of the pooled vector and a part of each modality that is given: what is absent drops out.
 
     Attributes:
-      patch: side of what one place of the first map sees.
+      patch_size: side of what one place of the first map sees.
       widths: channels of each map, the smallest map first, as of the generator.
       features: of an image.
       modalities: names of those that a condition can have.
       dtype: compute dtype.
     """
 
-    patch: int
+    patch_size: int
     widths: tuple[int, ...]
     features: int
     modalities: tuple[str, ...]
@@ -149,7 +149,7 @@ class ProjectionDiscriminator(nn.Module):
 
     def read(self, images: Maps) -> Float[Array, "batch features"]:
         """What an image shows."""
-        x = self.first(space_to_depth(images, self.patch))
+        x = self.first(space_to_depth(images, self.patch_size))
         for block in self.blocks:
             x = block(x)
         x = nn.leaky_relu(self.last(nn.leaky_relu(x, SLOPE)), SLOPE)

@@ -5,7 +5,7 @@ and Karras et al. 2020, "Training Generative Adversarial Networks with Limited D
 
 Options beyond both: real images with a wrong condition as a third pair (`mismatch_weight`; Reed et
 al. 2016, algorithm 1), a generator that pays where two styles draw the same (`mode_seeking_weight`;
-Mao et al. 2019), and maps whose places stand for `patch` x `patch` pixels each.
+Mao et al. 2019), and maps whose places stand for `patch_size` x `patch_size` pixels each.
 """
 
 from collections.abc import Callable
@@ -158,19 +158,19 @@ class Networks:
     """
 
     def __init__(self, options: StyleGANOptions, image_size: int, dtype: str):
-        size = image_size // options.patch
+        size = image_size // options.patch_size
         sizes = {
             "image_size": size,
             "channel_base": options.channel_base,
             "channel_max": options.channel_max,
             "dtype": jnp.dtype(dtype),
         }
-        self.width, self.image_size, self.patch = options.width, image_size, options.patch
+        self.width, self.image_size, self.patch_size = options.width, image_size, options.patch_size
         self.layers, self.shapes = layer_count(size), noise_shapes(size)
         self._mapping = Mapping(
             width=options.width, layers=options.mapping_layers, lr_multiplier=options.mapping_rate
         )
-        self._synthesis = Synthesis(channels=3 * options.patch**2, **sizes)
+        self._synthesis = Synthesis(channels=3 * options.patch_size**2, **sizes)
         self._discriminator = Discriminator(
             mapping_layers=options.mapping_layers, mbstd_group=options.mbstd_group, **sizes
         )
@@ -181,7 +181,7 @@ class Networks:
         z, styles = jnp.zeros((rows, self.width)), jnp.zeros((rows, self.layers, self.width))
         noise = tuple(jnp.zeros((rows, *shape)) for shape in self.shapes)
         mapping = self._mapping.init(keys[0], z, condition.mean)
-        pictured = space_to_depth(images, self.patch)
+        pictured = space_to_depth(images, self.patch_size)
         discriminator = self._discriminator.init(keys[2], pictured, condition.mean)
         return {
             "generator": {
@@ -208,14 +208,16 @@ class Networks:
 
     def synthesise(self, params: Any, styles: Styles, noise: tuple[Array, ...]) -> Images:
         synthesis = {"params": params["generator"]["synthesis"]}
-        return depth_to_space(self._synthesis.apply(synthesis, styles, noise), self.patch)
+        return depth_to_space(self._synthesis.apply(synthesis, styles, noise), self.patch_size)
 
     def judge(
         self, params: Any, images: Images, means: Float[Array, "batch ... pooled"]
     ) -> Float[Array, "batch ..."]:
         """How real images are, and how well they go with conditions' means, as logits."""
         discriminator = {"params": params["discriminator"]}
-        return self._discriminator.apply(discriminator, space_to_depth(images, self.patch), means)
+        return self._discriminator.apply(
+            discriminator, space_to_depth(images, self.patch_size), means
+        )
 
 
 def draw(mixing: float, nets: Networks, key: Key[Array, ""]) -> Draws:

@@ -39,7 +39,7 @@ class StyleGANOptions:
         16_384, "a map's channels are this over its side", between(1, MOST_WIDTH * MOST_SIDE)
     )
     channel_max: int = option(512, "but at most this", CHANNELS)
-    patch: int = option(
+    patch_size: int = option(
         1, "pixels along each side of a place of the largest map", SIDE, Relation.PATCH
     )
     mixing: float = option(0.9, "probability that two styles are mixed", FRACTION)
@@ -73,11 +73,12 @@ class StyleGANSampling(SamplingOptions):
 
 
 def _check(options: StyleGANOptions, height: int, group: str) -> None:
-    size, left = divmod(height, options.patch)
+    size, left = divmod(height, options.patch_size)
     if left or size < 4 or size & (size - 1):
         raise InputError(
-            f"config.data.image_size = {height} with config.{group}.patch ="
-            f" {options.patch}; allowed: {options.patch} times a power of 2 that is at least 4"
+            f"config.data.image_size = {height} with config.{group}.patch_size ="
+            f" {options.patch_size}; allowed: {options.patch_size} times a power of 2 that is"
+            " at least 4"
         )
     if options.channel_base < size:
         raise InputError(

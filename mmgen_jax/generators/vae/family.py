@@ -33,15 +33,15 @@ def build(options: VAEOptions, codec: Codec, dtype: str) -> Generator:
     """A hierarchical VAE of RGB images. It has no state."""
     network = HierarchicalVAE(
         image_size=codec.shape[0],
-        patch=options.patch,
+        patch_size=options.patch_size,
         width=options.width,
         depth=options.depth,
-        heads=options.heads,
-        latent=options.latent,
+        num_heads=options.num_heads,
+        latent=options.latent_dim,
         sides=options.latent_sides,
         dtype=jnp.dtype(dtype),
     )
-    shape = (len(options.latent_sides), options.latent)
+    shape = (len(options.latent_sides), options.latent_dim)
 
     def normal(keys: Key[Array, "batch"]) -> Noise:
         return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)

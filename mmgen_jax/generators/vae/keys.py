@@ -26,11 +26,11 @@ from mmgen_jax.schema import (
 class VAEOptions:
     """Options of a model of this family, the group `generator.vae` of a config."""
 
-    patch: int = option(8, "side of a patch in pixels", SIDE, Relation.PATCH)
+    patch_size: int = option(8, "side of a patch in pixels", SIDE, Relation.PATCH)
     width: int = option(128, "channels", WIDTH)
     depth: int = option(2, "layers of the encoder, and after each group of latents", LAYERS)
-    heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
-    latent: int = option(64, "values of each group of latents", CHANNELS)
+    num_heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
+    latent_dim: int = option(64, "values of each group of latents", CHANNELS)
     latent_sides: tuple[int, ...] = option(
         (1, 4), "places along each side of each group of latents, first drawn first", WIDTHS
     )
@@ -49,13 +49,13 @@ class VAESampling(SamplingOptions):
 
 
 def _check(options: VAEOptions, height: int, group: str) -> None:
-    grid = height // options.patch
+    grid = height // options.patch_size
     for side in options.latent_sides:
-        if grid % side or options.latent % side**2:
+        if grid % side or options.latent_dim % side**2:
             raise InputError(
                 f"config.{group}.latent_sides = {options.latent_sides} with {grid} patches"
-                f" along a side and latent = {options.latent}; allowed: divisors of {grid} whose"
-                f" squares divide {options.latent}"
+                f" along a side and latent_dim = {options.latent_dim}; allowed: divisors of"
+                f" {grid} whose squares divide {options.latent_dim}"
             )
 
 

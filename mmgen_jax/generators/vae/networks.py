@@ -62,7 +62,7 @@ class Trunk(nn.Module):
     """Transformer layers over all places of a map."""
 
     depth: int
-    heads: int
+    num_heads: int
     dtype: jnp.dtype
 
     @nn.compact
@@ -70,7 +70,7 @@ class Trunk(nn.Module):
         batch, rows, columns, width = x.shape
         tokens = x.reshape(batch, rows * columns, width)
         mask, places = jnp.ones(tokens.shape[:2], bool), patch_positions(rows, columns, 1)
-        layers = Transformer(self.depth, self.heads, self.dtype, name="transformer")
+        layers = Transformer(self.depth, self.num_heads, self.dtype, name="transformer")
         return by_example(layers(tokens, mask, places).reshape(x.shape))
 
 
@@ -122,20 +122,20 @@ class HierarchicalVAE(nn.Module):
 
     Attributes:
       image_size: height and width.
-      patch: side in pixels of a patch; a map has image_size / patch places along each side.
+      patch_size: side in pixels of a patch; a map has image_size / patch places along each side.
       width: channels of maps.
       depth: layers of the encoder, and of the decoder after each group of latents.
-      heads: attention heads.
+      num_heads: attention heads.
       latent: values of each group.
       sides: places along each side of each group, in the order in which they are drawn.
       dtype: compute dtype; latents and what is said of pixels are float32.
     """
 
     image_size: int
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     latent: int
     sides: tuple[int, ...]
     dtype: jnp.dtype
@@ -162,11 +162,11 @@ class HierarchicalVAE(nn.Module):
         return self.likelihood(x), posterior
 
     def trunk(self, name: str) -> Trunk:
-        return Trunk(self.depth, self.heads, self.dtype, name=name)
+        return Trunk(self.depth, self.num_heads, self.dtype, name=name)
 
     def start(self, vector: Vectors, name: str) -> Maps:
         """What each place begins with: its position, and the condition."""
-        side = self.image_size // self.patch
+        side = self.image_size // self.patch_size
         position = self.param(
             f"{name}_position", nn.initializers.normal(1), (side, side, self.width)
         )
@@ -176,11 +176,11 @@ class HierarchicalVAE(nn.Module):
 
     def features(self, images: Images, vector: Vectors) -> Maps:
         """What the posterior reads off images."""
-        patches = space_to_depth(images, self.patch)
+        patches = space_to_depth(images, self.patch_size)
         seen = nn.Dense(self.width, dtype=self.dtype, name="patches")(patches)
         return self.trunk("encoder")(seen + self.start(vector, "encoder"))
 
     def likelihood(self, x: Maps) -> Likelihood:
-        said = nn.Dense(6 * self.patch**2, name="image")(x.astype(jnp.float32))
-        mean, log_scale = jnp.split(depth_to_space(said, self.patch), 2, axis=-1)
+        said = nn.Dense(6 * self.patch_size**2, name="image")(x.astype(jnp.float32))
+        mean, log_scale = jnp.split(depth_to_space(said, self.patch_size), 2, axis=-1)
         return Likelihood(mean, jnp.maximum(log_scale, SMALLEST_LOG_SCALE))

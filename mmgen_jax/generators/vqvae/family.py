@@ -46,15 +46,15 @@ class Networks:
     """
 
     def __init__(self, options: VQVAEOptions, height: int, width: int, dtype: str):
-        self._height, self._width, self._patch = height, width, options.patch
+        self._height, self._width, self._patch = height, width, options.patch_size
         self.quantizer = QUANTIZERS[options.quantizer](options)
-        self.grid = (height // options.patch, width // options.patch)
-        layers = (options.width, options.depth, options.heads)
+        self.grid = (height // options.patch_size, width // options.patch_size)
+        layers = (options.width, options.depth, options.num_heads)
         transformer = functools.partial(
             PatchTransformer, self.grid, *layers, dtype=jnp.dtype(dtype), remat=options.remat
         )
         self._encoder = transformer(out=self.quantizer.channels)
-        self._decoder = transformer(out=3 * options.patch**2)
+        self._decoder = transformer(out=3 * options.patch_size**2)
         places = self.grid[0] * self.grid[1]
         out = self.quantizer.codes or 2 * self.quantizer.latent
         self._prior = FactorisedPrior(places, options.width, out)
@@ -166,7 +166,7 @@ def build(options: VQVAEOptions, codec: Codec, dtype: str) -> Generator:
         state = {
             "count": count + 1,
             "quantizer": made.state,
-            "moments": run_along(state["moments"], moments, count, options.moments_decay),
+            "moments": run_along(state["moments"], moments, count, options.statistics_decay),
         }
         return Losses(players, state, metrics | made.metrics, again)
 
@@ -251,9 +251,9 @@ class Opponent:
 
 def _ema(options: VQVAEOptions) -> Quantizer:
     return quantizers.ema(
-        options.codes,
-        options.latent,
-        options.moments_decay,
+        options.codebook_size,
+        options.latent_dim,
+        options.statistics_decay,
         options.commitment,
         options.restart_below,
     )
@@ -261,8 +261,8 @@ def _ema(options: VQVAEOptions) -> Quantizer:
 
 QUANTIZERS = {
     "ema": _ema,
-    "fsq": lambda options: quantizers.fsq(options.levels, options.moments_decay),
-    "kl": lambda options: quantizers.gaussian(options.latent, options.kl_weight),
+    "fsq": lambda options: quantizers.fsq(options.levels, options.statistics_decay),
+    "kl": lambda options: quantizers.gaussian(options.latent_dim, options.kl_weight),
 }
 
 

@@ -38,20 +38,20 @@ LEVELS = Rule(
 class VQVAEOptions:
     """Options of a model of this family, the group `generator.vqvae` of a config."""
 
-    patch: int = option(
+    patch_size: int = option(
         4, "pixels along each side of what one latent stands for", SIDE, Relation.PATCH
     )
     width: int = option(128, "channels of encoder and decoder", WIDTH)
     depth: int = option(4, "layers of each", LAYERS)
-    heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
+    num_heads: int = option(4, "attention heads", HEADS, Relation.HEADS)
     remat: bool = option(False, "recompute activations in the backward pass to save memory", ANY)
     quantizer: str = option(
         "ema",
         "ema: a learned codebook; fsq: rounding; kl: none, latents are continuous",
         one_of("ema", "fsq", "kl"),
     )
-    codes: int = option(1_024, "in the codebook (ema)", between(2, MOST_CODES))
-    latent: int = option(8, "channels of a latent (ema, kl)", CHANNELS)
+    codebook_size: int = option(1_024, "in the codebook (ema)", between(2, MOST_CODES))
+    latent_dim: int = option(8, "channels of a latent (ema, kl)", CHANNELS)
     levels: tuple[int, ...] = option(
         (8, 5, 5, 5), "of each channel; their product is the number of codes (fsq)", LEVELS
     )
@@ -61,7 +61,7 @@ class VQVAEOptions:
     )
     kl_weight: float = option(1e-4, "of the divergence from a standard normal (kl)", WEIGHT)
     prior_weight: float = option(1.0, "of the prior's surprise at the latents", WEIGHT)
-    moments_decay: float = option(0.99, "of the running moments and the codebook", DECAY)
+    statistics_decay: float = option(0.99, "of the running moments and the codebook", DECAY)
     adversarial_weight: float = option(
         0.0, "of a discriminator's opinion; 0: there is none", WEIGHT
     )
@@ -84,7 +84,7 @@ VQVAE = FamilySpec(
     build=deferred("mmgen_jax.generators.vqvae.family:build"),
     players=("generator", "discriminator"),
     tokenizer=TokenizerSpec(
-        side=lambda options: options.patch,
+        side=lambda options: options.patch_size,
         kind=lambda options: "latents" if options.quantizer == "kl" else "codes",
         codec=deferred("mmgen_jax.generators.vqvae.family:codec"),
         freeze=deferred("mmgen_jax.generators.vqvae.family:freeze"),

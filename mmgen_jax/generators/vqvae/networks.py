@@ -18,7 +18,7 @@ class PatchTransformer(nn.Module):
 
     Attributes:
       grid: rows and columns.
-      width, depth, heads: of the transformer.
+      width, depth, num_heads: of the transformer.
       out: channels of what it says, in float32.
       dtype: compute dtype.
       remat: recompute activations in the backward pass.
@@ -27,7 +27,7 @@ class PatchTransformer(nn.Module):
     grid: tuple[int, int]
     width: int
     depth: int
-    heads: int
+    num_heads: int
     out: int
     dtype: jnp.dtype
     remat: bool = False
@@ -36,7 +36,7 @@ class PatchTransformer(nn.Module):
         shape = (self.grid[0] * self.grid[1], self.width)
         self.embed = nn.Dense(self.width, dtype=self.dtype)
         self.positions = self.param("positions", nn.initializers.normal(0.02), shape)
-        self.transformer = Transformer(self.depth, self.heads, self.dtype, self.remat)
+        self.transformer = Transformer(self.depth, self.num_heads, self.dtype, self.remat)
         self.out_layer = nn.Dense(self.out, name="out")
 
     def __call__(self, x: Tokens) -> Float[Array, "batch tokens out"]:

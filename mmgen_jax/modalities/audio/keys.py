@@ -23,11 +23,13 @@ class AudioOptions(ModalityOptions):
         Rule(lambda v: v == 0 or 0.1 <= v <= 600, "0, or at least 0.1, at most 600"),
     )
     fit_examples: int = option(256, "records that fix the normalisation, at most", COUNT)
-    bins: int = option(64, "mel bands", between(8, 128))
-    patch_frames: int = option(8, "spectrogram frames (10 ms each) in a token", between(1, 60_000))
+    n_mels: int = option(64, "mel bands", between(8, 128))
+    frames_per_token: int = option(
+        8, "spectrogram frames (10 ms each) in a token", between(1, 60_000)
+    )
     width: int = option(64, "channels of the encoder", WIDTH)
     depth: int = option(1, "layers of the encoder", LAYERS)
-    heads: int = option(2, "attention heads of the encoder", HEADS, Relation.HEADS)
+    num_heads: int = option(2, "attention heads of the encoder", HEADS, Relation.HEADS)
 
 
 def _check(options: AudioOptions, height: int, group: str) -> None:
@@ -35,9 +37,9 @@ def _check(options: AudioOptions, height: int, group: str) -> None:
         return  # it is chosen to hold a token at least
     # As `mel.log_mel` has them: frames of 25 ms, one every 10 ms.
     frames = 1 + (round(options.seconds * SAMPLE_RATE) - 400) // 160
-    if options.patch_frames > frames:
+    if options.frames_per_token > frames:
         raise InputError(
-            f"config.{group}.patch_frames = {options.patch_frames} with seconds ="
+            f"config.{group}.frames_per_token = {options.frames_per_token} with seconds ="
             f" {options.seconds}; allowed: 1 to {frames}, the frames of such a sound"
         )
     if options.fit_examples * options.seconds > MOST_SECONDS:

@@ -19,7 +19,7 @@ def log_mel(
     sample_rate: int = 16_000,
     window: int = 400,
     hop: int = 160,
-    bins: int = 64,
+    n_mels: int = 64,
 ) -> Float[Array, "batch frames bins"]:
     """Log of the power in each mel band over time: log(FLOOR + |STFT|^2 @ filterbank).
 
@@ -36,7 +36,7 @@ def log_mel(
       sample_rate: samples per second.
       window: samples per frame, and the length of its Fourier transform.
       hop: samples from one frame's start to the next one's.
-      bins: mel bands, from 0 Hz to sample_rate / 2.
+      n_mels: mel bands, from 0 Hz to sample_rate / 2.
 
     Returns:
       Natural logarithms, in the dtype of `samples`.
@@ -52,13 +52,13 @@ def log_mel(
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     spectrum = jnp.fft.rfft(frames * hann.astype(samples.dtype)[None, None])
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    filters = mel_filterbank(sample_rate, window, bins).astype(samples.dtype)
+    filters = mel_filterbank(sample_rate, window, n_mels).astype(samples.dtype)
     return jnp.log(FLOOR + jnp.matmul(power, filters, precision=jax.lax.Precision.HIGHEST))
 
 
 @functools.lru_cache
 def mel_filterbank(
-    sample_rate: int, window: int, bins: int
+    sample_rate: int, window: int, n_mels: int
 ) -> Float[np.ndarray, "frequencies bins"]:
     """Triangular bands of unit area, evenly spaced on Slaney's mel scale (Auditory Toolbox, 1998).
 
@@ -69,14 +69,14 @@ def mel_filterbank(
       InputError: if a band falls between two Fourier frequencies.
     """
     frequencies = np.fft.rfftfreq(window, 1 / sample_rate)[:, None]
-    edges = _mel_to_hertz(np.linspace(0, _hertz_to_mel(sample_rate / 2), bins + 2))
+    edges = _mel_to_hertz(np.linspace(0, _hertz_to_mel(sample_rate / 2), n_mels + 2))
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (frequencies - low) / (centre - low)
     falling = (high - frequencies) / (high - centre)
     weights = np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
     if not weights.any(axis=0).all():
         raise InputError(
-            f"{bins} mel bins are too many for a window of {window} samples at {sample_rate} Hz: "
+            f"{n_mels} mel bins are too many for a window of {window} samples at {sample_rate} Hz: "
             "some would be empty; lower bins or raise window"
         )
     weights.flags.writeable = False

@@ -40,16 +40,16 @@ HELD = 0.995
 
 
 class AudioEncoder(nn.Module):
-    """Log-mel frames, normalised over the data set, `patch_frames` of them to a token.
+    """Log-mel frames, normalised over the data set, `frames_per_token` of them to a token.
 
     A token that holds no sound at all (the padding of a short clip) is masked.
     """
 
-    bins: int
-    patch_frames: int
+    n_mels: int
+    frames_per_token: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     mean: float
     deviation: float
     shared: Shared
@@ -58,14 +58,14 @@ class AudioEncoder(nn.Module):
     def __call__(
         self, samples: Float[Array, "batch samples"], length: Int[Array, "batch"]
     ) -> Encoding:
-        frames = (log_mel(samples, bins=self.bins) - self.mean) / self.deviation
-        tokens = frames.shape[1] // self.patch_frames
-        patches = frames[:, : tokens * self.patch_frames].reshape(frames.shape[0], tokens, -1)
+        frames = (log_mel(samples, n_mels=self.n_mels) - self.mean) / self.deviation
+        tokens = frames.shape[1] // self.frames_per_token
+        patches = frames[:, : tokens * self.frames_per_token].reshape(frames.shape[0], tokens, -1)
         x = nn.Dense(self.width, dtype=jnp.dtype(self.shared.dtype), name="embed")(patches)
         starts = jnp.arange(tokens) * (samples.shape[1] / tokens)
         mask = (starts[None, :] < length[:, None]).at[:, 0].set(True)
         positions = sequence_positions(tokens)
-        return SequenceEncoder(self.depth, self.heads, self.shared)(x, mask, positions)
+        return SequenceEncoder(self.depth, self.num_heads, self.shared)(x, mask, positions)
 
 
 def fit(options: AudioOptions, source: Source) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def fit(options: AudioOptions, source: Source) -> dict[str, Any]:
     if not sounds:
         return assets
     # One after another: one array to compile for, and no padding among the statistics.
-    frames = np.asarray(log_mel(jnp.concatenate(sounds)[None], bins=options.bins), np.float64)
+    frames = np.asarray(log_mel(jnp.concatenate(sounds)[None], n_mels=options.n_mels), np.float64)
     return {**assets, "mean": float(frames.mean()), "deviation": float(max(frames.std(), 1e-3))}
 
 
@@ -93,7 +93,7 @@ def refit(options: AudioOptions, assets: dict[str, Any], source: Source) -> dict
         len(sound) / SAMPLE_RATE for sound in values_of(source, options.name, MEASURED)
     )
     held = lengths[math.ceil(HELD * len(lengths)) - 1] if lengths else 0.0
-    one_token = (400 + 160 * (options.patch_frames - 1)) / SAMPLE_RATE  # see `mel.log_mel`
+    one_token = (400 + 160 * (options.frames_per_token - 1)) / SAMPLE_RATE  # see `mel.log_mel`
     seconds = math.ceil(10 * max(held, one_token, LEAST_SECONDS) - 1e-6) / 10
     return {**assets, CHOSEN: {"seconds": min(seconds, MOST_SECONDS)}}
 
@@ -118,7 +118,13 @@ def build(options: AudioOptions, shared: Shared, assets: dict[str, Any]) -> Moda
     """
     options = filled(options, assets, "seconds", MOST_SECONDS)
     total = round(options.seconds * SAMPLE_RATE)
-    sizes = (options.bins, options.patch_frames, options.width, options.depth, options.heads)
+    sizes = (
+        options.n_mels,
+        options.frames_per_token,
+        options.width,
+        options.depth,
+        options.num_heads,
+    )
     encoder = AudioEncoder(*sizes, *_statistics(options.name, assets), shared)
     reader = ContrastiveReader(shared)
 

@@ -11,10 +11,10 @@ from mmgen_jax.schema import HEADS, LAYERS, SIDE, WIDTH, Relation, option
 class ImageOptions(ModalityOptions):
     """Options of an input that is an image."""
 
-    patch: int = option(8, "side of a patch in pixels", SIDE, Relation.PATCH)
+    patch_size: int = option(8, "side of a patch in pixels", SIDE, Relation.PATCH)
     width: int = option(128, "channels of the encoder", WIDTH)
     depth: int = option(2, "layers of the encoder", LAYERS)
-    heads: int = option(4, "attention heads of the encoder", HEADS, Relation.HEADS)
+    num_heads: int = option(4, "attention heads of the encoder", HEADS, Relation.HEADS)
 
 
 IMAGE = ModalitySpec(

@@ -23,20 +23,20 @@ DEVIATION = 0.1
 class ImageEncoder(nn.Module):
     """Patches and a transformer; rotary positions tell row and column."""
 
-    patch: int
+    patch_size: int
     width: int
     depth: int
-    heads: int
+    num_heads: int
     shared: Shared
 
     @nn.compact
     def __call__(self, picture: Float[Array, "batch height width channel"]) -> Encoding:
         dtype = jnp.dtype(self.shared.dtype)
-        x = nn.Dense(self.width, dtype=dtype, name="embed")(patchify(picture, self.patch))
+        x = nn.Dense(self.width, dtype=dtype, name="embed")(patchify(picture, self.patch_size))
         x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])[None]
-        positions = patch_positions(*picture.shape[1:3], self.patch)
+        positions = patch_positions(*picture.shape[1:3], self.patch_size)
         mask = jnp.ones(x.shape[:2], bool)
-        return SequenceEncoder(self.depth, self.heads, self.shared)(x, mask, positions)
+        return SequenceEncoder(self.depth, self.num_heads, self.shared)(x, mask, positions)
 
 
 class PictureReader(nn.Module):
@@ -67,7 +67,9 @@ def build(options: ImageOptions, shared: Shared, assets: dict[str, Any]) -> Moda
     root-mean-square error is below one deviation.
     """
     shape = (*shared.image_shape, 3)
-    encoder = ImageEncoder(options.patch, options.width, options.depth, options.heads, shared)
+    encoder = ImageEncoder(
+        options.patch_size, options.width, options.depth, options.num_heads, shared
+    )
     reader = PictureReader(shared)
 
     def prepare(raw: np.ndarray) -> dict[str, Any]:

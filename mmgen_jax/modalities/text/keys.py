@@ -47,7 +47,7 @@ class TextOptions(ModalityOptions):
     )
     width: int = option(128, "channels of the encoder", WIDTH)
     depth: int = option(2, "layers of the encoder", LAYERS)
-    heads: int = option(4, "attention heads of the encoder", HEADS, Relation.HEADS)
+    num_heads: int = option(4, "attention heads of the encoder", HEADS, Relation.HEADS)
 
 
 def _check(options: TextOptions, height: int, group: str) -> None:

@@ -47,7 +47,7 @@ class TextEncoder(nn.Module):
     embedding: nn.Module
     width: int
     depth: int
-    heads: int
+    num_heads: int
     shared: Shared
 
     @nn.compact
@@ -58,7 +58,7 @@ class TextEncoder(nn.Module):
         if x.shape[-1] != self.width:
             x = nn.Dense(self.width, dtype=jnp.dtype(self.shared.dtype), name="project")(x)
         positions = sequence_positions(tokens.shape[1])
-        return SequenceEncoder(self.depth, self.heads, self.shared)(x, mask, positions)
+        return SequenceEncoder(self.depth, self.num_heads, self.shared)(x, mask, positions)
 
 
 def fit(options: TextOptions, source: Source) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def build(options: TextOptions, shared: Shared, assets: dict[str, Any]) -> Modal
         raise malformed(options.name, f"they are not those of encoder {options.encoder!r}")
     options = filled(options, assets, "max_tokens", MOST_TOKENS)
     embedding = EMBEDDINGS[options.encoder].build(options, shared.dtype, assets)
-    encoder = TextEncoder(embedding.module, options.width, options.depth, options.heads, shared)
+    encoder = TextEncoder(embedding.module, options.width, options.depth, options.num_heads, shared)
     reader = ContrastiveReader(shared)
     length = options.max_tokens
     group = "encoders" if embedding.pretrained is None or options.finetune else "frozen"

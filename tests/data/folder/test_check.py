@@ -68,8 +68,8 @@ def test_an_error_of_the_disk_is_no_lasting_verdict(folder, monkeypatch):
             raise OSError(errno.EIO, "Input/output error")
         return read(path)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fail)
+    with monkeypatch.context() as patch_size:
+        patch_size.setattr(Path, "read_bytes", fail)
         assert "c.png': Input/output error" in str(open_rest(folder).bad[0])
     assert not open_folder(folder).bad
 

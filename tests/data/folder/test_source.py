@@ -181,7 +181,9 @@ def test_a_batch_holds_what_the_files_say(folder):
     config = tiny_config(("text", "label", "audio", "image"))
     config.data = group(folder, image_size=8)
     config.data.split = "all"
-    config.modalities.image.patch = config.generator.flow.patch = config.objective.reader_patch = 8
+    config.modalities.image.patch_size = config.generator.flow.patch_size = (
+        config.objective.recovery_patch_size
+    ) = 8
     configs.validate(config)
     source = open_folder(folder)
     model = models.build(config, models.fit(config, source))

@@ -157,7 +157,7 @@ def test_the_launcher(tmp_path):
         "launch/train_judge.py",
         *flags,
         "--config.data.image_size=8",
-        "--config.generator.flow.patch=8",
+        "--config.generator.flow.patch_size=8",
         "--steps=2",
         f"--out={out}",
     )

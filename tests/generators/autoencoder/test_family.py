@@ -72,7 +72,7 @@ def losses_of(generator, params, state, images=IMAGES):
 @functools.cache
 def made():
     """(generator, parameters of noise, the state that it begins with, losses of one batch)."""
-    generator = build(moments_decay=0.75)  # of the first batch nothing is left out
+    generator = build(statistics_decay=0.75)  # of the first batch nothing is left out
     params = random_parameters(lambda key: generator.init(key, IMAGES, CONDITION)[0])
     state = jax.jit(lambda key: generator.init(key, IMAGES, CONDITION)[1])(jax.random.key(0))
     return generator, params, state, losses_of(generator, params, state)
@@ -130,7 +130,7 @@ def test_a_state_begins_standard_normal_and_keeps_its_shapes():
 
 
 def test_moments_decay_as_the_config_says():
-    """After many batches an old one counts `moments_decay` as much as before."""
+    """After many batches an old one counts `statistics_decay` as much as before."""
     generator, params, _, first = made()
     late = first.state | {"count": jnp.int32(10_000)}
     zero = late | {"moments": jax.tree.map(jnp.zeros_like, first.state["moments"])}
@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_refused(values, words):
     config = configs.default()
     config.generator.name, config.data.image_size = "autoencoder", values.pop("image", 32)
     config.generator.autoencoder.update(values)
-    config.objective.reader_patch = 4
+    config.objective.recovery_patch_size = 4
     with pytest.raises(InputError, match=words) as refusal:
         configs.validate(config)
     assert "\n" not in str(refusal.value)

@@ -163,14 +163,20 @@ def test_a_row_does_not_depend_on_the_others():
         ),
         ({"generator.vqvae.quantizer": "kl"}, r"'vqvae' \(latents\) with generator 'dalle'"),
         ({"generator.name": "gan"}, r"'vqvae' \(codes\) with generator 'gan'; allowed: .* pixels"),
-        ({"generator.vqvae.patch": 3}, "patch = 3 does not divide config.data.image_size = 16"),
-        ({"objective.reader_patch": 8}, "reader_patch = 8 does not divide latents of 4"),
+        (
+            {"generator.vqvae.patch_size": 3},
+            "patch_size = 3 does not divide config.data.image_size = 16",
+        ),
+        (
+            {"objective.recovery_patch_size": 8},
+            "recovery_patch_size = 8 does not divide latents of 4",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(changes, message):
     config = tiny_config()
     config.generator.name, config.tokenizer.family = "dalle", "vqvae"
-    config.objective.reader_patch = 2
+    config.objective.recovery_patch_size = 2
     configs.validate(config)
     config.update_from_flattened_dict(changes)
     with pytest.raises(InputError, match=message):

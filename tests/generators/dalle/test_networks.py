@@ -14,7 +14,7 @@ from tests.tiny import random_parameters
 CODES, GRID, ROWS, CONDITION = 11, (3, 4), 3, 5
 PLACES = GRID[0] * GRID[1]
 MASK = jnp.array([[True] * 5, [True, False, True, False, False], [True] + [False] * 4])
-NET = PrefixTransformer(CODES, GRID, width=16, depth=2, heads=2, dtype=jnp.dtype("float32"))
+NET = PrefixTransformer(CODES, GRID, width=16, depth=2, num_heads=2, dtype=jnp.dtype("float32"))
 
 
 def inputs(seed=0):
@@ -73,12 +73,12 @@ def test_every_code_is_as_likely_as_any_other_at_first():
 
 
 @pytest.mark.parametrize(
-    ("width", "depth", "heads", "published"),
+    ("width", "depth", "num_heads", "published"),
     [(768, 12, 12, 111e6), (1024, 24, 16, 343e6), (1280, 36, 20, 775e6)],
 )
-def test_sizes_are_those_of_llamagen(width, depth, heads, published):
+def test_sizes_are_those_of_llamagen(width, depth, num_heads, published):
     """Sun et al. 2024, table 1: B, L and XL, with 16,384 codes on a grid of 16 x 16."""
-    net = PrefixTransformer(16_384, (16, 16), width, depth, heads, jnp.dtype("bfloat16"))
+    net = PrefixTransformer(16_384, (16, 16), width, depth, num_heads, jnp.dtype("bfloat16"))
     ids = jnp.zeros((1, 256), jnp.int32)
     condition = (jnp.zeros((1, 2, 128)), jnp.ones((1, 2), bool), sequence_positions(2))
     shapes = jax.eval_shape(

@@ -21,7 +21,7 @@ PREDICTIONS = ("velocity", "x")
 
 
 def _options(**changes):
-    tiny = dict(patch=4, width=16, depth=1, heads=2, base_size=SIZE)
+    tiny = dict(patch_size=4, width=16, depth=1, num_heads=2, base_size=SIZE)
     return family_options("flow", **(tiny | changes))
 
 
@@ -106,7 +106,7 @@ def test_loss_equals_its_closed_form(monkeypatch, prediction):
 def test_a_perfect_x_prediction_has_loss_zero_at_every_timestep(monkeypatch, mean):
     images = jnp.tanh(_normal(6, SIZE, SIZE, 3))
     generator = _build(
-        monkeypatch, lambda *_: images, prediction="x", timestep_mean=mean, timestep_deviation=3.0
+        monkeypatch, lambda *_: images, prediction="x", logit_mean=mean, logit_std=3.0
     )
     losses = _losses(generator, images, _keys(6))
     assert losses.players["generator"] == 0
@@ -135,7 +135,7 @@ def test_predicting_the_velocity_or_the_image_is_the_same(monkeypatch):
 @pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (-0.8, 0.6), (1.0, 1.4)])
 def test_timesteps_are_logit_normal_and_noise_is_normal(monkeypatch, mean, deviation):
     images = jnp.zeros((2000, 1, 1, 3))
-    changes = dict(timestep_mean=mean, timestep_deviation=deviation)
+    changes = dict(logit_mean=mean, logit_std=deviation)
     noisy, timestep, _ = _recorded(monkeypatch, images, **changes)
     logit = np.log(timestep / (1 - timestep))
     assert stats.kstest(logit, stats.norm(mean, deviation).cdf).pvalue > 0.01

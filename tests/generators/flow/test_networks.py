@@ -13,7 +13,7 @@ from mmgen_jax.nn.modulation import TimestepEmbedding
 from tests.nn import reference
 
 FLOAT = jnp.dtype("float32")
-SIZES = dict(patch=4, width=24, depth=2, heads=2)
+SIZES = dict(patch_size=4, width=24, depth=2, num_heads=2)
 NAMES = ("noisy", "timestep", "tokens", "mask", "positions", "vector")
 # Two modalities of three and two tokens behind a null token; the second row lacks the second.
 MASK = ((True, True, True, True, True, True), (True, True, True, False, False, False))
@@ -74,14 +74,14 @@ def test_a_block_equals_numpy():
     ours, none = jax.jit(block.apply)({"params": single}, *_block_inputs())
     assert none is None
     arrays = jax.tree.map(reference.double, (streams, vector, mask, positions))
-    for one, other in zip(ours, reference.mmdit_block(double, *arrays, heads=2), strict=True):
+    for one, other in zip(ours, reference.mmdit_block(double, *arrays, num_heads=2), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=0)
 
 
 def test_the_whole_network_equals_numpy():
     single, double = _weights()
     ours = _run()(single, **_inputs())
-    sizes = {name: SIZES[name] for name in ("patch", "depth", "heads")}
+    sizes = {name: SIZES[name] for name in ("patch_size", "depth", "num_heads")}
     expected = reference.mmdit(double, **jax.tree.map(reference.double, _inputs()), **sizes)
     assert np.abs(expected).mean() > 0.5
     np.testing.assert_allclose(ours, expected, atol=1e-4, rtol=0)

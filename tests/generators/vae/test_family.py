@@ -28,7 +28,7 @@ from tests.launching import python
 from tests.tiny import family_options, random_parameters, sampling_options
 
 SIZE, ROWS, D = 16, 8, 16 * 16 * 3
-SIZES = dict(patch=4, width=24, depth=1, heads=2, latent=16, latent_sides=(1, 4))
+SIZES = dict(patch_size=4, width=24, depth=1, num_heads=2, latent_dim=16, latent_sides=(1, 4))
 RNG = np.random.default_rng(0)
 
 
@@ -306,9 +306,9 @@ def test_a_reconstruction_is_that_of_the_posteriors_mean():
     ("values", "words"),
     [
         ({"latent_sides": (1, 3)}, "latent_sides = .1, 3. with 4 patches .*divisors of 4"),
-        ({"latent": 24, "latent_sides": (1, 4)}, "latent = 24; .*squares divide 24"),
+        ({"latent_dim": 24, "latent_sides": (1, 4)}, "latent_dim = 24; .*squares divide 24"),
         ({"latent_sides": ()}, "latent_sides = ().*at least one"),
-        ({"heads": 3}, "vae.heads = 3 does not divide config.generator.vae.width = 128"),
+        ({"num_heads": 3}, "vae.num_heads = 3 does not divide config.generator.vae.width = 128"),
         ({"kl_warmup_steps": 0}, "kl_warmup_steps = 0; allowed: at least 1"),
     ],
 )

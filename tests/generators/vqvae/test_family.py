@@ -93,7 +93,7 @@ def test_the_prior_learns_from_the_latents_and_teaches_them_nothing(quantizer):
 @pytest.mark.parametrize("quantizer", ("ema", "kl"))
 def test_the_prior_pays_for_how_improbable_latents_are(quantizer):
     """With eight places or fewer all are looked at: a grid of 2 x 2."""
-    chosen, generator, params, state = built(quantizer, patch=8)
+    chosen, generator, params, state = built(quantizer, patch_size=8)
     nets = family.Networks(chosen, SIZE, SIZE, "float32")
     found = losses(generator, params, state, pictures()).metrics["prior"]
     out = np.asarray(nets.prior(params["generator"], condition()), float)
@@ -141,7 +141,7 @@ def test_samples_are_drawn_from_the_prior_of_their_condition(quantizer):
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_others_see_what_it_reconstructs_from_standard_latents(quantizer):
-    chosen, generator, params, state = built(quantizer, moments_decay=0.0)
+    chosen, generator, params, state = built(quantizer, statistics_decay=0.0)
     frozen = family.freeze(params, state)
     codec = family.codec(chosen, SIZE, SIZE, "float32")
     assert jax.tree.map(jnp.shape, codec.init()) == jax.tree.map(jnp.shape, frozen)

@@ -29,12 +29,12 @@ def short() -> np.ndarray:
     return noisy_tones(1, 1000)
 
 
-def theirs(samples: np.ndarray, window: int, hop: int, bins: int) -> np.ndarray:
+def theirs(samples: np.ndarray, window: int, hop: int, n_mels: int) -> np.ndarray:
     """What librosa makes of sounds: [batch, frames, bins]."""
     import librosa
 
     mel = librosa.feature.melspectrogram(
-        y=samples, sr=16_000, n_fft=window, hop_length=hop, n_mels=bins, center=False, power=2
+        y=samples, sr=16_000, n_fft=window, hop_length=hop, n_mels=n_mels, center=False, power=2
     )
     return np.log(FLOOR + mel.transpose(0, 2, 1))
 

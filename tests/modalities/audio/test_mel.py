@@ -70,4 +70,4 @@ def test_refuses_a_sound_shorter_than_a_window():
 
 def test_refuses_empty_bands():
     with pytest.raises(InputError, match="256 mel bins are too many"):
-        log_mel(jnp.zeros((1, 800)), bins=256)
+        log_mel(jnp.zeros((1, 800)), n_mels=256)

@@ -19,7 +19,7 @@ SECONDS, TOTAL = 0.25, 4000
 
 @pytest.fixture(scope="module")
 def audio():
-    options = input_options("audio", seconds=SECONDS, patch_frames=6)
+    options = input_options("audio", seconds=SECONDS, frames_per_token=6)
     return AUDIO.build(options, SHARED, {"mean": -8.0, "deviation": 3.0})
 
 
@@ -183,7 +183,7 @@ def test_a_length_that_is_left_open_holds_the_sounds():
     ("samples", "keys", "seconds"),
     [
         ([1_000] * 3, {}, 0.5),
-        ([1_000] * 3, {"patch_frames": 100}, 1.1),  # one token at least
+        ([1_000] * 3, {"frames_per_token": 100}, 1.1),  # one token at least
         ([16_000 * 12] * 3, {}, 10.0),
         ([8_000] * 299 + [32_000], {}, 0.5),  # one of 300 is cut
     ],
