@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
+from mmgen_jax.config import recipes
 from mmgen_jax.data import DataOptions
 from mmgen_jax.data.pipeline import fixed_batch
 from mmgen_jax.generators import GENERATORS
@@ -22,10 +23,14 @@ ALL = ("text", "label", "audio", "image")
 
 
 def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
-    """Shapes at 16 pixels through a flow of width 32 and depth 1: compiles in seconds."""
-    config = configs.default()
+    """Shapes at 16 pixels through a flow of width 32 and depth 1: compiles in seconds.
+
+    `names` are of inputs, such as "text" or "sketch:image".
+    """
+    inputs = configs.parse_inputs("+".join(names))
+    config = configs.default({name: kind for name, kind in inputs.items() if name != kind})
     config.data.image_size = 16
-    config.modalities.names = names
+    config.modalities.names = tuple(inputs)
     config.fusion.width, config.fusion.pooled = 16, 8
     flow = config.generator.flow
     flow.patch_size, flow.width, flow.depth, flow.num_heads = 8, 32, 1, 2
@@ -50,9 +55,8 @@ def tiny_config(names: tuple[str, ...] = ALL) -> ConfigDict:
         4,
     )
     dalle.width, dalle.depth, dalle.num_heads = 32, 2, 2
-    for name in ("text", "audio", "image"):
-        options = config.modalities[name]
-        options.width, options.depth, options.num_heads = 16, 1, 2
+    for kind in ("text", "audio", "image"):
+        recipes.set_inputs(config, {kind: {"width": 16, "depth": 1, "num_heads": 2}})
     config.modalities.text.vocabulary_size = 300
     config.modalities.text.fit_examples = 200
     config.modalities.text.max_tokens = 12

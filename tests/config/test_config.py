@@ -421,3 +421,34 @@ def test_saved_configs_are_plain_json(tmp_path):
     saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert saved["train"]["steps"] == configs.default().train.steps
     assert dict(leaves(saved)).keys() == configs.all_keys().keys()
+
+
+@pytest.mark.parametrize(
+    ("joined", "words"),
+    [
+        ("text+Sketch:image", ("'Sketch' is no name", "sketch:image")),
+        ("names:image", ("'names' is no name",)),
+        ("a:image+a:text", ("'a' is named twice",)),
+        ("text:image", ("'text' of kind 'image' has the name of another kind",)),
+        ("a:smell", ("unknown modality 'smell'", "text, label, audio, image")),
+    ],
+)
+def test_inputs_that_cannot_be_named_so(joined, words):
+    with pytest.raises(InputError) as refusal:
+        configs.parse_inputs(joined)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_inputs_of_one_kind_have_options_of_their_own():
+    inputs = configs.parse_inputs("text+sketch:image+style:image")
+    assert inputs == {"text": "text", "sketch": "image", "style": "image"}
+    config = configs.default({"sketch": "image", "style": "image"})
+    config.modalities.names = tuple(inputs)
+    config.modalities.sketch.width, config.modalities.style.width = 32, 64
+    again = configs.from_dict(json.loads(json.dumps(config.to_dict())), "a file")
+    assert (again.modalities.sketch.width, again.modalities.style.width) == (32, 64)
+    assert again.modalities.style.kind == "image"
+    assert configs.differences(config, again) == []
+    config.modalities.style.patch_size = 7
+    assert_refused(config, "config.modalities.style.patch_size = 7", "divisors")
