@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
+from mmgen_jax import config as configs
 from tests.launching import ROOT, Done
 
 
@@ -86,12 +88,21 @@ def finish(processes: list[subprocess.Popen], timeout: float = 900) -> list[Done
     return ended
 
 
+def begin_in(workdir: Path, config: ConfigDict) -> None:
+    """Writes the config of a run that is to be trained by `train_on`.
+
+    With a place for checkpoints: a run whose folder of them is gone is not begun again.
+    """
+    (workdir / "checkpoints").mkdir(parents=True)
+    configs.save(config, workdir / "config.json")
+
+
 def train_on(name: str, *runs: Path | tuple[Path, Path]) -> dict[str, dict[str, Any]]:
     """Trains runs on a layout, one after the other in the same processes.
 
     Args:
       name: of the layout.
-      runs: each a directory that holds `config.json` alone, or (directory, directory of a whole
+      runs: each a directory as `begin_in` makes it, or (directory, directory of a whole
         run): it goes on from that run's first checkpoint.
 
     Returns:
@@ -114,7 +125,6 @@ def train_on(name: str, *runs: Path | tuple[Path, Path]) -> dict[str, dict[str, 
 
 
 def _train_and_note() -> None:
-    from mmgen_jax import config as configs
     from mmgen_jax.data.pipeline import TrainingBatches
     from mmgen_jax.training import loop, processes
 

@@ -25,7 +25,7 @@ def test_each_input_of_a_run_has_a_flag(tmp_path, monkeypatch):
     )
     assert_bad_input(launch("launch/sample.py", workdir, "--sketch=", OUT), "--sketch is empty")
     twice = launch("launch/sample.py", workdir, "--sketch=a", "--condition=sketch=b", OUT)
-    assert_bad_input(twice, "--condition=sketch is given 2 times")
+    assert_bad_input(twice, "--sketch is given 2 times")
     assert_bad_input(launch("launch/sample.py", workdir, "--style=a.png", OUT), "'style'")
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mmgen_jax import config as configs
-from tests.layouts import train_on
+from tests.layouts import begin_in, train_on
 from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
@@ -51,8 +50,7 @@ def runs(tmp_path_factory):
     whole = {(layout, f): top / f"{layout}-{f}" for layout in LAYOUTS for f in FAMILIES}
     halves = {("half", family): top / f"half-{family}" for family in FAMILIES}
     for (_, family), workdir in whole.items():
-        workdir.mkdir()
-        configs.save(config(family), workdir / "config.json")
+        begin_in(workdir, config(family))
     for layout in LAYOUTS:
         mine = [whole[layout, family] for family in FAMILIES]
         if layout == "one":

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mmgen_jax import config as configs
-from tests.layouts import LAYOUTS, train_on
+from tests.layouts import LAYOUTS, begin_in, train_on
 from tests.runs import everything, logged
 from tests.tiny import tiny_config
 
@@ -41,9 +40,7 @@ def runs(request, tmp_path_factory):
     halves = {pair: top / "-".join(pair) for pair in PAIRS}
     found = {}
     for name, workdir in whole.items():
-        # With a place for checkpoints: a run whose folder of them is gone is not begun again.
-        (workdir / "checkpoints").mkdir(parents=True)
-        configs.save(config(), workdir / "config.json")
+        begin_in(workdir, config())
         # As much as can be in the same processes: they spend most of their time on starting.
         pairs = [pair for pair in PAIRS if pair[1] == name]
         found |= train_on(name, workdir, *((halves[p], whole[p[0]]) for p in pairs))
