@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -199,7 +199,7 @@ class Drawing:
     @cached_property
     def _identity(self) -> str:
         trained = self._trained
-        config = trained.config.to_json_best_effort(), self._options.to_json_best_effort()
+        config = trained.config.to_json_best_effort(), asdict(self._options)
         return digest((trained.params, trained.state, config))
 
     def reconstruct(self, part: Part) -> UInt8[np.ndarray, "rows height width 3"]:

@@ -4,13 +4,13 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 Tree = TypeVar("Tree")
 WARMUP = 10
 
 
-def rate(count: Float[Array, ""], decay: float) -> Float[Array, ""]:
+def rate(count: Real[Array, ""] | int, decay: float | int) -> Float[Array, ""]:
     """Returns how much of an average stays at an update: min(decay, n / (n + 10)).
 
     Args:

@@ -33,7 +33,7 @@ class Large:
       most: how many there were at once.
     """
 
-    info = SourceInfo(NAMES, ("train", "test"), PLACES)
+    info = SourceInfo(NAMES, ("train", "test"), {"label": PLACES})
     bad = ()
 
     def __init__(self):

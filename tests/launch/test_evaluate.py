@@ -8,8 +8,8 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from mmgen_jax import sampling
 from mmgen_jax.evaluation import run_sampler
+from mmgen_jax.sampling import sampler
 from tests import folders
 from tests.launching import assert_bad_input, launch
 
@@ -35,7 +35,7 @@ def test_a_report_of_every_subset(trained, tmp_path):
 def test_an_interrupted_evaluation_goes_on_and_says_the_same(trained, tmp_path, monkeypatch):
     """Stopped in the third part: the two before it are not drawn again."""
     monkeypatch.setattr(run_sampler, "BATCH", 4)
-    drawn, sample, stop = [], sampling.Sampler.__call__, [None]
+    drawn, sample, stop = [], sampler.Sampler.__call__, [None]
 
     def counted(self, *inputs, **options):
         drawn.append(options["first"])
@@ -43,7 +43,7 @@ def test_an_interrupted_evaluation_goes_on_and_says_the_same(trained, tmp_path, 
             raise KeyboardInterrupt
         return sample(self, *inputs, **options)
 
-    monkeypatch.setattr(sampling.Sampler, "__call__", counted)
+    monkeypatch.setattr(sampler.Sampler, "__call__", counted)
     flags = (f"--workdir={trained}", "--count=10", "--given=text,label+audio")
     reports = []
     for name, stops in (("whole", (None,)), ("torn", (3, None))):
@@ -135,7 +135,7 @@ def test_bad_input(trained, tmp_path, monkeypatch, flags, words):
 
 
 def test_a_run_that_draws_no_numbers_is_refused(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(sampling, "quantise", lambda images: pytest.fail("it is no number"))
+    monkeypatch.setattr(sampler, "quantise", lambda images: pytest.fail("it is no number"))
     monkeypatch.setattr("jax.device_get", lambda x: np.full(x.shape, np.nan))
     done = launch(EVALUATE, f"--workdir={trained}", f"--out={tmp_path / 'report.json'}")
     assert done.code == 2 and "NaN" in done.err and "--step" in done.err

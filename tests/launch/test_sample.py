@@ -143,7 +143,7 @@ def test_a_modality_without_a_flag_of_its_own(trained, tmp_path):
         (("--image=text.txt",), ("text.txt", "no picture", "PNG")),
         (("--image=missing.png",), ("picture", "missing.png")),
         (("--condition=smell=sweet",), ("'smell'", "text, label, audio, image")),
-        (("--condition=sweet",), ("--condition=sweet", "MODALITY=VALUE")),
+        (("--condition=sweet",), ("--condition=sweet", "INPUT=VALUE")),
         (("--inpaint=text.txt", "--mask=wide.png"), ("text.txt", "no picture")),
         (("--inpaint=wide.png",), ("--inpaint and --mask", "both")),
         (("--mask=wide.png",), ("--inpaint and --mask", "both")),

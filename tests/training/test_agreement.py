@@ -167,7 +167,7 @@ def test_a_change_of_data_that_is_accepted_is_said_and_then_kept(
 
 
 def test_new_classes_are_said_to_be_bad_to_the_run(whole, monkeypatch):
-    monkeypatch.setattr(toys.Greys, "info", toys.GREYS._replace(label_names=("mauve",)))
+    monkeypatch.setattr(toys.Greys, "info", toys.GREYS._replace(classes={"label": ("mauve",)}))
     with pytest.raises(InputError, match="records of new ones are bad to it.*init_from"):
         loop.train(toy_config(), whole)
 

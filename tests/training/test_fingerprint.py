@@ -17,7 +17,7 @@ class Scenes:
     bad = ()
 
     def __init__(self, length=200, classes=("a", "b"), changes=None):
-        self.info = SourceInfo(NAMES, ("train",), classes)
+        self.info = SourceInfo(NAMES, ("train",), {"label": classes})
         self._length, self._changes = length, changes or {}
 
     def __len__(self):

@@ -8,6 +8,7 @@ import pytest
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
+from mmgen_jax.config.core import OptimizerOptions
 from mmgen_jax.training import optimizers
 from tests.tiny import tiny_model
 
@@ -27,7 +28,7 @@ def options(**values):
         clip_norm=1e9,
     )
     config.update(values)
-    return config
+    return configs.read_options(OptimizerOptions, config)
 
 
 def stacked_params(seed=0):

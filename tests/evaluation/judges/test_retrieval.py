@@ -1,5 +1,7 @@
 """The judge of data sets in which every record is a thing of its own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ class Things:
     """Pictures of three kinds, which are alike within a kind but for one that looks like others."""
 
     bad = ()
-    info = SourceInfo(("text", "label"), ("train", "test"), KINDS)
+    info = SourceInfo(("text", "label"), ("train", "test"), {"label": KINDS})
 
     def __init__(self, split):
         count = {"train": 12, "test": 6}[split]
@@ -42,9 +44,7 @@ class Things:
 def judge(monkeypatch):
     spec = SourceSpec(lambda options: Things.info, lambda options, split: Things(split))
     monkeypatch.setitem(SOURCES._targets, "things", spec)
-    options = prepared.options("shapes", image_size=8)
-    options.name = "things"
-    return retrieval_judge(options)
+    return retrieval_judge(replace(prepared.options("shapes", image_size=8), name="things"))
 
 
 def test_own_pictures_satisfy_everything(judge):

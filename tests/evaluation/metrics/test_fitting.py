@@ -7,9 +7,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mmgen_jax import model as models
-from mmgen_jax.data import BadRecord, DataOptions
+from mmgen_jax.data import SOURCES, BadRecord, DataOptions
 from mmgen_jax.errors import InputError
-from mmgen_jax.evaluation import run_sampler
 from mmgen_jax.evaluation.metrics import METRICS
 from mmgen_jax.evaluation.metrics.fitting import fitting
 from mmgen_jax.evaluation.report import table
@@ -17,7 +16,7 @@ from mmgen_jax.evaluation.request import Asked
 from mmgen_jax.evaluation.run_sampler import Drawing
 from mmgen_jax.training.run import Trained
 from tests import folders, prepared
-from tests.tiny import open_source, tiny_config, tiny_model
+from tests.tiny import tiny_config, tiny_model
 
 NAMES = ("text", "label", "audio")
 
@@ -42,12 +41,9 @@ class Few:
 
 
 def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
-    class Spec:
-        def open(self, options, split):
-            config = tiny_config(NAMES)
-            return Few(open_source(config, split), 30)
-
-    monkeypatch.setattr(run_sampler, "SOURCES", {"shapes": Spec()})
+    shapes = SOURCES["shapes"]
+    few = shapes._replace(open=lambda options, split: Few(shapes.open(options, split), 30))
+    monkeypatch.setitem(SOURCES._targets, "shapes", few)
     given = []
 
     def own(self, part):
@@ -56,7 +52,7 @@ def test_fitting_finds_the_records_own_picture(trained, monkeypatch):
 
     rng = np.random.default_rng(3)
     chosen = [rng.choice(30, 12, replace=False) for _ in range(2)]
-    sources = [Spec().open(None, split) for split in ("train", "test")]
+    sources = [few.open(DataOptions.of(tiny_config(NAMES)), split) for split in ("train", "test")]
     pictures = [
         np.stack([source[i].image for i in rows])
         for source, rows in zip(sources, chosen, strict=True)
