@@ -23,7 +23,7 @@ import locale, sys
 from pathlib import Path
 from mmgen_jax import config as configs
 from mmgen_jax.training import run
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 
 assert locale.getencoding() == "ANSI_X3.4-1968", locale.getencoding()
 folder, workdir = map(Path, sys.argv[1:])

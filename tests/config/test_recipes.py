@@ -2,13 +2,14 @@
 
 import math
 import re
+from dataclasses import replace
 
 import jax
 import pytest
 
 from mmgen_jax import config as configs
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.errors import InputError
 from mmgen_jax.training import transfer
 from tests.launching import ROOT, recipe
@@ -22,9 +23,7 @@ def parameters(config):
     # It is as large whatever it is conditioned on: one modality is soon looked at.
     config.modalities.names = ("label",)
     # Captions come with their picture: a small one is drawn sooner.
-    small = config.data.copy_and_resolve_references()
-    small.image_size = 32
-    source = SOURCES[config.data.name].open(small, config.data.split)
+    source = replace(DataOptions.of(config), image_size=32).open(config.data.split)
     model = models.build(config, models.fit(config, source))
     params, _ = jax.eval_shape(lambda: models.init(model, jax.random.key(0)))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params["generator"]))

@@ -342,7 +342,7 @@ def test_importing_it_does_not_import_jax():
 class Striped(Numbers):
     """Classes that alternate, or in which every eighth record is of another one."""
 
-    info = SourceInfo(("label",), ("train",), ("a", "b"))
+    info = SourceInfo(("label",), ("train",), {"label": ("a", "b")})
 
     def __init__(self, length, rare=2):
         super().__init__(length)

@@ -13,7 +13,10 @@ BENCHMARK = "launch/benchmark.py"
 RECIPE = "--config=configs/flow.py:data=shapes,modalities=text+label"
 SMALL = (
     *("--config.data.image_size=16", "--config.train.batch_size=8"),
-    *(f"--config.generator.flow.{k}" for k in ("width=32", "depth=1", "heads=2", "sample.steps=2")),
+    *(
+        f"--config.generator.flow.{k}"
+        for k in ("width=32", "depth=1", "num_heads=2", "sample.steps=2")
+    ),
     "--config.modalities.text.fit_examples=50",
 )
 

@@ -15,7 +15,7 @@ MOST = configs.Key(1, "of all", configs.at_least(1))
 class Zoo:
     """Every second record has a label, every third two captions, every fifth cannot be read."""
 
-    info = SourceInfo(("text", "label", "audio"), ("train",), ("ape", "bee"))
+    info = SourceInfo(("text", "label", "audio"), ("train",), {"label": ("ape", "bee")})
     bad = ()
 
     def __len__(self):

@@ -1,12 +1,14 @@
 """Multiply-adds: as many as the definitions of products and convolutions have."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from configs import flow
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.generators.adversarial import lazily
 from mmgen_jax.nn.transformer import Transformer
 from mmgen_jax.performance.flops import analytic, multiply_adds
@@ -141,9 +143,7 @@ def test_the_cost_of_a_published_network():
     """DiT-S/2 on latents of 32 x 32 x 4: 33 million parameters, 6.06 G (Peebles & Xie 2023)."""
     config = flow.get_config("size=dit_s_2,modalities=label")
     config.train.batch_size = 2
-    small = config.data.copy_and_resolve_references()
-    small.image_size = 32
-    source = SOURCES["shapes"].open(small, "train")
+    source = replace(DataOptions.of(config), image_size=32).open("train")
     found = analytic(config, models.fit(config, source))
     assert found["forward_multiply_adds_by_part"]["generator"] == pytest.approx(6.06e9, rel=0.01)
     assert found["parameters"]["generator"] == pytest.approx(33e6, rel=0.02)

@@ -4,7 +4,7 @@ import re
 
 from tests.launching import assert_bad_input, launch
 
-SMALL = [f"--config.generator.dalle.{k}" for k in ("width=16", "depth=1", "heads=2")]
+SMALL = [f"--config.generator.dalle.{k}" for k in ("width=16", "depth=1", "num_heads=2")]
 
 
 def test_it_reports_both_ways_by_quarters():

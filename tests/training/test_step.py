@@ -77,7 +77,9 @@ def moves(states, group):
 
 
 def test_each_player_moves_when_its_config_says():
-    config = toy_config(critic={"start": 2, "every": 3}, generator={"every": 2})
+    config = toy_config(
+        critic={"update_start": 2, "update_every": 3}, generator={"update_every": 2}
+    )
     states = run(config, toy_model(config), 9)
     assert moves(states, "critic") == [2, 5, 8]
     for group in ("encoders", "recovery", "generator"):
@@ -87,7 +89,7 @@ def test_each_player_moves_when_its_config_says():
 
 
 def test_a_player_that_rests_keeps_its_optimizer():
-    config = toy_config(critic={"every": 2})
+    config = toy_config(critic={"update_every": 2})
     _, first, second, third = run(config, toy_model(config), 3)
     assert equal(first.optimizer["critic"], second.optimizer["critic"])
     assert not equal(second.optimizer["critic"], third.optimizer["critic"])

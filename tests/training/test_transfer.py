@@ -149,7 +149,7 @@ def test_what_is_no_run_is_refused_before_anything_is_written(before, tmp_path):
 
 
 def test_a_run_begins_with_a_published_dits_weights(tmp_path):
-    sizes = dict(patch=4, width=16, depth=2)
+    sizes = dict(patch_size=4, width=16, depth=2)
     file = tmp_path / "dit.safetensors"
     safetensors.numpy.save_file(dit_recipe.state_dict(**sizes, channel=3, learn_sigma=True), file)
     config = tiny_config(("label",))

@@ -10,16 +10,15 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from mmgen_jax.data import SourceInfo
+from mmgen_jax.data import DataOptions
 from mmgen_jax.data.builders.staging import SUMMARY, staged
 from mmgen_jax.data.folder.source import METADATA
-from mmgen_jax.data.shapes import MINIMUM_IMAGE_SIZE, POSITION_NAMES, ShapesSource
+from mmgen_jax.data.shapes import MINIMUM_IMAGE_SIZE
 from mmgen_jax.errors import InputError
 from mmgen_jax.media.audio import SAMPLE_RATE
 from mmgen_jax.storage import write_json, write_text
 
 MASK, HIGH = "mask.png", "high.wav"
-_MODALITIES = ("text", "label", "audio", "image")
 
 
 def build(
@@ -47,8 +46,7 @@ def build(
         raise InputError(f"--image_size={image_size}: allowed: {MINIMUM_IMAGE_SIZE} to 1024")
     if not 2 <= limit <= 100_000:
         raise InputError(f"--limit={limit}: allowed: 2 to 100000")
-    info = SourceInfo(_MODALITIES, ("train",), POSITION_NAMES)
-    source = ShapesSource(info, "train", image_size, seed=0)
+    source = DataOptions("shapes", image_size=image_size).open("train")
     with staged(Path(out), overwrite) as folder:
         lines = []
         for number in range(limit):

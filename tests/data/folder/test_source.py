@@ -38,7 +38,7 @@ def test_a_line_becomes_a_record(tmp_path):
     write(tmp_path / "train", line)
     source = open_folder(tmp_path, "train")
     assert source.info == FOLDER.describe(options(tmp_path))
-    assert source.info == (("audio", "image", "label", "text"), ("train",), ("fruit",))
+    assert source.info == (("audio", "image", "label", "text"), ("train",), {"label": ("fruit",)})
     (record,) = source
     np.testing.assert_array_equal(record.image, target)
     np.testing.assert_array_equal(record.values["image"], sketch)
@@ -69,7 +69,7 @@ def test_subfolders_are_splits(tmp_path):
         write(tmp_path / split, {"file_name": "x.png", "label": f"of {split}"})
     splits = ("a", "b", "c", "d", "train", "validation")
     names = tuple(f"of {split}" for split in splits)
-    assert FOLDER.describe(options(tmp_path)) == (("label",), splits, names)
+    assert FOLDER.describe(options(tmp_path)) == (("label",), splits, {"label": names})
     assert [r.values["label"] for r in open_folder(tmp_path, "validation")] == ["of validation"]
 
 

@@ -377,7 +377,7 @@ configs.validate(config)
 print("jax" in sys.modules)
 
 from mmgen_jax import model as models
-from mmgen_jax.data import SOURCES
+from mmgen_jax.data import DataOptions
 from mmgen_jax.modalities.examples import prepare_example
 from mmgen_jax.data.pipeline import training_batches
 

@@ -30,7 +30,7 @@ def params(label):
 
 def source_of(*names):
     """A source of no records that has these classes."""
-    info = SourceInfo(("label",), ("train",), names)
+    info = SourceInfo(("label",), ("train",), {"label": names})
     return dataclasses.replace(open_source(tiny_config()), info=info)
 
 
