@@ -17,7 +17,7 @@ from tests.tiny import ALL, open_source, tiny_batch, tiny_config
 
 # By family, the metric of its likelihood term, and by how much it falls at least.
 FAMILIES = {"flow": ("flow", 8), "autoencoder": ("mse", 8), "vae": ("bits_per_dim", 2)}
-STEPS = 150
+STEPS = 200
 ROWS = 8
 
 
