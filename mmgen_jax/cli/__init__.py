@@ -6,10 +6,7 @@ from pathlib import Path
 from mmgen_jax.training import interrupts
 
 # A launcher is guarded before the imports that take seconds.
-if Path(sys.argv[0]).absolute().parent in (
-    Path(__file__).absolute().parents[2] / "launch",
-    Path(__file__).absolute().parents[2] / "tools",
-):
+if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parents[2] / "launch":
     interrupts.GUARD.begin()
 
 from mmgen_jax.cli.flags import (

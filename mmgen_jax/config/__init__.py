@@ -5,11 +5,10 @@ a family from outside the package brings its own keys (`ModalitySpec.options`,
 `FamilySpec.options`).
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmgen_jax.config.declared import all_keys, default, kinds_of, schema_for
+from mmgen_jax.config.declared import all_keys, default, is_input_name, kinds_of, schema_for
 from mmgen_jax.config.validation import from_dict, load, mesh_shape, validate
 from mmgen_jax.errors import InputError
 from mmgen_jax.modalities import MODALITIES
@@ -59,8 +58,6 @@ __all__ = [
     "schema_for",
     "validate",
 ]
-# Names within the groups of a config that hold inputs, or of flags of `sample.py` and `train.py`.
-RESERVED = ("names",)
 
 
 def parse_argument(argument: str | None, defaults: Mapping[str, str]) -> dict[str, str]:
@@ -98,7 +95,7 @@ def parse_inputs(joined: str) -> dict[str, str]:
         name, colon, kind = part.partition(":")
         kind = kind if colon else name
         MODALITIES.check(kind)
-        if not re.fullmatch("[a-z][a-z0-9_]{0,40}", name) or name in RESERVED:
+        if not is_input_name(name):
             raise InputError(
                 f"input {part!r}: {name!r} is no name; allowed: small letters, digits and _, such"
                 f" as sketch:{kind}"

@@ -1,5 +1,6 @@
 """All keys of a config: those of the core, of every registered family and of every input."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from mmgen_jax.schema import PATH, Key, Schema, keys_of, one_of
 
 KIND = "kind"
 NO_KINDS: Mapping[str, str] = {}
+RESERVED = ("names",)  # a key beside the inputs
+
+
+def is_input_name(name: str) -> bool:
+    """Whether an input may be called so: it names a group of a config, and a flag."""
+    return name not in RESERVED and re.fullmatch("[a-z][a-z0-9_]{0,40}", name) is not None
 
 
 def schema_for(kinds: Mapping[str, str] = NO_KINDS) -> Schema:
@@ -67,7 +74,8 @@ def kinds_of(config: ConfigDict | Mapping[str, Any]) -> dict[str, str]:
     for name, options in inputs.items():
         if isinstance(options, (ConfigDict, Mapping)) and KIND in options:
             kind = options[KIND]
-            if isinstance(kind, str) and kind != name and name not in MODALITIES:
+            named = isinstance(kind, str) and kind != name and name not in MODALITIES
+            if named and is_input_name(name):
                 found[name] = kind
     return found
 

@@ -30,6 +30,7 @@ RENAMED = {
     r"(optimizer\.\w+)\.every": r"\1.update_every",
     r"(optimizer\.\w+)\.start": r"\1.update_start",
 }
+DEEPEST = 2  # groups around a group, as in generator.flow.sample; a stranger's file may be deeper
 
 
 def current(path: str) -> str:
@@ -45,7 +46,7 @@ def with_current_names(saved: Mapping[str, Any], prefix: str = "") -> dict[str, 
     named: dict[str, Any] = {}
     for name, value in saved.items():
         path = f"{prefix}{name}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and prefix.count(".") < DEEPEST:
             value = with_current_names(value, f"{path}.")
         now = current(path)
         named[name if now == path else now.rpartition(".")[2]] = value

@@ -27,7 +27,6 @@ from mmgen_jax.training import (
     processes,
     run,
     sharding,
-    whole,
 )
 from mmgen_jax.training.checkpoints import Checkpoints
 from mmgen_jax.training.clock import Clock
@@ -77,9 +76,9 @@ def train(config: ConfigDict, workdir: Path, allowed: Allowed = Allowed()) -> No
     check_workdir(workdir)
     check_devices(config)
     workdir = arrays.plain(workdir)
-    whole.directory_of(workdir)  # refuses a path where nothing can be kept
+    shared = facts(workdir, allowed)  # refuses a path where nothing can be kept
     source = opened(config)
-    fingerprint = agreement.check(config, source, facts(workdir, allowed))
+    fingerprint = agreement.check(config, source, shared)
     with processes.only_run(workdir) as check_lock, ExitStack() as stack:
         start = start_of(config, workdir, source, fingerprint, allowed)
         config = start.config

@@ -196,3 +196,17 @@ def test_an_example_that_no_device_has_room_for_is_refused(values, words):
         configs.validate(config)
     for word in words:
         assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["names", "a.b", "", "A b", "x" * 99])
+def test_an_input_of_a_stranger_has_a_name_that_can_be_one(name):
+    with pytest.raises(InputError, match="unknown config key modalities|whole|tuple"):
+        configs.from_dict({"modalities": {name: {"kind": "image"}}}, "stranger/config.json")
+
+
+def test_a_config_of_a_stranger_may_be_deep():
+    deep = node = {}
+    for _ in range(900):
+        node["generator"] = node = {}
+    with pytest.raises(InputError, match="unknown config key"):
+        configs.from_dict(deep, "stranger/config.json")
